@@ -1,0 +1,188 @@
+"""The base of every DataModule: splits, transforms and loaders; subclasses only read files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import distributed
+from torch.utils.data import DataLoader, Sampler
+
+from ppn.data.dataset import AnnotatedDataset, ImageView
+from ppn.data.sampler import ShardSampler
+from ppn.data.split import stratified_split
+from ppn.data.transforms import Augmentation, Crop, Transform
+from ppn.errors import DataError
+from ppn.types import Batch, InputConfig, Split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class FineGrainedDataModule(LightningDataModule, ABC):
+    """Loaders over an annotated data set with an official train and test split.
+
+    Validation images are carved from the training images (seeded, stratified), never from test.
+    Size, normalisation, interpolation and crop follow the backbone of the model that the Trainer
+    runs; without a Trainer they are those of `InputConfig()`, or whatever `input_config` is set to.
+
+    Args:
+        batch_size: Images per batch and process.
+        num_workers: Processes that load images; 0 loads in the main process.
+        image_size: Side of the square input in pixels; None takes the backbone's own.
+        crop: "frame" for the whole image, "box" for the object's box.
+        augmentation: What happens to training images; see `Transform`.
+        val_fraction: Share of each class's training images held out for validation, in [0, 1).
+        split_seed: Seed of that draw.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        image_size: int | None = None,
+        crop: Crop = "frame",
+        augmentation: Augmentation = "standard",
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= val_fraction < 1:
+            raise DataError(
+                f"val_fraction is {val_fraction}, but must be at least 0 and less than 1."
+            )
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.image_size = image_size
+        self.crop: Crop = crop
+        self.augmentation: Augmentation = augmentation
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self._input_config: InputConfig | None = None
+
+    @abstractmethod
+    def read_split(self, split: Literal["train", "test"]) -> AnnotatedDataset:
+        """Return the images of an official split.
+
+        Raises:
+            DataError: If files are missing or inconsistent; the message says how to mend it.
+        """
+
+    @cached_property
+    def train_source(self) -> AnnotatedDataset:
+        """The official training images, those held out for validation included."""
+        return self.read_split("train")
+
+    @cached_property
+    def test_source(self) -> AnnotatedDataset:
+        """The official test images."""
+        return self.read_split("test")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class; the position is the label."""
+        return self.train_source.class_names
+
+    @property
+    def part_names(self) -> list[str]:
+        """Name of each keypoint; empty without part annotations."""
+        return self.train_source.part_names
+
+    @property
+    def input_config(self) -> InputConfig:
+        """What the backbone expects, with `image_size` applied."""
+        config = self._input_config
+        if config is None and self.trainer is not None:
+            config = getattr(self.trainer.lightning_module, "input_config", None)
+        config = config or InputConfig()
+        if self.image_size is not None:
+            config = InputConfig(
+                (self.image_size, self.image_size),
+                config.mean,
+                config.std,
+                config.interpolation,
+                config.crop_pct,
+            )
+        return config
+
+    @input_config.setter
+    def input_config(self, config: InputConfig | None) -> None:
+        self._input_config = config
+
+    @cached_property
+    def _train_val_indices(self) -> tuple[Any, Any]:
+        return stratified_split(self.train_source.labels, self.val_fraction, self.split_seed)
+
+    def view(self, split: Split, augmentation: Augmentation = "none") -> ImageView:
+        """Return the images of a split, by default without augmentation."""
+        source = self.test_source if split == "test" else self.train_source
+        if split == "test":
+            indices = np.arange(len(source))
+        else:
+            indices = self._train_val_indices[split == "val"]
+        return ImageView(source, indices, Transform(self.input_config, self.crop, augmentation))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the shuffled, augmented training images."""
+        return self._loader(self.view("train", self.augmentation), shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation images, each once, also under DDP."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test images, each once, also under DDP."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Return the test images, each once, also under DDP."""
+        return self._evaluation_loader("test")
+
+    def discovery_loader(self, classes: Sequence[int]) -> DataLoader[Batch]:
+        """Return the un-augmented training images of the given classes, class after class.
+
+        Args:
+            classes: Labels in the order in which their images are wanted.
+
+        Raises:
+            DataError: If a class has no training image.
+        """
+        view = self.view("train")
+        members = [view.indices[view.labels == label] for label in classes]
+        for label, indices in zip(classes, members, strict=True):
+            if len(indices) == 0:
+                raise DataError(
+                    f"Class {label} ({self.class_names[label]}) has no training image, hence no "
+                    "prototypes: add images or take the class off the list of classes."
+                )
+        ordered = ImageView(view.source, np.concatenate(members), view.transform)
+        return self._loader(ordered)
+
+    def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
+        view = self.view(split)
+        if len(view) == 0:
+            fix = "raise val_fraction" if split == "val" else "complete the data set"
+            raise DataError(f"The {split} split has no image: {fix}.")
+        parallel = distributed.is_available() and distributed.is_initialized()
+        return self._loader(view, sampler=ShardSampler(view, shuffle=False) if parallel else None)
+
+    def _loader(
+        self, view: ImageView, shuffle: bool = False, sampler: Sampler[Any] | None = None
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            view,
+            batch_size=self.batch_size,
+            shuffle=shuffle if sampler is None else None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )

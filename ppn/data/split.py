@@ -1,0 +1,37 @@
+"""Which images belong to training and which to validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def stratified_split(
+    labels: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Carve a validation split out of the training images, class by class.
+
+    Each class draws from its own generator, so that the split of one class does not depend on
+    which other classes are there.
+
+    Args:
+        labels: (n,) class of each training image.
+        fraction: Share of each class that goes to validation, in [0, 1); rounded to the nearest
+            count, but a class never loses its last training image.
+        seed: Seed of the draw.
+
+    Returns:
+        Indices of the training and of the validation images, each sorted.
+    """
+    validation: list[NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(round(fraction * len(members)), len(members) - 1)
+        order = np.random.default_rng([seed, int(label)]).permutation(len(members))
+        validation.append(members[order[:count]])
+    chosen = np.sort(np.concatenate(validation)) if validation else np.zeros(0, np.int64)
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen

@@ -1,0 +1,62 @@
+"""The few records that flow between the parts of the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What a backbone expects of its input image.
+
+    Attributes:
+        size: Height and width in pixels.
+        mean: Mean per channel, on pixels in [0, 1].
+        std: Standard deviation per channel, on pixels in [0, 1].
+        interpolation: How images are resized.
+        crop_pct: Side of the central crop over the side of the resized image, in (0, 1].
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bicubic"
+    crop_pct: float = 0.875
+
+
+class Batch(TypedDict):
+    """A batch of images with what is known of them.
+
+    `image` (B, 3, H, W) normalised; `label` (B,) int64; `index` (B,) int64, the image's index in
+    its data set; `keypoints` (B, P, 3) float32: x, y in pixels of `image` and visibility 0 or 1
+    (P = 0 without part annotations); `box` (B, 4) float32: x0, y0, x1, y1 in pixels of `image`
+    (the whole frame where no box is known).
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    keypoints: Tensor
+    box: Tensor
+
+
+class Tokens(NamedTuple):
+    """The patch features of a batch and all that the head needs of them.
+
+    `tokens` (B, N, D) raw patch features, row by row; `grid` (H, W) with H * W = N; `pooled`
+    (B, D) their mean; `scale` (B,) the positive factor 1/s of a normalised head, ones otherwise;
+    `logits` (B, C) the black box's own output.
+    """
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    pooled: Tensor
+    scale: Tensor
+    logits: Tensor
