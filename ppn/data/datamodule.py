@@ -165,7 +165,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                     "prototypes: add images or take the class off the list of classes."
                 )
         ordered = ImageView(view.source, np.concatenate(members), view.transform)
-        return self._loader(ordered)
+        return self._loader(ordered, persistent=False)  # read once
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)
@@ -176,7 +176,11 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         return self._loader(view, sampler=ShardSampler(view, shuffle=False) if parallel else None)
 
     def _loader(
-        self, view: ImageView, shuffle: bool = False, sampler: Sampler[Any] | None = None
+        self,
+        view: ImageView,
+        shuffle: bool = False,
+        sampler: Sampler[Any] | None = None,
+        persistent: bool = True,
     ) -> DataLoader[Batch]:
         return DataLoader(
             view,
@@ -184,5 +188,6 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             shuffle=shuffle if sampler is None else None,
             sampler=sampler,
             num_workers=self.num_workers,
+            persistent_workers=persistent and self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

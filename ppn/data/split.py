@@ -1,4 +1,4 @@
-"""Which images belong to training and which to validation."""
+"""Which images belong to training and validation, and which classes to which process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -35,3 +37,24 @@ def stratified_split(
         validation.append(members[order[:count]])
     chosen = np.sort(np.concatenate(validation)) if validation else np.zeros(0, np.int64)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def balanced_classes(counts: Sequence[int], processes: int) -> list[list[int]]:
+    """Share classes among processes so that each has about as many images.
+
+    The largest class goes first, each to the process with the fewest images so far.
+
+    Args:
+        counts: Images of each class.
+        processes: Number of processes.
+
+    Returns:
+        For each process its classes, ascending; empty for processes beyond the number of classes.
+    """
+    owned: list[list[int]] = [[] for _ in range(processes)]
+    load = [0] * processes
+    for label in sorted(range(len(counts)), key=lambda c: (-counts[c], c)):
+        lightest = load.index(min(load))
+        owned[lightest].append(label)
+        load[lightest] += counts[label]
+    return [sorted(labels) for labels in owned]

@@ -1,0 +1,59 @@
+"""The command `ppn`: answers what it can at once and imports the rest only when needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ppn.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HELP = """\
+usage: ppn [--version] [--help] COMMAND ...
+
+Post-hoc part-prototype networks: every logit of a trained classifier as an exact sum of parts.
+
+commands (each has its own --help; options come from YAML files and flags):
+  fit        train a classifier, or discover the prototypes of a trained one
+  validate   measure on the validation images, write metrics.json and the report
+  test       measure on the test images, write metrics.json and the report
+  predict    return predictions and contributions
+
+  ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
+  ppn fit --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
+      --model.init_args.backbone_ckpt CKPT
+  ppn test --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
+      --ckpt_path CKPT
+
+Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: The command line without the program's name; None takes it from `sys.argv`.
+
+    Returns:
+        Exit code: 0, or 2 after a mistake in the input.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    if not given or given[0] in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return 0
+    if given[0] == "--version":
+        sys.stdout.write(f"ppn {__version__}\n")
+        return 0
+    from ppn.cli import COMMANDS, run
+
+    if given[0] not in COMMANDS:
+        sys.stderr.write(f"ppn: there is no command '{given[0]}': see ppn --help.\n")
+        return 2
+    return run(None if args is None else given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+from lightning import Callback
+
+
+class HTMLReport(Callback):
+    pass

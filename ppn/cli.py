@@ -1,0 +1,163 @@
+"""`ppn fit|validate|test|predict`: Lightning's CLI with one directory per run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import dict_to_namespace
+from lightning import LightningDataModule, LightningModule
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
+
+# Imported so that the command line knows them by their short names.
+from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
+from ppn.callbacks.report import HTMLReport  # noqa: F401
+from ppn.callbacks.results import ResultsFile
+from ppn.data.cub import CUBDataModule  # noqa: F401
+from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
+from ppn.errors import PPNError
+from ppn.models.classifier import BackboneClassifier  # noqa: F401
+from ppn.models.prototype_network import PrototypeNetwork  # noqa: F401
+from ppn.models.record import expect_model, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("fit", "validate", "test", "predict")
+RUN_DIR = "PPN_RUN_DIR"
+"""Environment variable by which the processes of one run agree on its directory."""
+
+
+class PrototypeCLI(LightningCLI):
+    """Lightning's CLI with linked class counts, run directories and guarded checkpoints."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the number of classes from the data to the model."""
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Take from a checkpoint what shapes its tensors, and refuse one of another class.
+
+        Lightning merges all hyper-parameters of the checkpoint over the command line, and builds
+        the checkpoint's class whatever `--model` says; both in silence.
+        """
+        command = self.config.get("subcommand")
+        path = self.config[command].get("ckpt_path") if command else None
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return
+        record = read_record(path)
+        model = self.config[command].model
+        name = model.class_path.rsplit(".", 1)[-1]
+        expect_model(path, record, name, f"give the checkpoint of a {name}, or its own --config")
+        for key, value in record.structure.items():
+            given = model.init_args.get(key)
+            if given is not None and given != value and value is not None:
+                rank_zero_info(f"{key}: {value} of the checkpoint replaces {given}.")
+            model.init_args[key] = value
+
+    def before_instantiate_classes(self) -> None:
+        """Give everything that writes files the run's directory."""
+        config = self.config[self.config.subcommand]
+        trainer = config.trainer
+        if "weights_only" in config:  # nothing but tensors and plain values in our checkpoints
+            config.weights_only = True
+        if trainer.default_root_dir is None:
+            trainer.default_root_dir = _run_dir(config)
+        run_dir = str(trainer.default_root_dir)
+        os.environ[RUN_DIR] = run_dir
+        if trainer.logger is None or trainer.logger is True:
+            trainer.logger = dict_to_namespace(
+                {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": run_dir, "name": "", "version": ""},
+                }
+            )
+        for logger in _listed(trainer.logger):
+            if "save_dir" in logger.init_args:
+                logger.init_args.save_dir = run_dir
+        for callback in _listed(trainer.callbacks):
+            if callback.class_path.endswith("ModelCheckpoint") and not callback.init_args.dirpath:
+                callback.init_args.dirpath = str(Path(run_dir) / "checkpoints")
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command of Lightning's CLI.
+
+    Args:
+        args: Command line; None takes it from `sys.argv`.
+
+    Returns:
+        Exit code: 0, or 2 after a mistake in the input, which is told in one sentence on stderr.
+    """
+    _quieten()
+    inherited = os.environ.get(RUN_DIR)
+    try:
+        PrototypeCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [ResultsFile()]},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            args=None if args is None else list(args),
+        )
+    except PPNError as error:
+        return _fail(str(error))
+    except MisconfigurationException as error:
+        return _fail(" ".join(str(error).split()))
+    finally:
+        if inherited is None:
+            os.environ.pop(RUN_DIR, None)
+    return 0
+
+
+def _quieten() -> None:
+    """Leave out what Lightning says about things that are meant to be so."""
+    for message in (
+        ".*LeafSpec.*",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
+        ".*module.s. in eval mode at the start of training.*",  # frozen backbones are meant to be
+        ".*configure_optimizers. returned .None.*",  # closed-form refinement has none
+    ):
+        warnings.filterwarnings("ignore", message)
+    # Advertisements of Lightning's other products.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"ppn: {message}\n")
+    return 2
+
+
+def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - jsonargparse's namespace
+    """One entry, several or none, as YAML allows them."""
+    if not value:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _run_dir(config: Any) -> str:  # noqa: ANN401 - jsonargparse's namespace
+    """runs/EXPERIMENT/ID, the same in every process of the run."""
+    inherited = os.environ.get(RUN_DIR)
+    if inherited is not None:
+        return inherited
+    files = [Path(str(path)) for path in config.config or []]
+    if files:
+        experiment = Path(files[-1].resolve().parent.name, files[-1].stem)
+    else:
+        experiment = Path(config.model.class_path.rsplit(".", 1)[-1])
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
+    stamp = job if job and job != "none" else time.strftime("%Y%m%d-%H%M%S")
+    return str(Path("runs", experiment, stamp))

@@ -1,0 +1,158 @@
+"""The built-in data set: invented birds that share a body plan and differ in a few parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ppn.data.datamodule import FineGrainedDataModule
+from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.synthetic.anatomy import PART_NAMES, anatomies, class_names
+from ppn.data.synthetic.bird import draw_bird
+from ppn.data.synthetic.drawing import Canvas
+from ppn.data.synthetic.lighting import Light
+from ppn.data.synthetic.plumage import Plumage
+from ppn.data.synthetic.pose import Pose
+from ppn.data.synthetic.scene import Scene
+from ppn.data.transforms import Augmentation, Crop  # noqa: TC001 (jsonargparse reads them)
+from ppn.errors import DataError
+
+_STREAMS = {"train": 0, "test": 1}
+
+
+class SyntheticBirds(AnnotatedDataset):
+    """Birds drawn on demand, with exact part masks and keypoints.
+
+    Every image follows from (seed, split, index) alone, so that order of access, processes and
+    workers do not matter. Each class combines one value of seven attributes, each of which shows
+    on one part (`anatomies`); colour of the body, pose, light and surroundings are chance.
+
+    Args:
+        num_classes: Number of classes, 2 to 200; a larger set only adds classes.
+        images_per_class: Number of images of each class.
+        split: "train" or "test"; they share no drawing.
+        seed: Seed of all drawings, at least 0.
+        size: Height and width of the images in pixels, at least 64.
+
+    Attributes:
+        anatomies: What makes each class; the position is the label.
+
+    Raises:
+        DataError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 24,
+        images_per_class: int = 50,
+        split: Literal["train", "test"] = "train",
+        seed: int = 0,
+        size: int = 224,
+    ) -> None:
+        if split not in _STREAMS:
+            raise DataError(f"split is {split!r}, but must be 'train' or 'test'.")
+        for name, value, least in (
+            ("images_per_class", images_per_class, 1),
+            ("seed", seed, 0),
+            ("size", size, 64),
+        ):
+            if value < least:
+                raise DataError(f"{name} is {value}, but must be at least {least}.")
+        self.anatomies = anatomies(num_classes)
+        self.class_names = class_names(self.anatomies)
+        self.part_names = list(PART_NAMES)
+        self.labels = np.repeat(np.arange(num_classes), images_per_class)
+        self.split = split
+        self.seed = seed
+        self.size = size
+
+    def read(self, index: int) -> Annotated:
+        """Draw image `index`; the box is that of the visible bird."""
+        rng = np.random.default_rng([self.seed, _STREAMS[self.split], index])
+        anatomy = self.anatomies[self.labels[index]]
+        pose = Pose.sample(self.size, rng)
+        plumage = Plumage.sample(anatomy, rng)
+        light = Light.sample(rng)
+        scene = Scene(self.size, rng)
+        canvas = Canvas(scene.backdrop(), self.size)
+        scene.behind(canvas, pose)
+        points = draw_bird(canvas, anatomy, plumage, pose, rng)
+        scene.front(canvas, pose)
+        image = light.apply(canvas, canvas.coverage(), canvas.coverage("wing"))
+        mask = canvas.parts()
+        return Annotated(image, _box(mask), _with_visibility(points, mask), mask)
+
+    def name(self, index: int) -> str:
+        """Return class and number of image `index`."""
+        label = int(self.labels[index])
+        number = index - int(np.searchsorted(self.labels, label))
+        return f"{self.split}/{self.class_names[label]}/{number:03d}"
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+def _with_visibility(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mark the keypoints (P, 2) whose pixel shows their own part."""
+    columns, rows = np.floor(points).astype(int).T
+    inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
+    at = mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
+    visible = inside & (at == np.arange(1, len(points) + 1))
+    return np.concatenate([points, visible[:, None]], axis=1)
+
+
+class SyntheticBirdsDataModule(FineGrainedDataModule):
+    """The built-in data set `SyntheticBirds`; nothing is read from or written to disk.
+
+    Args:
+        num_classes: Number of classes, 2 to 200.
+        train_per_class: Training images of each class, those for validation included.
+        test_per_class: Test images of each class.
+        seed: Seed of all drawings, at least 0.
+        draw_size: Height and width of the drawings in pixels, before any transform.
+        batch_size: Images per batch and process.
+        num_workers: Processes that draw images; 0 draws in the main process.
+        image_size: Side of the square input in pixels; None takes the backbone's own.
+        crop: "frame" for the whole image, "box" for the bird's box.
+        augmentation: What happens to training images; see `Transform`.
+        val_fraction: Share of each class's training images held out for validation, in [0, 1).
+        split_seed: Seed of that draw.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 24,
+        train_per_class: int = 50,
+        test_per_class: int = 20,
+        seed: int = 0,
+        draw_size: int = 224,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        image_size: int | None = None,
+        crop: Crop = "frame",
+        augmentation: Augmentation = "standard",
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            image_size=image_size,
+            crop=crop,
+            augmentation=augmentation,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+        )
+        self.num_bird_classes = num_classes
+        self.train_per_class = train_per_class
+        self.test_per_class = test_per_class
+        self.seed = seed
+        self.draw_size = draw_size
+
+    def read_split(self, split: Literal["train", "test"]) -> SyntheticBirds:
+        """Return the drawings of a split."""
+        count = self.train_per_class if split == "train" else self.test_per_class
+        return SyntheticBirds(self.num_bird_classes, count, split, self.seed, self.draw_size)

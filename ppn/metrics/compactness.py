@@ -1,0 +1,135 @@
+"""How few prototypes carry a decision?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+if TYPE_CHECKING:
+    from ppn.metrics.protocol import Constants
+
+
+class CompactnessResult(NamedTuple):
+    """What `Compactness.compute` returns, of all processes; float64 scalars but for `images`.
+
+    `negative_share` share of contributions below 0, in [0, 1]; `gini` in [0, 1 - 1/k] and `hoyer`
+    in [0, 1], means over images; `effective` in [1, k], the mean number of prototypes needed for
+    90 % of the positive logit, over the images with a positive contribution (0 if there are
+    none); `images` int64. Without images all are 0.
+    """
+
+    negative_share: Tensor
+    gini: Tensor
+    hoyer: Tensor
+    effective: Tensor
+    images: Tensor
+
+
+def gini(contributions: Tensor) -> Tensor:
+    """Gini coefficient of the contributions' absolute values: 0 all equal, 1 - 1/k one alone.
+
+    Args:
+        contributions: (B, k) real values.
+
+    Returns:
+        (B,) in [0, 1 - 1/k]; 0 where all are 0.
+    """
+    size = contributions.abs().sort(dim=1).values
+    k = size.shape[1]
+    rank = torch.arange(1, k + 1, device=size.device, dtype=size.dtype)
+    total = size.sum(1)
+    return _ratio((size * (2 * rank - k - 1)).sum(1), k * total)
+
+
+def hoyer(contributions: Tensor) -> Tensor:
+    """Hoyer's sparsity (sqrt(k) - L1 / L2) / (sqrt(k) - 1): 0 all equal, 1 one alone.
+
+    Args:
+        contributions: (B, k) real values.
+
+    Returns:
+        (B,) in [0, 1]; 0 where all are 0 or k = 1.
+    """
+    k = contributions.shape[1]
+    norm = torch.linalg.vector_norm(contributions, dim=1)
+    sparse = k**0.5 * norm - contributions.abs().sum(1)
+    return _ratio(sparse, (k**0.5 - 1) * norm).clamp(0, 1)
+
+
+def effective_prototypes(contributions: Tensor, share: float = 0.9) -> Tensor:
+    """K_eff: least number of prototypes whose sum is `share` of the positive contributions' sum.
+
+    Args:
+        contributions: (B, k) real values.
+        share: In (0, 1].
+
+    Returns:
+        (B,) int64 in [1, k]; 0 where no contribution is positive.
+    """
+    running = contributions.clamp(min=0).sort(dim=1, descending=True).values.cumsum(1)
+    total = running[:, -1:]
+    return ((running < share * total).sum(1) + 1) * (total[:, 0] > 0)
+
+
+class Compactness(Metric):
+    """Negative share, Gini, Hoyer and K_eff of one class's contributions per image.
+
+    Args:
+        share: The share of the positive logit that K_eff asks for, in (0, 1].
+    """
+
+    protocol: ClassVar[str] = "compactness"
+    is_differentiable = False
+    full_state_update = False
+
+    images: Tensor
+    contributions: Tensor
+    negative: Tensor
+    effective_sum: Tensor
+    effective_images: Tensor
+    gini_sum: Tensor
+    hoyer_sum: Tensor
+
+    def __init__(self, share: float = 0.9) -> None:
+        super().__init__()
+        self.share = share
+        for name in ("images", "contributions", "negative", "effective_sum", "effective_images"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("gini_sum", "hoyer_sum"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    def constants(self) -> Constants:
+        """What the numbers depend on."""
+        return {"share": self.share, "gini_and_hoyer_of": "absolute contributions"}
+
+    def update(self, contributions: Tensor) -> None:
+        """Add a batch: (B, k) contributions of one class per image, without the bias."""
+        values = contributions.double()
+        effective = effective_prototypes(values, self.share)
+        self.images += len(values)
+        self.contributions += values.numel()
+        self.negative += (values < 0).sum()
+        self.effective_sum += effective.sum()
+        self.effective_images += (effective > 0).sum()
+        self.gini_sum += gini(values).sum()
+        self.hoyer_sum += hoyer(values).sum()
+
+    def compute(self) -> CompactnessResult:
+        """Means over all images; a collective call: every process must make it."""
+        images = self.images.clamp(min=1)
+        return CompactnessResult(
+            negative_share=self.negative.double() / self.contributions.clamp(min=1),
+            gini=self.gini_sum / images,
+            hoyer=self.hoyer_sum / images,
+            effective=self.effective_sum.double() / self.effective_images.clamp(min=1),
+            images=self.images.clone(),
+        )
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Part over whole, 0 where the whole is 0."""
+    return torch.where(whole == 0, 0, part / whole)

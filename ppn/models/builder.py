@@ -1,0 +1,106 @@
+"""From a name and weights to a verified backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from torch import nn
+
+from ppn.backbone import Backbone
+from ppn.errors import CheckpointError
+from ppn.types import InputConfig
+from ppn.weights import load_weights
+
+
+def build_backbone(
+    architecture: str,
+    num_classes: int,
+    weights: str | None = None,
+    pretrained: bool = False,
+    image_size: int | None = None,
+    model_options: dict[str, Any] | None = None,
+) -> Backbone:
+    """Make a timm classifier and verify that its head can be decomposed.
+
+    Args:
+        architecture: timm's name of the model.
+        num_classes: Number of classes.
+        weights: Where weights come from; see `load_weights`. None keeps the initialisation.
+        pretrained: Load timm's own pretrained weights.
+        image_size: Side of the square input in pixels; None takes the model's own.
+        model_options: Further arguments of `timm.create_model`, such as `global_pool`.
+
+    Raises:
+        CheckpointError: If timm does not know the name, or weights are unreadable or do not fit.
+        HeadError: If the head cannot be decomposed.
+    """
+    if weights is not None and pretrained:
+        raise CheckpointError("Both weights and pretrained are given: choose one of them.")
+    options = dict(model_options or {})
+    try:
+        model = timm.create_model(
+            architecture, pretrained=pretrained, num_classes=num_classes, **options
+        )
+    except (RuntimeError, TypeError, AssertionError, ValueError, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"timm cannot make '{architecture}' with {options or 'no options'}"
+            f"{' and pretrained weights' if pretrained else ''} ({first[:200]}): check the name "
+            "with timm.list_models() and, for pretrained weights, the network."
+        ) from None
+    if weights is not None:
+        load_weights(model, weights, architecture)
+    if image_size is not None and hasattr(model, "set_input_size"):
+        model.set_input_size(img_size=(image_size, image_size))  # type: ignore[operator]
+    return Backbone(model, input_config(model, image_size))
+
+
+def input_config(model: nn.Module, image_size: int | None = None) -> InputConfig:
+    """Return what a timm model expects of its input image.
+
+    Args:
+        model: A timm model.
+        image_size: Side of the square input in pixels; None takes the model's own.
+    """
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    _, height, width = config["input_size"]
+    mode = config["interpolation"]
+    return InputConfig(
+        size=(height, width) if image_size is None else (image_size, image_size),
+        mean=config["mean"],
+        std=config["std"],
+        interpolation=mode if mode in ("nearest", "bilinear", "bicubic") else "bicubic",
+        crop_pct=config["crop_pct"],
+    )
+
+
+def freeze(module: nn.Module) -> None:
+    """Stop gradients and statistics: frozen BatchNorm still updates its averages in train mode."""
+    module.requires_grad_(False)
+    module.eval()
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split trainable parameters into those with weight decay and, biases and norms, without."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def cosine_with_warmup(
+    optimizer: torch.optim.Optimizer, warmup_steps: int, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Linear warm-up from 1 % of the learning rate, then half a cosine down to 0, per step."""
+    warmup_steps = min(warmup_steps, max(total_steps - 1, 0))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, max(1, total_steps - warmup_steps)
+    )
+    if warmup_steps == 0:
+        return cosine
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=warmup_steps)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [warmup_steps])

@@ -1,0 +1,291 @@
+"""Stage 2: the black box with its head rewritten as a sum of part-prototypes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from ppn.decomposition.dictionary import PartDictionary
+from ppn.decomposition.head import HeadOutput, PrototypeHead, split_loss
+from ppn.errors import CheckpointError
+from ppn.metrics.evaluation import Evaluation, Outputs, Results
+from ppn.metrics.noise import stability_noise
+from ppn.models.builder import build_backbone, freeze
+from ppn.models.record import KEY, Record, expect_classes, expect_model, read_record
+from ppn.weights import read_checkpoint
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+
+    from ppn.decomposition.refine import Strategy
+    from ppn.types import Batch, InputConfig, Tokens
+
+CERTIFICATE = KEY + "_certificate"
+
+
+class PrototypeNetwork(LightningModule):
+    """A frozen classifier, and the prototypes whose sums are the rows of its head.
+
+    The callback `PrototypeDiscovery` finds the prototypes at the start of `fit`. Everything that
+    inference needs is in buffers, so validating a checkpoint needs neither the callback nor the
+    black box's own checkpoint.
+
+    Args:
+        num_classes: Number of classes; the command line links it from the data.
+        backbone_ckpt: The trained classifier: a checkpoint of `BackboneClassifier`, or, together
+            with `architecture`, a `.pth` or `.safetensors` state dict of a timm model. None when
+            a checkpoint of this class is loaded, which holds the classifier's weights too.
+        architecture: timm's name of the model; read from the checkpoint if that is ours.
+        image_size: Side of the square input in pixels; None takes the classifier's.
+        model_options: Further arguments of `timm.create_model`; read from the checkpoint too.
+        num_prototypes: Prototypes per class, k.
+        num_patches: Nearest training patches kept for each prototype.
+        refinement: How the rows of the head are split; see `ppn.decomposition.refine`.
+        compare: Further strategies to evaluate beside it.
+        learn: Let the epochs of `fit` refine the split by gradient, starting from `refinement`;
+            exact at every step. Without it `trainer.max_epochs` must be 0.
+        lr: Learning rate of that.
+        seed: Seed of the noise and chance maps of the metrics.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone_ckpt: str | None = None,
+        architecture: str | None = None,
+        image_size: int | None = None,
+        model_options: dict[str, Any] | None = None,
+        num_prototypes: int = 3,
+        num_patches: int = 5,
+        refinement: Strategy = "cam_split",
+        compare: list[Strategy] | None = None,
+        learn: bool = False,
+        lr: float = 1e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.trained = backbone_ckpt is not None
+        if backbone_ckpt is not None and architecture is None:
+            record = read_record(backbone_ckpt)
+            fix = "backbone_ckpt is the checkpoint of the classifier's `ppn fit`"
+            expect_model(backbone_ckpt, record, "BackboneClassifier", fix)
+            expect_classes(backbone_ckpt, record, num_classes)
+            architecture = record.structure["architecture"]
+            model_options = record.structure["model_options"]
+            image_size = image_size or record.structure["image_size"]
+        if architecture is None:
+            raise CheckpointError(
+                "No classifier was given: set model.init_args.backbone_ckpt to the checkpoint of "
+                "a trained classifier, or --ckpt_path to that of a prototype network."
+            )
+        self.save_hyperparameters()
+        self.backbone = build_backbone(
+            architecture, num_classes, backbone_ckpt, False, image_size, model_options
+        )
+        freeze(self.backbone)
+        strategies = list(dict.fromkeys([refinement, *(compare or [])]))
+        # A checkpoint is loaded without the classifier's own: it holds those weights too.
+        structure: dict[str, Any] = {
+            "backbone_ckpt": None,
+            "architecture": architecture,
+            "image_size": image_size,
+            "model_options": model_options,
+            "num_prototypes": num_prototypes,
+            "num_patches": num_patches,
+            "refinement": refinement,
+            "compare": strategies[1:],
+            "learn": learn,
+        }
+        self.record = Record(type(self).__name__, num_classes, structure)
+        self.refinement: Strategy = refinement
+        self.learn = learn
+        self.lr = lr
+        self.seed = seed
+        width = self.backbone.classifier.in_features
+        self.heads = nn.ModuleDict(
+            {
+                name: PrototypeHead(
+                    num_classes, num_prototypes, width, learnable=learn and name == refinement
+                )
+                for name in strategies
+            }
+        )
+        self.dictionary = PartDictionary(num_classes, num_prototypes, width, num_patches)
+        self.certificate: dict[str, Any] = {}
+        self.results: dict[str, Any] = {}
+        self.per_class: Results | None = None
+
+    @property
+    def input_config(self) -> InputConfig:
+        """What the model expects of its input image; the DataModule follows it."""
+        return self.backbone.config
+
+    @property
+    def num_prototypes(self) -> int:
+        """Prototypes per class, k."""
+        return self.dictionary.parts.shape[1]
+
+    @property
+    def strategies(self) -> dict[Strategy, PrototypeHead]:
+        """The head of each refinement strategy, the chosen one first."""
+        return dict(self.heads.items())  # type: ignore[arg-type]
+
+    @property
+    def head(self) -> PrototypeHead:
+        """The head of the chosen refinement strategy."""
+        return self.strategies[self.refinement]
+
+    def train(self, mode: bool = True) -> PrototypeNetwork:
+        """Switch to training mode; the frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Return logits (B, C) and contributions (B, C, k) of images (B, 3, H, W)."""
+        output: HeadOutput = self.head(self.tokens(images))
+        return output
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor) -> Tokens:
+        """Return the black box's patch tokens, and its own logits, of images (B, 3, H, W)."""
+        tokens: Tokens = self.backbone(images)
+        return tokens
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics that the data allows."""
+        part_names = getattr(self.trainer.datamodule, "part_names", [])  # type: ignore[attr-defined]
+        height, width = self.input_config.size
+        if height != width:  # the protocols are defined on square inputs
+            part_names = []
+        self.evaluation = Evaluation(
+            len(self.dictionary.found),
+            self.num_prototypes,
+            part_names,
+            height,
+            list(self.strategies),
+            self.seed,
+        )
+        self.part_names = list(part_names)
+
+    def on_validation_start(self) -> None:
+        """Refuse to evaluate a network without prototypes.
+
+        Raises:
+            CheckpointError: If discovery has not run and no checkpoint was loaded.
+        """
+        if not self.dictionary.complete:
+            raise CheckpointError(
+                "This network has no prototypes yet: run `ppn fit` with the PrototypeDiscovery "
+                "callback first, or give its checkpoint with --ckpt_path."
+            )
+
+    def on_test_start(self) -> None:
+        """Refuse to evaluate a network without prototypes."""
+        self.on_validation_start()
+
+    def on_predict_start(self) -> None:
+        """Refuse to predict with a network without prototypes."""
+        self.on_validation_start()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of the split on a batch; only the chosen head's offset can move."""
+        tokens = self.tokens(batch["image"])
+        maps = self.head.maps(tokens, batch["label"])
+        loss = split_loss(tokens, maps, self.dictionary.parts[batch["label"]])
+        self.log("train/split_loss", loss, prog_bar=True, batch_size=len(maps))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update all metrics on validation images."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update all metrics on test images."""
+        self._evaluate(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return index, logits, prediction and the predicted class's contributions."""
+        logits, contributions = self(batch["image"])
+        predicted = logits.argmax(1)
+        return {
+            "index": batch["index"],
+            "logits": logits,
+            "prediction": predicted,
+            "contributions": contributions[torch.arange(len(predicted)), predicted],
+            "bias": self.head.bias[predicted],
+        }
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute, log and keep the results."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Compute, log and keep the results."""
+        self._finish("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimiser of the split, or nothing where refinement is in closed form."""
+        if not self.learn:
+            return None
+        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=self.lr)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint what is needed to build the network again."""
+        self.record.write(checkpoint)
+        checkpoint[CERTIFICATE] = self.certificate
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint with another number of classes; take over the certificate."""
+        expect_classes("given", read_record("given", checkpoint), self.record.num_classes)
+        self.certificate = checkpoint.get(CERTIFICATE, {})
+        self.trained = True
+
+    def _evaluate(self, batch: Batch) -> None:
+        tokens = self.tokens(batch["image"])
+        labels = batch["label"]
+        logits, contributions = self.head(tokens)
+        noisy_maps = None
+        if self.part_names:
+            noise = stability_noise(batch["image"], batch["index"], self.seed)
+            noisy = self.tokens(batch["image"] + noise)
+            noisy_maps = {n: head.maps(noisy, labels) for n, head in self.strategies.items()}
+        outputs = Outputs(
+            logits,
+            tokens.logits.float(),
+            contributions[torch.arange(len(labels), device=labels.device), labels],
+            {name: head.maps(tokens, labels) for name, head in self.strategies.items()},
+            {str(n): m for n, m in noisy_maps.items()} if noisy_maps is not None else None,
+        )
+        self.evaluation.update(batch, outputs)
+
+    def _finish(self, stage: str) -> None:
+        self.per_class = self.evaluation.compute()
+        self.evaluation.reset()
+        figures = self.per_class.figures
+        self.results = {**figures, "certificate": self.certificate}
+        numbers = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
+        for group in ("strategies", "chance"):
+            for row, values in figures[group].items():
+                for name, value in values.items():
+                    if isinstance(value, (int, float)):
+                        numbers[f"{name}/{row}"] = value
+        self.log_dict({f"{stage}/{k}": float(v) for k, v in numbers.items()}, rank_zero_only=True)
+
+
+def load_network(path: str) -> PrototypeNetwork:
+    """Load a prototype network from its checkpoint, for use without a Trainer.
+
+    Raises:
+        CheckpointError: If the file is unreadable or holds something else.
+    """
+    content = read_checkpoint(path)
+    record = read_record(path, content)
+    expect_model(path, record, "PrototypeNetwork", "give the checkpoint of a prototype network")
+    network = PrototypeNetwork(record.num_classes, **record.structure)
+    network.load_state_dict(content["state_dict"])
+    network.on_load_checkpoint(content)
+    return network.eval()

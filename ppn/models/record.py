@@ -1,0 +1,80 @@
+"""What a checkpoint says of itself: class, version, and how to build its model again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ppn.errors import CheckpointError
+from ppn.version import __version__
+from ppn.weights import read_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "ppn"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The entry `ppn` of a checkpoint.
+
+    Attributes:
+        model: Name of the LightningModule that wrote it.
+        num_classes: Number of classes.
+        structure: The constructor's arguments that the shapes of the state dict depend on.
+        version: Version of the package that wrote it.
+    """
+
+    model: str
+    num_classes: int
+    structure: dict[str, Any]
+    version: str = __version__
+
+    def write(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record to a checkpoint that is about to be saved."""
+        checkpoint[KEY] = asdict(self)
+
+
+def read_record(path: str | Path, content: dict[str, Any] | None = None) -> Record:
+    """Return a checkpoint's record.
+
+    Args:
+        path: The checkpoint file, which errors name.
+        content: Its content, if already read.
+
+    Raises:
+        CheckpointError: If the file is unreadable or was not written by this package.
+    """
+    content = read_checkpoint(path) if content is None else content
+    try:
+        record = Record(**content[KEY])
+    except (KeyError, TypeError):
+        raise CheckpointError(
+            f"Checkpoint {path} was not written by ppn: give one made by `ppn fit`, or a state "
+            "dict together with architecture."
+        ) from None
+    return record
+
+
+def expect_model(path: str | Path, record: Record, model: str, fix: str) -> None:
+    """Refuse a checkpoint of another class.
+
+    Raises:
+        CheckpointError: If the record names another class; `fix` says what to give instead.
+    """
+    if record.model != model:
+        raise CheckpointError(f"Checkpoint {path} holds a {record.model}, not a {model}: {fix}.")
+
+
+def expect_classes(path: str | Path, record: Record, num_classes: int) -> None:
+    """Refuse a checkpoint with another number of classes than the data.
+
+    Raises:
+        CheckpointError: If the numbers differ.
+    """
+    if record.num_classes != num_classes:
+        raise CheckpointError(
+            f"Checkpoint {path} has {record.num_classes} classes, the data {num_classes}: use "
+            "the data that it was trained on."
+        )

@@ -1,0 +1,98 @@
+"""Writes the report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ppn.report.evidence import comparison, gauge, shades
+from ppn.report.explanation import explain
+from ppn.report.gallery import panel
+from ppn.report.numbers import number
+from ppn.version import __version__
+
+if TYPE_CHECKING:
+    from ppn.report.content import Report
+
+_STYLES = ("page.css", "sample.css", "gallery.css", "evidence.css", "print.css")
+_SCRIPT = "report.js"
+
+
+def write_report(report: Report, directory: Path) -> Path:
+    """Render a report and write it as `index.html`.
+
+    The file appears at once or not at all: an earlier report stays whole when rendering or
+    writing fails.
+
+    Args:
+        report: What the report says.
+        directory: Where to write; made where it is missing.
+
+    Returns:
+        Path of the written file.
+    """
+    html = render(report)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / "index.html"
+    # In the same folder, so that the rename stays on one file system and is atomic.
+    handle, name = tempfile.mkstemp(prefix=".index-", suffix=".html", dir=directory)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(html)
+        mask = os.umask(0)  # mkstemp makes files private; a report is an ordinary file
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def render(report: Report) -> str:
+    """Render a report as the text of one HTML page."""
+    environment = Environment(
+        loader=PackageLoader("ppn.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = number
+    cards = {card.label: card for card in report.classes}
+    columns, strategies = comparison(report)
+    script = _source(environment, _SCRIPT)
+    return environment.get_template("index.html.j2").render(
+        report=report,
+        samples=[explain(sample, cards.get(sample.predicted_label)) for sample in report.samples],
+        panels=[panel(card) for card in report.classes],
+        gauges=[gauge(metric) for metric in report.metrics],
+        columns=columns,
+        strategies=list(zip(report.strategies, strategies, strict=True)),
+        shades=shades(report.sensitivity) if report.sensitivity else [],
+        styles=Markup("\n".join(_source(environment, name) for name in _STYLES)),
+        script=Markup(script),
+        script_hash=_integrity(script),
+        version=__version__,
+    )
+
+
+def _source(environment: Environment, name: str) -> str:
+    """The text of one of the package's own CSS or JavaScript files, which hold no user's text."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _integrity(script: str) -> str:
+    """What the page's security policy calls the one script that may run on it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")

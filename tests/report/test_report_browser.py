@@ -1,0 +1,143 @@
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from ppn.report.render import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
+
+HOSTILE_CLASS = "<script>alert(1)</script>"
+HOSTILE_IMAGE = '"><img src=x onerror=alert(1)>'
+LONG = "A_class_with_a_name_that_goes_on_and_on_without_a_single_space_to_break_the_line_at"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    arguments = ["--disable-gpu", "--disable-background-networking"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser, request):
+    page = browser.new_page(viewport={"width": request.param, "height": 844})
+    page.complaints, page.requests = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("dialog", lambda dialog: (page.complaints.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: page.requests.append(request.url))
+    yield page
+    page.close()
+
+
+def visit(page, path):
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true; })")
+    page.evaluate(
+        "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode(); }))"
+    )
+
+
+def fits(page):
+    return page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_page_fits_the_screen_and_stays_silent(make_report, page, tmp_path, k):
+    visit(page, write_report(make_report(k=k, samples=2, patches=5), tmp_path))
+    assert fits(page)
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="In its image").click()
+    assert fits(page)
+    assert page.complaints == []
+    assert all(url.startswith(("file://", "data:")) for url in page.requests)
+
+
+def test_hostile_and_long_names_do_no_harm(make_report, page, tmp_path):
+    report = make_report()
+    sample = replace(
+        report.samples[0], name=HOSTILE_IMAGE + LONG, predicted_class=LONG, true_class=HOSTILE_CLASS
+    )
+    first, second = report.classes
+    patches = [replace(p, name=HOSTILE_IMAGE) for p in first.prototypes[0].patches]
+    hostile = replace(
+        report,
+        title=HOSTILE_CLASS,
+        model=LONG,
+        samples=[sample],
+        classes=[
+            replace(
+                first,
+                name=HOSTILE_CLASS,
+                prototypes=[replace(first.prototypes[0], patches=patches)],
+            ),
+            replace(second, name=LONG),
+        ],
+    )
+    visit(page, write_report(hostile, tmp_path))
+    assert page.title() == HOSTILE_CLASS
+    assert HOSTILE_CLASS in page.locator("#classes h3").first.inner_text()
+    assert fits(page)
+    assert page.complaints == []
+    assert all(url.startswith(("file://", "data:")) for url in page.requests)
+
+
+def test_the_policy_stops_a_handler_even_if_it_got_in(make_report, page, tmp_path):
+    visit(page, write_report(make_report(classes=1), tmp_path))
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran = 1\">')"
+    )
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.ran") is None
+
+
+def test_classes_are_found_by_name(make_report, page, tmp_path):
+    visit(page, write_report(make_report(classes=3, patches=1), tmp_path))
+    box = page.get_by_role("searchbox")
+    box.fill("bird_001")
+    assert page.locator("details.class:visible").count() == 1
+    assert page.locator(".count").inner_text() == "1 of 3 classes"
+    box.fill("no such bird")
+    assert page.locator("details.class:visible").count() == 0
+    assert page.locator(".nothing").is_visible()
+    box.fill("")
+    assert page.locator("details.class:visible").count() == 3
+    assert page.locator(".count").inner_text() == "3 classes"
+
+
+def test_the_switches_work_by_keyboard(make_report, page, tmp_path):
+    visit(page, write_report(make_report(samples=3), tmp_path))
+    assert page.locator(".sample:visible").count() == 1
+    page.locator(".filmstrip button").nth(1).focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".sample:visible").get_attribute("id") == "sample-2"
+    page.locator(".filmstrip .all").press("Enter")
+    assert page.locator(".sample:visible").count() == 3
+    assert page.locator(".patches .whole:visible").count() == 0
+    page.get_by_role("button", name="In its image").press("Enter")
+    assert page.locator(".patches .crop:visible").count() == 0
+    assert page.locator(".patches .whole:visible").count() > 0
+    page.locator(".fold").press("Enter")
+    assert page.locator("details.class[open]").count() == 2
+    page.locator(".fold").press("Enter")
+    assert page.locator("details.class[open]").count() == 0
+
+
+def test_everything_can_be_read_without_the_script(make_report, browser, tmp_path):
+    path = write_report(make_report(samples=2), tmp_path)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.locator(".sample:visible").count() == 2
+    assert page.locator(".toolbar:visible").count() == 0
+    context.close()

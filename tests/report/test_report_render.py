@@ -1,0 +1,233 @@
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ppn.report import render as render_module
+from ppn.report.content import ClassCard, Fact, Prototype, Report, Sensitivity
+from ppn.report.render import render, write_report
+
+SCRIPT = "<script>alert(1)</script>"
+IMAGE = '"><img src=x onerror=alert(1)>'
+MINUS = "\N{MINUS SIGN}"
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and checks that they close in order."""
+
+    VOID = ("meta", "link", "img", "input", "br")
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.ids = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def amounts(html):
+    """The printed steps of the first sample: parts and bias, then the logit."""
+    steps = html[html.index('<ol class="steps"') : html.index("</ol>")]
+    texts = re.findall(r'<p class="amount">([^<]+)</p>', steps)
+    return [float(text.replace(MINUS, "-").replace(",", "")) for text in texts]
+
+
+def test_the_page_is_well_formed_and_refers_to_nothing_outside(make_report):
+    html = render(make_report(samples=2))
+    page = Page(html)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    for tag, attributes in page.tags:
+        for name in ("src", "href"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:image/", "#")), (tag, attributes[name])
+        if tag == "img":
+            assert "alt" in attributes
+    assert "url(" not in html
+    assert "@import" not in html
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert headings[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+
+
+def test_every_name_is_escaped(make_report, make_sample):
+    report = make_report()
+    prototypes = report.classes[0].prototypes
+    patches = [replace(patch, name=IMAGE) for patch in prototypes[0].patches]
+    hostile = replace(
+        report,
+        title=SCRIPT,
+        subtitle=SCRIPT,
+        model=IMAGE,
+        dataset=SCRIPT,
+        split=IMAGE,
+        created=SCRIPT,
+        facts=[Fact(SCRIPT, IMAGE, SCRIPT, IMAGE)],
+        certificate=[Fact(SCRIPT, IMAGE, SCRIPT)],
+        metrics=[
+            replace(
+                report.metrics[0],
+                name=SCRIPT,
+                unit=IMAGE,
+                chance={IMAGE: 1.0},
+                protocol=SCRIPT,
+                constants={IMAGE: SCRIPT},
+                help=SCRIPT,
+            )
+        ],
+        strategies=[replace(report.strategies[0], name=IMAGE, values={SCRIPT: 1.0})],
+        samples=[
+            replace(
+                make_sample([1.0, 2.0, 3.0]),
+                name=IMAGE,
+                true_class=IMAGE,
+                predicted_class=SCRIPT,
+                scale_note=SCRIPT,
+            )
+        ],
+        classes=[
+            ClassCard(0, SCRIPT, [replace(prototypes[0], patches=patches, part=IMAGE)], images=1)
+        ],
+        notes=[SCRIPT],
+    )
+    html = render(hostile)
+    clean = Page(render(replace(make_report(), samples=report.samples)))
+    page = Page(html)
+    assert "<script>alert" not in html
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in clean.tags}
+
+
+def test_the_printed_contributions_and_bias_add_up_to_the_printed_logit(make_report):
+    *terms, logit = amounts(render(make_report(k=5)))
+    assert len(terms) == 6
+    assert sum(terms) == pytest.approx(logit, abs=1e-9)
+
+
+def test_a_sum_that_misses_the_logit_is_called_so(make_report, make_sample):
+    good = make_sample([1.0, 2.0])
+    assert "do not add up" not in render(replace(make_report(k=2), samples=[good]))
+    html = render(replace(make_report(k=2), samples=[replace(good, logit=good.logit + 0.5)]))
+    assert "do not add up" in html
+    assert "differs from the black box's logit by 0.500" in html.replace("&#39;", "'")
+
+
+def test_negative_contributions_step_down(make_report, make_sample):
+    negative = make_sample([2.0, -1.5, 0.25])
+    html = render(replace(make_report(), samples=[negative]))
+    assert amounts(html) == [2.0, -1.5, 0.25, -0.25, 0.5]
+    assert html.count("stair negative") == 1
+    assert html.count("stair constant negative") == 1
+    below = render(replace(make_report(), samples=[make_sample([-2.0, -1.0, 0.5])]))
+    assert amounts(below)[-1] == -2.75
+    for value in re.findall(r"(?:left|width|--zero):([-\d.]+)%", below):
+        assert 0 <= float(value) <= 100
+
+
+def test_negative_shares_are_shown_as_such(make_report):
+    report = make_report()
+    prototypes = [
+        replace(p, share=s)
+        for p, s in zip(report.classes[0].prototypes, (0.8, 0.4, -0.2), strict=True)
+    ]
+    html = render(replace(report, classes=[replace(report.classes[0], prototypes=prototypes)]))
+    assert f"{MINUS}20" in html
+    assert "piece negative" in html
+
+
+def test_fields_may_be_missing(make_report, make_sample):
+    bare = Report(title="Bare", model="m", dataset="d", split="s")
+    assert Page(render(bare)).open == []
+    prototype = Prototype(0, [])
+    patch = make_report().classes[0].prototypes[0].patches[0]
+    second = Prototype(1, [replace(patch, heatmap=None)])
+    html = render(
+        replace(
+            bare,
+            classes=[ClassCard(7, "seven", [prototype, second], images=3)],
+            samples=[replace(make_sample([1.0]), true_class="")],
+        )
+    )
+    assert "No patches in this report" in html
+    assert "no patch" in html
+    assert ">wrong<" not in html
+    assert "None" not in html
+
+
+@pytest.mark.parametrize("k", [1, 4, 5, 10])
+def test_any_number_of_parts(make_report, k):
+    html = render(make_report(k=k, classes=1))
+    assert html.count('<li class="step"') == k
+    assert f">Part {k}<" in html
+    assert ("other parts" in html) == (k > 4)
+
+
+def test_the_best_exact_strategy_is_marked(make_report):
+    html = render(make_report())
+    table = html[html.index('id="strategies"') : html.index("</table>")]
+    assert re.findall(r"<strong>([^<]+)</strong>", table) == ["67.4", "0.010"]
+    assert table.count("not exact") == 1
+
+
+def test_chance_levels_stand_on_the_scale(make_report):
+    html = render(make_report())
+    assert "chance level image centre 22.0" in html
+    assert '<span class="tick" style="left:22.0%">' in html
+    assert '<span class="mark" style="left:67.4%">' in html
+
+
+def test_patches_come_from_the_sample_where_its_class_is_not_shown(make_report, make_sample):
+    report = make_report()
+    patches = [p.patches[0] for p in report.classes[1].prototypes]
+    elsewhere = replace(make_sample([1.0, 2.0, 3.0], label=99), looks_like=patches)
+    html = render(replace(report, samples=[elsewhere], classes=[]))
+    assert "Nearest training patch of Part 3, from class 1 image 0.jpg" in html
+
+
+def test_records_that_do_not_fit_are_refused(make_sample):
+    with pytest.raises(ValueError, match="one of each per prototype"):
+        replace(make_sample([1.0, 2.0]), maps=[np.zeros((7, 7))])
+    with pytest.raises(ValueError, match="one row per half size"):
+        Sensitivity([36], [0.8], [[1.0, 2.0]])
+
+
+def test_the_report_is_one_file(make_report, tmp_path):
+    path = write_report(make_report(), tmp_path / "new" / "folder")
+    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert path.stat().st_mode & 0o400
+
+
+@pytest.mark.parametrize("stage", ["render", "replace"])
+def test_a_failure_leaves_the_old_report_whole(make_report, tmp_path, monkeypatch, stage):
+    path = write_report(make_report(), tmp_path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    if stage == "render":
+        monkeypatch.setattr(render_module, "panel", fail)
+    else:
+        monkeypatch.setattr(render_module.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(make_report(title="Another"), tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_report_stays_small(make_report, tmp_path):
+    path = write_report(make_report(k=3, classes=24, samples=12, patches=5), tmp_path)
+    assert path.stat().st_size < 8e6
