@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from ppn.data.synthetic.lighting import Light
 from ppn.data.synthetic.plumage import Plumage
 from ppn.data.synthetic.pose import Pose
 from ppn.data.synthetic.scene import Scene
-from ppn.data.transforms import Augmentation, Crop  # noqa: TC001 (jsonargparse reads them)
 from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from ppn.data.transforms import Augmentation, Crop
 
 _STREAMS = {"train": 0, "test": 1}
 

@@ -70,7 +70,7 @@ class Scene:
             x, y = x * side, y * side
             box = [x - radius / flat, y - radius * flat, x + radius / flat, y + radius * flat]
             draw.ellipse(box, fill=(*colour, int(50 + 110 * alpha)))
-        return image.filter(ImageFilter.GaussianBlur(1.3))
+        return image.filter(ImageFilter.GaussianBlur(0.023 * side))
 
     def behind(self, canvas: Canvas, pose: Pose) -> None:
         """Draw perch and clutter behind the bird."""

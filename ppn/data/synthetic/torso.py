@@ -137,7 +137,7 @@ def _draw_marks(canvas: Canvas, frame: Frame, marks: str) -> None:
 def draw_far_wing(canvas: Canvas, body: Frame, plumage: Plumage, raised: float) -> None:
     """Draw what shows of the other wing behind the body when the wings are raised."""
     frame = wing_frame(body, raised + 0.22).child([-0.05, -0.06], 0.0, (0.92, 0.9))
-    canvas.polygon(frame(_WING), darker(plumage.wing, 0.28))
+    canvas.polygon(frame(_WING), darker(plumage.wing, 0.28), "wing")
 
 
 def draw_tail(canvas: Canvas, body: Frame, plumage: Plumage, shape: str, angle: float) -> Points:

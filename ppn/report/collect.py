@@ -1,0 +1,239 @@
+"""From an evaluated network and its data to what the report shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ppn.data.dataset import ImageView
+from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
+from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.metrics.evaluation import Results
+    from ppn.models.prototype_network import PrototypeNetwork
+    from ppn.types import Batch, InputConfig, Split
+
+_CANDIDATES = 96
+"""Evaluated images among which those that are explained are chosen."""
+_WRONG = 2
+"""Most of the explained images whose prediction is wrong: mistakes must be explained too."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How much the report shows.
+
+    Attributes:
+        samples: Explained images.
+        classes: Classes with their prototypes; those of the samples come first.
+        patches: Nearest training patches of each prototype.
+    """
+
+    samples: int = 10
+    classes: int = 40
+    patches: int = 4
+
+
+@torch.no_grad()
+def collect(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    results: Results,
+    selection: Selection,
+) -> Report:
+    """Gather everything the report shows.
+
+    Args:
+        network: A complete network.
+        data: The data it was evaluated on.
+        split: The evaluated split.
+        results: What was measured.
+        selection: How much to show.
+    """
+    network.eval()
+    samples = _samples(network, data, split, selection.samples)
+    count = len(data.class_names)
+    first = [sample.predicted_label for sample in samples]
+    labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
+    figures = {**results.figures, "certificate": network.certificate}
+    dataset = type(data).__name__.removesuffix("DataModule")
+    return Report(
+        title=f"{dataset}: every logit is a sum of parts",
+        model=str(network.record.structure["architecture"]),
+        dataset=f"{dataset}, {count} classes",
+        split=f"{split}, {figures['images']} images",
+        facts=facts(figures),
+        certificate=certificate_facts(network),
+        metrics=metrics(figures),
+        strategies=strategies(figures),
+        lower_is_better=frozenset(),
+        sensitivity=sensitivity(figures),
+        samples=samples,
+        classes=_cards(network, data, labels, results, selection.patches),
+        notes=notes(network, figures),
+        total_classes=count,
+        created=date.today().isoformat(),
+    )
+
+
+def _samples(
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
+) -> list[Sample]:
+    """Explain clear right predictions of different classes, and some wrong ones."""
+    view = data.view(split)
+    spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
+    candidates = ImageView(view.source, view.indices[spread], view.transform)
+    right: list[Sample] = []
+    wrong: list[Sample] = []
+    for batch in _batches(candidates, data.batch_size, network):
+        for sample, correct in _explain(network, data, view, batch):
+            (right if correct else wrong).append(sample)
+    right.sort(key=lambda sample: -sample.probability)
+    wrong.sort(key=lambda sample: -sample.probability)
+    wrong = wrong[: min(_WRONG, wanted)]
+    seen: set[int] = set()
+    different = [s for s in right if not (s.predicted_label in seen or seen.add(s.predicted_label))]  # type: ignore[func-returns-value]
+    others = [s for s in right if s not in different]
+    return [*different, *others][: wanted - len(wrong)] + wrong
+
+
+def _explain(
+    network: PrototypeNetwork, data: FineGrainedDataModule, view: ImageView, batch: Batch
+) -> list[tuple[Sample, bool]]:
+    tokens = network.tokens(batch["image"])
+    logits, contributions = network.head(tokens)
+    predicted = logits.argmax(1)
+    maps = network.head.maps(tokens, predicted).cpu().numpy()
+    probability = logits.softmax(1)
+    scaled = network.backbone.report.norm is not None
+    explained = []
+    for row, label in enumerate(predicted.tolist()):
+        true = int(batch["label"][row])
+        sample = Sample(
+            image=to_picture(batch["image"][row], network.input_config),
+            name=view.source.name(int(batch["index"][row])),
+            true_class=data.class_names[true],
+            predicted_class=data.class_names[label],
+            probability=float(probability[row, label]),
+            logit=float(tokens.logits[row, label]),
+            bias=float(network.head.bias[label]),
+            contributions=contributions[row, label].tolist(),
+            maps=list(maps[row]),
+            predicted_label=label,
+            scale_note=(
+                "The classifier normalises its pooled features: contributions carry this image's "
+                f"factor 1/s = {float(tokens.scale[row]):.3g}."
+                if scaled
+                else None
+            ),
+        )
+        explained.append((sample, label == true))
+    return explained
+
+
+def _cards(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    labels: list[int],
+    results: Results,
+    patches: int,
+) -> list[ClassCard]:
+    """One card for each class, with the maps of its prototypes on their nearest images."""
+    found = network.dictionary
+    pictures = _pictures(network, data, labels, patches)
+    parts = data.part_names
+    cards = []
+    for label in labels:
+        prototypes = []
+        for index in range(network.num_prototypes):
+            consistency = results.consistency
+            rated = consistency is not None and int(consistency.images[label]) > 0
+            prototypes.append(
+                Prototype(
+                    index=index,
+                    patches=pictures[label, index],
+                    share=float(results.shares.share[label, index]),
+                    cosine=float(found.cosine[label, index]),
+                    part=parts[int(consistency.best_part[label, index])]
+                    if consistency is not None and rated
+                    else None,
+                    part_rate=float(consistency.best_share[label, index])
+                    if consistency is not None and rated
+                    else None,
+                    consistent=bool(consistency.consistent[label, index])
+                    if consistency is not None and rated
+                    else None,
+                )
+            )
+        evaluated = int(results.shares.images[label]) > 0
+        cards.append(
+            ClassCard(
+                label=label,
+                name=data.class_names[label],
+                prototypes=prototypes,
+                images=int(found.images[label]),
+                accuracy=float(results.shares.accuracy[label]) if evaluated else None,
+            )
+        )
+    return cards
+
+
+def _pictures(
+    network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
+) -> dict[tuple[int, int], list[Patch]]:
+    """The nearest training patches of each (class, prototype), with the prototype's map."""
+    found = network.dictionary
+    shown = [
+        (label, index, rank)
+        for label in labels
+        for index in range(network.num_prototypes)
+        for rank in range(min(count, found.patch_index.shape[2]))
+        if float(found.patch_score[label, index, rank]) > -float("inf")
+    ]
+    pictures: dict[tuple[int, int], list[Patch]] = {
+        (label, index): [] for label in labels for index in range(network.num_prototypes)
+    }
+    view = data.view("train")
+    indices = [int(found.patch_index[key]) for key in shown]
+    wanted = ImageView(view.source, indices, view.transform)
+    remaining = iter(shown)
+    for batch in _batches(wanted, data.batch_size, network):
+        tokens = network.tokens(batch["image"])
+        maps = network.head.maps(tokens, batch["label"]).cpu().numpy()
+        for row, image in enumerate(batch["image"]):
+            label, index, rank = next(remaining)
+            x0, y0, x1, y1 = found.patch_box[label, index, rank].tolist()
+            pictures[label, index].append(
+                Patch(
+                    image=to_picture(image, network.input_config),
+                    box=(x0, y0, x1, y1),
+                    score=float(found.patch_score[label, index, rank]),
+                    name=view.source.name(int(batch["index"][row])),
+                    heatmap=maps[row, index],
+                )
+            )
+    return pictures
+
+
+def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
+    """Batches of a view on the network's device, without workers: few images, read once."""
+    for batch in torch.utils.data.DataLoader(view, batch_size=size):
+        yield {key: value.to(network.device) for key, value in batch.items()}
+
+
+def to_picture(image: Tensor, config: InputConfig) -> Image.Image:
+    """Undo the normalisation of an image (3, H, W): what the network saw, as a picture."""
+    mean = image.new_tensor(config.mean)[:, None, None]
+    std = image.new_tensor(config.std)[:, None, None]
+    pixels = ((image * std + mean).clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
