@@ -169,8 +169,9 @@ def _channel_share(problem: ClassProblem) -> Tensor:
 
 
 def _nelder_mead(problem: ClassProblem) -> Tensor:
-    """Scalars B_i that keep each map x p~_i most correlated with its map x p_i.
+    """Scalars B_i >= 0 that keep each map x p~_i most correlated with its map x p_i.
 
+    Without the sign constraint (ours) correlation can grow for ever larger, cancelling shares.
     Everything the objective needs is in a few moments of the maps, so one evaluation costs k
     operations, whatever the number of tokens.
     """
@@ -188,14 +189,23 @@ def _nelder_mead(problem: ClassProblem) -> Tensor:
     power = float(rest.square().sum())
 
     def disagreement(free: NDArray[np.float64]) -> float:
-        share = np.append(free, 1 - free.sum())
+        last = 1 - free.sum()
+        if last < 0:  # outside the simplex: worse than any correlation, and sloping back
+            return 1.0 - float(last)
+        share = np.append(free, last)
         covariance = alpha * variance + share * cross
         spread = alpha**2 * variance + 2 * alpha * share * cross + share**2 * power
         norm = (variance * spread).clip(min=1e-30) ** 0.5
         return -float((covariance / norm).mean())
 
     start = _equal(problem)[:-1, 0].cpu().numpy()
-    found = minimize(disagreement, start, method="Nelder-Mead", options={"maxiter": 200 * k})
+    found = minimize(
+        disagreement,
+        start,
+        method="Nelder-Mead",
+        bounds=[(0, 1)] * (k - 1),
+        options={"maxiter": 200 * k},
+    )
     return torch.from_numpy(np.append(found.x, 1 - found.x.sum())).to(residual.device)[:, None]
 
 

@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## Make .venv and install the package with its development tools
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup ## Train, discover, refine, evaluate and report on the built-in birds
+	$(BIN)/python experiments/demo.py
+
+test: setup lint type ## Everything that continuous integration checks
+	$(BIN)/python -m pytest
+
+lint: setup ## Check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: setup ## Check types
+	$(BIN)/mypy
+
+clean: ## Remove the environment, caches and runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

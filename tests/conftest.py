@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _steady():
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cub_root():
+    """The real CUB-200-2011 subset beside the project."""
+    root = SHARED / "CUB10" / "CUB_200_2011"
+    if not root.is_dir():
+        pytest.skip("the real data beside the project is absent")
+    return root

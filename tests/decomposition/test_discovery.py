@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from ppn.decomposition.certificate import CertificateSample, certify
+from ppn.decomposition.dictionary import PartDictionary
+from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, decompose
+from ppn.decomposition.head import PrototypeHead
+from ppn.errors import DiscoveryError
+from ppn.types import Tokens
+
+CLASSES, K, WIDTH, IMAGES, PATCHES = 4, 2, 12, 5, 3
+GRID = Grid((2, 3), (64, 96))
+
+
+def group(labels=range(CLASSES), images=IMAGES):
+    return [
+        ClassTokens(
+            label,
+            f"bird {label}",
+            torch.randn(images + label, 6, WIDTH),
+            torch.ones(images + label),
+            torch.arange(images + label) + 100 * label,
+        )
+        for label in labels
+    ]
+
+
+def run(items, settings=None, strategies=("cam_split", "equal"), weight=None):
+    heads = {name: PrototypeHead(CLASSES, K, WIDTH) for name in strategies}
+    dictionary = PartDictionary(CLASSES, K, WIDTH, PATCHES)
+    weight = torch.randn(CLASSES, WIDTH, dtype=torch.float64) if weight is None else weight
+    settings = settings or DiscoverySettings()
+    decompose(items, weight, heads, strategies[0], dictionary, GRID, settings)
+    return heads, dictionary, weight
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DiscoverySettings(),
+        DiscoverySettings(seeding="kmeans"),
+        DiscoverySettings(token_weighting="cam"),
+        DiscoverySettings(discoverer="kmeans"),
+        DiscoverySettings(alpha_solver="nonnegative"),
+    ],
+    ids=["default", "seeded by k-means", "CAM-weighted", "k-means", "non-negative alpha"],
+)
+def test_every_class_is_found_and_exact(settings):
+    heads, dictionary, weight = run(group(), settings)
+    assert dictionary.complete
+    assert dictionary.exactness.max() <= 1e-6
+    for head in heads.values():
+        error = (head.prototypes.double().sum(1) - weight).abs().max()
+        assert error <= 1e-6 * weight.abs().max()
+    assert torch.allclose(dictionary.parts.norm(dim=2), torch.ones(CLASSES, K), atol=1e-4)
+    assert dictionary.images.tolist() == [5, 6, 7, 8]
+
+
+def test_classes_do_not_depend_on_the_group_they_are_found_in():
+    torch.manual_seed(3)
+    items = group()
+    together, _, weight = run(items)
+    for item in items:
+        alone, _, _ = run([item], weight=weight)
+        difference = alone["cam_split"].prototypes - together["cam_split"].prototypes
+        assert difference[item.label].abs().max() < 5e-2
+
+
+def test_patches_are_the_best_of_different_images():
+    items = group()
+    heads, dictionary, _ = run(items)
+    for item in items:
+        for part, prototype in enumerate(heads["cam_split"].prototypes[item.label]):
+            scores = item.tokens @ prototype
+            best, cell = scores.max(dim=1)
+            order = best.argsort(descending=True)[:PATCHES]
+            assert dictionary.patch_index[item.label, part].tolist() == (
+                item.indices[order].tolist()
+            )
+            stored = dictionary.patch_score[item.label, part]
+            assert torch.allclose(stored, best[order], atol=1e-4)
+            row, column = divmod(int(cell[order[0]]), 3)
+            expected = [32.0 * column, 32.0 * row, 32.0 * column + 32, 32.0 * row + 32]
+            assert dictionary.patch_box[item.label, part, 0].tolist() == expected
+
+
+def test_missing_patches_are_marked():
+    _, dictionary, _ = run(group([0], images=2))
+    assert dictionary.patch_score[0, 0].isinf().tolist() == [False, False, True]
+
+
+def test_nan_and_too_few_tokens_name_the_class():
+    items = group()
+    items[2].tokens[0, 0, 0] = torch.nan
+    with pytest.raises(DiscoveryError, match="features of class bird 2 contain NaN"):
+        run(items)
+    few = [ClassTokens(0, "rare bird", torch.randn(1, 1, WIDTH), torch.ones(1), torch.zeros(1))]
+    with pytest.raises(DiscoveryError, match="Class rare bird has 1 patch tokens, fewer than"):
+        run(few)
+
+
+def test_certificate_measures_what_is_wrong_too():
+    heads, dictionary, weight = run(group())
+    sample = CertificateSample(CLASSES, WIDTH, rows=10)
+    for item in group():
+        pooled = item.tokens.mean(1)
+        logits = (pooled.double() @ weight.T).float()
+        for half in (slice(0, 1), slice(1, None)):  # arrives in batches
+            part = Tokens(item.tokens[half], (2, 3), pooled[half], item.scale[half], logits[half])
+            sample.add(item.label, part)
+    logits, blackbox = sample.outputs(heads["cam_split"])
+    good = certify(dictionary, logits, blackbox)
+    assert good.images == 8  # 10 rows hold 2 images of each of 4 classes
+    assert good.agreement == 1.0
+    assert good.max_logit_error < 1e-5
+    assert good.max_sum_error <= 1e-6
+    bad = certify(dictionary, -logits, blackbox)
+    assert bad.agreement < 1.0
+    assert bad.max_logit_error > 1e-2
+
+
+def test_certificate_samples_some_classes_where_there_are_too_many():
+    sample = CertificateSample(10, WIDTH, rows=4)
+    for label in range(10):
+        tokens = torch.ones(3, 6, WIDTH) * label
+        sample.add(label, Tokens(tokens, (2, 3), tokens.mean(1), torch.ones(3), torch.zeros(3, 10)))
+    assert sample.pooled[sample.used == 1, 0].tolist() == [0, 3, 6, 9]
