@@ -231,6 +231,11 @@ class _Probe:
                 "image; exactly one call can be decomposed."
             )
         self.prelogits = inputs[0].flatten(1)
+        if not bool(torch.isfinite(self.logits).all() and torch.isfinite(self.prelogits).all()):
+            raise HeadError(
+                f"{type(model).__name__} gives NaN or infinity on random input: its weights are "
+                "broken, so take another checkpoint."
+            )
 
     def _noting(self, name: str, norm: nn.LayerNorm) -> Callable[[nn.Module, Any], None]:
         def note(_: nn.Module, __: Any) -> None:  # noqa: ANN401 - a hook's arguments

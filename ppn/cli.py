@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import dict_to_namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -33,6 +32,12 @@ if TYPE_CHECKING:
 COMMANDS = ("fit", "validate", "test", "predict")
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
+
+_LOGGER = {
+    "class_path": "lightning.pytorch.loggers.CSVLogger",
+    "init_args": {"save_dir": "runs", "name": "", "version": ""},
+}
+"""Unless told otherwise: `metrics.csv` in the run's directory, which replaces `save_dir`."""
 
 
 class PrototypeCLI(LightningCLI):
@@ -74,15 +79,8 @@ class PrototypeCLI(LightningCLI):
             trainer.default_root_dir = _run_dir(config)
         run_dir = str(trainer.default_root_dir)
         os.environ[RUN_DIR] = run_dir
-        if trainer.logger is None or trainer.logger is True:
-            trainer.logger = dict_to_namespace(
-                {
-                    "class_path": "lightning.pytorch.loggers.CSVLogger",
-                    "init_args": {"save_dir": run_dir, "name": "", "version": ""},
-                }
-            )
         for logger in _listed(trainer.logger):
-            if "save_dir" in logger.init_args:
+            if logger is not True and "save_dir" in logger.init_args:
                 logger.init_args.save_dir = run_dir
         for callback in _listed(trainer.callbacks):
             if callback.class_path.endswith("ModelCheckpoint") and not callback.init_args.dirpath:
@@ -107,19 +105,31 @@ def run(args: Sequence[str] | None = None) -> int:
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [ResultsFile()]},
+            trainer_defaults={"callbacks": [ResultsFile()], "logger": _LOGGER},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             args=None if args is None else list(args),
         )
-    except PPNError as error:
-        return _fail(str(error))
-    except MisconfigurationException as error:
-        return _fail(" ".join(str(error).split()))
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        return _fail(mistake)
     finally:
         if inherited is None:
             os.environ.pop(RUN_DIR, None)
     return 0
+
+
+def _mistake(error: BaseException | None) -> str | None:
+    """Find the user's mistake behind an error; jsonargparse wraps those of constructors."""
+    while error is not None:
+        if isinstance(error, PPNError):
+            return str(error)
+        if isinstance(error, MisconfigurationException):
+            return " ".join(str(error).split())
+        error = error.__cause__
+    return None
 
 
 def _quieten() -> None:
@@ -127,6 +137,7 @@ def _quieten() -> None:
     for message in (
         ".*LeafSpec.*",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
         ".*module.s. in eval mode at the start of training.*",  # frozen backbones are meant to be
+        ".*LightningCLI's args parameter.*",  # tests and the demo do call it from Python
         ".*configure_optimizers. returned .None.*",  # closed-form refinement has none
     ):
         warnings.filterwarnings("ignore", message)
