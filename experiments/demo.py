@@ -78,7 +78,7 @@ def main() -> None:
     stage(
         "1/3 train the black box",
         RUN / "classifier",
-        ["fit", "--config", str(CLASSIFIER)],
+        ["fit", "--config", str(CLASSIFIER), "--trainer.max_epochs", "4"],
         BLACK_BOX,
     )
     stage(

@@ -33,7 +33,6 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     Args:
         batch_size: Images per batch and process.
         num_workers: Processes that load images; 0 loads in the main process.
-        image_size: Side of the square input in pixels; None takes the backbone's own.
         crop: "frame" for the whole image, "box" for the object's box.
         augmentation: What happens to training images; see `Transform`.
         val_fraction: Share of each class's training images held out for validation, in [0, 1).
@@ -44,7 +43,6 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         self,
         batch_size: int = 32,
         num_workers: int = 2,
-        image_size: int | None = None,
         crop: Crop = "frame",
         augmentation: Augmentation = "standard",
         val_fraction: float = 0.1,
@@ -57,7 +55,6 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             )
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.image_size = image_size
         self.crop: Crop = crop
         self.augmentation: Augmentation = augmentation
         self.val_fraction = val_fraction
@@ -99,20 +96,11 @@ class FineGrainedDataModule(LightningDataModule, ABC):
 
     @property
     def input_config(self) -> InputConfig:
-        """What the backbone expects, with `image_size` applied."""
-        config = self._input_config
-        if config is None and self.trainer is not None:
-            config = getattr(self.trainer.lightning_module, "input_config", None)
-        config = config or InputConfig()
-        if self.image_size is not None:
-            config = InputConfig(
-                (self.image_size, self.image_size),
-                config.mean,
-                config.std,
-                config.interpolation,
-                config.crop_pct,
-            )
-        return config
+        """What the backbone expects of its input image."""
+        if self._input_config is not None:
+            return self._input_config
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        return getattr(module, "input_config", InputConfig())
 
     @input_config.setter
     def input_config(self, config: InputConfig | None) -> None:

@@ -117,7 +117,6 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         draw_size: Height and width of the drawings in pixels, before any transform.
         batch_size: Images per batch and process.
         num_workers: Processes that draw images; 0 draws in the main process.
-        image_size: Side of the square input in pixels; None takes the backbone's own.
         crop: "frame" for the whole image, "box" for the bird's box.
         augmentation: What happens to training images; see `Transform`.
         val_fraction: Share of each class's training images held out for validation, in [0, 1).
@@ -133,7 +132,6 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         draw_size: int = 224,
         batch_size: int = 32,
         num_workers: int = 2,
-        image_size: int | None = None,
         crop: Crop = "frame",
         augmentation: Augmentation = "standard",
         val_fraction: float = 0.1,
@@ -142,7 +140,6 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         super().__init__(
             batch_size=batch_size,
             num_workers=num_workers,
-            image_size=image_size,
             crop=crop,
             augmentation=augmentation,
             val_fraction=val_fraction,

@@ -1,0 +1,92 @@
+"""Every YAML file and every README command is parsed or run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning import LightningDataModule, LightningModule
+
+from ppn.__main__ import main
+from ppn.cli import PrototypeCLI
+from tests import fakes
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+FRAGMENTS = sorted((ROOT / "configs").rglob("*.yaml"))
+# Small stand-ins: what an experiment builds, not what it trains, is tested here.
+SMALL = {
+    "BackboneClassifier": ["--model.init_args.weights=null"],
+    "PrototypeNetwork": ["--model.init_args.architecture=test_resnet"],
+    "CUBDataModule": ["--data.init_args.root={cub}"],
+}
+
+
+def build(path, tmp_path):
+    """Parse an experiment and build its model and data, without running anything."""
+    root = fakes.cub(tmp_path / "CUB_200_2011")
+    loaded = yaml.safe_load(path.read_text())
+    args = ["--config", str(path)]
+    for key in ("model", "data"):
+        part = yaml.safe_load((path.parent / loaded[key]).read_text())
+        args += [a.format(cub=root) for a in SMALL.get(part["class_path"], [])]
+    return PrototypeCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        run=False,
+        args=args,
+    )
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_experiment_builds_its_model_and_data(path, tmp_path):
+    cli = build(path, tmp_path)
+    # The link from data to model is skipped in silence when the attribute is missing.
+    assert cli.model.hparams["num_classes"] == cli.datamodule.num_classes
+
+
+def test_every_fragment_is_used_by_an_experiment_or_named_in_the_docs():
+    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md"])
+    for fragment in FRAGMENTS:
+        assert str(fragment.relative_to(ROOT)) in text, fragment
+
+
+def commands(text):
+    """The lines of the README's shell blocks, joined where they continue."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+README = commands((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("line", [c for c in README if c.startswith("ppn ")])
+def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(line)[1:]
+    if "--config" not in words:
+        assert main(words) == 0
+        return
+    # `--print_config` parses everything and stops before anything is built.
+    words = [words[0], *words[1:], "--print_config"]
+    with pytest.raises(SystemExit) as stop:
+        main([w for w in words if w != "--ckpt_path" and not w.endswith(".ckpt")])
+    assert stop.value.code == 0
+    assert "class_path" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [c for c in README if c.startswith("make ")])
+def test_readme_make_targets_exist(line):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in shlex.split(line)[1:]:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_readme_has_both_commands_that_do_everything():
+    assert {"make demo", "make test"} <= set(README)
