@@ -78,7 +78,7 @@ def main() -> None:
     stage(
         "1/3 train the black box",
         RUN / "classifier",
-        ["fit", "--config", str(CLASSIFIER), "--trainer.max_epochs", "4"],
+        ["fit", "--config", str(CLASSIFIER), "--trainer.max_epochs", "3"],
         BLACK_BOX,
     )
     stage(

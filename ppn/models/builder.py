@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -13,6 +13,9 @@ from ppn.backbone import Backbone
 from ppn.errors import CheckpointError
 from ppn.types import InputConfig
 from ppn.weights import load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def build_backbone(
@@ -81,6 +84,23 @@ def freeze(module: nn.Module) -> None:
     """Stop gradients and statistics: frozen BatchNorm still updates its averages in train mode."""
     module.requires_grad_(False)
     module.eval()
+
+
+def named_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Return the submodules with the given names.
+
+    Raises:
+        CheckpointError: If the model has no module of that name.
+    """
+    known = dict(model.named_modules())
+    for name in names:
+        if name not in known or not name:
+            children = ", ".join(child for child, _ in model.named_children())
+            raise CheckpointError(
+                f"{type(model).__name__} has no module '{name}' to freeze: its first level is "
+                f"{children}."
+            )
+    return [known[name] for name in names]
 
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

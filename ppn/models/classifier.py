@@ -9,7 +9,13 @@ from lightning import LightningModule
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from ppn.models.builder import build_backbone, cosine_with_warmup, decay_groups, freeze
+from ppn.models.builder import (
+    build_backbone,
+    cosine_with_warmup,
+    decay_groups,
+    freeze,
+    named_modules,
+)
 from ppn.models.record import Record, expect_classes, read_record
 
 if TYPE_CHECKING:
@@ -34,6 +40,8 @@ class BackboneClassifier(LightningModule):
         image_size: Side of the square input in pixels; None takes the model's own.
         model_options: Further arguments of `timm.create_model`.
         freeze_backbone: Train the last linear layer only (linear probe).
+        frozen_modules: Names of the model's submodules to keep as they are, such as `blocks.0`:
+            early layers cost most of the time and have least to learn.
         optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
         lr: Peak learning rate.
         weight_decay: Weight decay of matrices and kernels; biases and norms have none.
@@ -50,6 +58,7 @@ class BackboneClassifier(LightningModule):
         image_size: int | None = None,
         model_options: dict[str, Any] | None = None,
         freeze_backbone: bool = False,
+        frozen_modules: list[str] | None = None,
         optimizer: Literal["adamw", "sgd"] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 0.05,
@@ -61,10 +70,14 @@ class BackboneClassifier(LightningModule):
         self.backbone = build_backbone(
             architecture, num_classes, weights, pretrained, image_size, model_options
         )
-        self.freeze_backbone = freeze_backbone
-        if freeze_backbone:
-            freeze(self.backbone)
-            self.backbone.classifier.requires_grad_(True)
+        self.frozen = (
+            [self.backbone]
+            if freeze_backbone
+            else named_modules(self.backbone.model, frozen_modules or [])
+        )
+        for module in self.frozen:
+            freeze(module)
+        self.backbone.classifier.requires_grad_(True)
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -84,10 +97,10 @@ class BackboneClassifier(LightningModule):
         return self.backbone.classify(images)
 
     def train(self, mode: bool = True) -> BackboneClassifier:
-        """Switch to training mode; a frozen backbone stays in evaluation mode."""
+        """Switch to training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.freeze_backbone:
-            self.backbone.eval()
+        for module in self.frozen:
+            module.eval()
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

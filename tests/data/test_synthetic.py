@@ -18,6 +18,7 @@ from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.synthetic import SyntheticBirds, SyntheticBirdsDataModule
 from ppn.data.synthetic.anatomy import PART_NAMES, VALUES, Anatomy, anatomies, class_names
 from ppn.errors import DataError
+from ppn.types import InputConfig
 
 SAMPLE = range(0, 96, 2)
 PARTS_OF = {name: (name,) for name in Anatomy._fields} | {"legs": ("left leg", "right leg")}
@@ -60,8 +61,9 @@ def test_another_process_draws_the_same(birds):
 def test_the_number_of_workers_changes_nothing():
     def batches(workers: int):
         data = SyntheticBirdsDataModule(
-            num_classes=3, test_per_class=3, num_workers=workers, batch_size=2, image_size=64
+            num_classes=3, test_per_class=3, num_workers=workers, batch_size=2
         )
+        data.input_config = InputConfig((64, 64))
         return list(data.test_dataloader())
 
     for alone, shared in zip(batches(0), batches(2), strict=True):
