@@ -1,0 +1,162 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from lightning import Trainer
+
+from ppn.callbacks.discovery import PrototypeDiscovery
+from ppn.data.cub import CUBDataModule
+from ppn.errors import CheckpointError, DiscoveryError
+from ppn.models.classifier import BackboneClassifier
+from ppn.models.prototype_network import PrototypeNetwork, load_network
+from tests import fakes
+
+ROOT = Path(__file__).parents[2]
+
+
+def trainer(folder, **options):
+    return Trainer(
+        max_epochs=0,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = fakes.cub(tmp_path_factory.mktemp("cub") / "CUB_200_2011")
+    return CUBDataModule(str(root), batch_size=5, num_workers=0, val_fraction=0.25)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("test_resnet", {}),
+        ("test_convnext", {}),
+        ("test_vit", {"global_pool": "avg"}),
+    ],
+)
+def test_any_supported_classifier_becomes_an_exact_prototype_network(
+    data, tmp_path, architecture, options
+):
+    model = timm.create_model(architecture, num_classes=3, **options)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    network = PrototypeNetwork(
+        3,
+        backbone_ckpt=str(tmp_path / "weights.pth"),
+        architecture=architecture,
+        model_options=options,
+        num_prototypes=2,
+    )
+    before = {k: v.clone() for k, v in network.backbone.state_dict().items()}
+    trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
+    assert all(torch.equal(v, before[k]) for k, v in network.backbone.state_dict().items())
+    assert network.certificate["agreement"] == 1.0
+    assert network.certificate["relative_logit_error"] <= 1e-4
+    assert network.certificate["max_sum_error"] <= 1e-6
+
+    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    images = torch.randn(4, 3, 160, 160)
+    with torch.no_grad():
+        logits, contributions = loaded(images)
+        expected = model.eval()(images)
+        tokens = loaded.tokens(images)
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert torch.allclose(contributions.sum(-1) + loaded.head.bias, logits, atol=1e-5)
+    labels = torch.tensor([0, 1, 2, 0])
+    maps = loaded.head.maps(tokens, labels)
+    assert torch.allclose(maps.mean((2, 3)), contributions[torch.arange(4), labels], atol=1e-5)
+    assert loaded.certificate == network.certificate
+
+
+def test_training_mode_leaves_the_black_box_in_evaluation():
+    network = PrototypeNetwork(3, architecture="test_resnet")
+    network.train()
+    assert network.training
+    assert not any(module.training for module in network.backbone.modules())
+    assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def test_discovery_refuses_other_models(data, tmp_path):
+    model = BackboneClassifier(3, "test_resnet", image_size=64)
+    with pytest.raises(DiscoveryError, match="works on a PrototypeNetwork"):
+        trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(model, datamodule=data)
+
+
+def test_discovery_refuses_an_untrained_classifier(data, tmp_path):
+    network = PrototypeNetwork(3, architecture="test_resnet")
+    with pytest.raises(DiscoveryError, match="not trained"):
+        trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
+
+
+def test_a_checkpoint_of_another_class_is_not_a_network(tmp_path, data):
+    model = BackboneClassifier(3, "test_resnet", image_size=64)
+    run = trainer(tmp_path)
+    run.strategy.connect(model)
+    run.save_checkpoint(tmp_path / "classifier.ckpt")
+    with pytest.raises(CheckpointError, match="holds a BackboneClassifier"):
+        load_network(str(tmp_path / "classifier.ckpt"))
+
+
+DDP = """
+import sys
+from ppn.__main__ import main
+root, weights, out, devices = sys.argv[1:]
+common = ["--data=CUBDataModule", f"--data.root={root}", "--data.num_workers=0",
+    "--data.batch_size=4", "--data.val_fraction=0.25", "--model=PrototypeNetwork",
+    "--model.num_prototypes=2", "--trainer.accelerator=cpu", f"--trainer.devices={devices}",
+    "--trainer.strategy=" + ("ddp" if devices != "1" else "auto"),
+    "--trainer.logger=false", "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false", f"--trainer.default_root_dir={out}"]
+code = main(["fit", *common, f"--model.backbone_ckpt={weights}",
+    "--model.architecture=test_resnet", "--trainer.callbacks=PrototypeDiscovery",
+    "--trainer.max_epochs=0"])
+assert code == 0
+"""
+DDP_TEST = (
+    DDP.split("code = main")[0]
+    + """
+assert main(["test", *common, f"--ckpt_path={out}/checkpoints/prototypes.ckpt"]) == 0
+"""
+)
+
+
+def test_two_processes_find_and_measure_the_same(tmp_path):
+    """3 classes and 6 test images over 2 processes: uneven shares, uneven last batches."""
+    import json
+
+    root = fakes.cub(tmp_path / "CUB_200_2011", test=3)
+    model = timm.create_model("test_resnet", num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    states, figures = [], []
+    for devices in ("1", "2"):
+        out = tmp_path / f"run{devices}"
+        args = [str(root), str(tmp_path / "weights.pth"), str(out), devices]
+        for code in (DDP, DDP_TEST):
+            script = tmp_path / "script.py"
+            script.write_text(code)
+            subprocess.run(
+                [sys.executable, str(script), *args],
+                check=True,
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                timeout=240,
+            )
+        content = torch.load(out / "checkpoints/prototypes.ckpt", weights_only=True)
+        states.append(content["state_dict"])
+        figures.append(json.loads((out / "metrics.json").read_text()))
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.allclose(value, states[1][name], atol=1e-5, equal_nan=True), name
+    assert figures[0]["images"] == figures[1]["images"] == 9
+    for key, value in figures[0].items():
+        if isinstance(value, float):
+            assert figures[1][key] == pytest.approx(value, abs=1e-6), key
