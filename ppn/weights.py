@@ -90,8 +90,9 @@ def state_dict_of(content: dict[str, Any]) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
     """Load weights into a timm model, in place.
 
-    A classifier with another number of classes keeps its own initialisation; everything else
-    must fit.
+    A classifier with another number of classes starts from zero; everything else must fit. (The
+    initialisation of some families is so large that its noise would outlive fine-tuning and be
+    decomposed along with what was learned.)
 
     Args:
         model: The timm model.
@@ -131,6 +132,15 @@ def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
                 f"{names[0]}: check that the architecture is the one that was trained."
             )
     model.load_state_dict(state, strict=False)
+    if classifier is not None and not head <= set(state):
+        zero_(classifier)
+
+
+@torch.no_grad()
+def zero_(module: nn.Module) -> None:
+    """Set all parameters of a module to zero, in place."""
+    for parameter in module.parameters():
+        parameter.zero_()
 
 
 def _strip_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ class Factors(NamedTuple):
     """A factorisation F ~ E P.
 
     `coefficients` (..., n, k) >= 0; `parts` (..., k, D) with rows of unit L2 norm; `error` (...)
-    the squared Frobenius norm ||F - E P||^2; `iterations` how many were run.
+    the squared Frobenius norm ||F - E P||^2; `iterations` how many were run at most.
     """
 
     coefficients: Tensor
@@ -34,13 +34,13 @@ def nmf(
 ) -> Factors:
     """Minimise ||F - E P||_F^2 over E, P >= 0 by hierarchical alternating least squares.
 
-    Stops when the relative change of the error falls below the tolerance in every class of the
-    batch (the predecessor's rule, ProtoNMF).
+    A class stops when the relative change of its error falls below the tolerance (the
+    predecessor's rule, ProtoNMF), whichever classes share its batch.
 
     Args:
-        tokens: (..., n, D) non-negative; classes with fewer tokens are padded with zero rows,
+        tokens: (G, n, D) non-negative; classes with fewer tokens are padded with zero rows,
             which take zero coefficients and change nothing.
-        start: (..., k, D) non-negative rows to start P from.
+        start: (G, k, D) non-negative rows to start P from.
         max_iterations: Most alternations.
         tolerance: Relative change of the error below which the iteration stops.
 
@@ -48,24 +48,26 @@ def nmf(
         The factors, rows of P scaled to unit L2 norm and E accordingly.
     """
     total = tokens.square().sum((-2, -1), dtype=torch.float64)
-    parts = start.clone()
-    transposed = tokens.mT
-    coefficients = tokens.new_zeros(*tokens.shape[:-2], parts.shape[-2], tokens.shape[-2])
-    previous = total
-    error = total
+    parts, error = start.clone(), total.clone()
+    coefficients = tokens.new_zeros(len(tokens), start.shape[1], tokens.shape[1])
+    active = torch.arange(len(tokens), device=tokens.device)
+    features, e, p = tokens, coefficients.clone(), start.clone()
     iteration = 0
     for iteration in range(1, max_iterations + 1):
         sweeps = _SWEEPS if iteration > 1 else 10 * _SWEEPS  # E starts from zero
-        coordinate_descent(coefficients, parts @ transposed, parts @ parts.mT, sweeps)
-        projected = coefficients @ tokens
-        gram = coefficients @ coefficients.mT
-        coordinate_descent(parts, projected, gram, 1)
-        cross = (projected * parts).sum((-2, -1), dtype=torch.float64)
-        square = (gram.double() * (parts @ parts.mT).double()).sum((-2, -1))
-        error = (total - 2 * cross + square).clamp(min=0)
-        if bool((previous - error <= tolerance * previous).all()):
+        coordinate_descent(e, p @ features.mT, p @ p.mT, sweeps)
+        projected = e @ features
+        gram = e @ e.mT
+        coordinate_descent(p, projected, gram, 1)
+        cross = (projected * p).sum((-2, -1), dtype=torch.float64)
+        square = (gram.double() * (p @ p.mT).double()).sum((-2, -1))
+        now, before = (total[active] - 2 * cross + square).clamp(min=0), error[active]
+        coefficients[active], parts[active], error[active] = e, p, now
+        going = before - now > tolerance * before
+        if not bool(going.all()):
+            active, features, e, p = active[going], features[going], e[going], p[going]
+        if len(active) == 0:
             break
-        previous = error
     norms = torch.linalg.vector_norm(parts, dim=-1, keepdim=True)
     parts = torch.where(norms > 0, parts / norms.clamp(min=torch.finfo(parts.dtype).tiny), parts)
     return Factors((coefficients * norms).mT, parts, error, iteration)

@@ -9,10 +9,10 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from ppn.backbone import Backbone
+from ppn.backbone import Backbone, last_linear
 from ppn.errors import CheckpointError
 from ppn.types import InputConfig
-from ppn.weights import load_weights
+from ppn.weights import load_weights, zero_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,9 @@ def build_backbone(
             f"{' and pretrained weights' if pretrained else ''} ({first[:200]}): check the name "
             "with timm.list_models() and, for pretrained weights, the network."
         ) from None
+    trained_classes = getattr(model, "pretrained_cfg", {}).get("num_classes")
+    if pretrained and trained_classes != num_classes:
+        zero_(last_linear(model))  # as `load_weights` does
     if weights is not None:
         load_weights(model, weights, architecture)
     if image_size is not None and hasattr(model, "set_input_size"):

@@ -113,6 +113,8 @@ class PrototypeNetwork(LightningModule):
                 for name in strategies
             }
         )
+        if not learn:  # DistributedDataParallel refuses a module without a trainable parameter
+            self.unused = nn.Parameter(torch.zeros(()))
         self.dictionary = PartDictionary(num_classes, num_prototypes, width, num_patches)
         self.certificate: dict[str, Any] = {}
         self.results: dict[str, Any] = {}

@@ -4,7 +4,16 @@ import pytest
 import torch
 from sklearn.decomposition import NMF
 
-from ppn.decomposition.nmf import coordinate_descent, nmf, nndsvda, nonnegative_coefficients
+from ppn.decomposition import nmf as module
+from ppn.decomposition.nmf import coordinate_descent, nndsvda, nonnegative_coefficients
+
+
+def nmf(tokens, start, **options):
+    """One class, or a batch of classes."""
+    if tokens.dim() == 3:
+        return module.nmf(tokens, start, **options)
+    batch = module.nmf(tokens[None], start[None], **options)
+    return module.Factors(batch.coefficients[0], batch.parts[0], batch.error[0], batch.iterations)
 
 
 def planted(n=300, width=40, k=3, noise=0.05):
@@ -57,6 +66,16 @@ def test_padding_and_batching_change_nothing():
     assert torch.allclose(together.parts[1], alone.parts, atol=1e-4)
     assert torch.allclose(together.coefficients[1, :120], alone.coefficients, atol=1e-3)
     assert (together.coefficients[1, 120:] == 0).all()
+
+
+def test_a_class_stops_by_its_own_rule_whatever_shares_its_batch():
+    easy, hard = planted(100, noise=0.0), torch.rand(100, 40)
+    starts = torch.stack([nndsvda(easy, 3), nndsvda(hard, 3)])
+    together = nmf(torch.stack([easy, hard]), starts)
+    for position, tokens in enumerate((easy, hard)):
+        alone = nmf(tokens, starts[position])
+        assert torch.allclose(together.parts[position], alone.parts, atol=1e-5)
+        assert torch.allclose(together.error[position], alone.error, rtol=1e-4, atol=1e-3)
 
 
 def test_all_zero_tokens_give_zero_coefficients_and_no_nan():

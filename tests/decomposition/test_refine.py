@@ -12,9 +12,9 @@ EXACT = ["cam_split", "equal", "alpha", "channel_share", "nelder_mead"]
 def problem(n=200, width=30, k=3, **options):
     tokens = torch.randn(n, width).clamp(min=-0.2) + 0.1
     positive = tokens.clamp(min=0)
-    factors = nmf(positive, nndsvda(positive, k))
+    factors = nmf(positive[None], nndsvda(positive, k)[None])
     weight = torch.randn(width, dtype=torch.float64)
-    return ClassProblem(tokens, factors.coefficients, factors.parts, weight, **options)
+    return ClassProblem(tokens, factors.coefficients[0], factors.parts[0], weight, **options)
 
 
 def relative_error(prototypes, weight):
