@@ -71,7 +71,8 @@ class PrototypeCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Give everything that writes files the run's directory."""
-        config = self.config[self.config.subcommand]
+        command = self.config.get("subcommand")
+        config = self.config[command] if command else self.config
         trainer = config.trainer
         if "weights_only" in config:  # nothing but tensors and plain values in our checkpoints
             config.weights_only = True

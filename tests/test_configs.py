@@ -23,7 +23,7 @@ SMALL = {
 }
 
 
-def build(path, tmp_path):
+def build(path, tmp_path, *more):
     """Parse an experiment and build its model and data, without running anything."""
     root = fakes.cub(tmp_path / "CUB_200_2011")
     loaded = yaml.safe_load(path.read_text())
@@ -39,7 +39,7 @@ def build(path, tmp_path):
         auto_configure_optimizers=False,
         save_config_callback=None,
         run=False,
-        args=args,
+        args=[*args, *more],
     )
 
 
@@ -48,6 +48,13 @@ def test_experiment_builds_its_model_and_data(path, tmp_path):
     cli = build(path, tmp_path)
     # The link from data to model is skipped in silence when the attribute is missing.
     assert cli.model.hparams["num_classes"] == cli.datamodule.num_classes
+
+
+def test_the_moving_average_is_added_to_the_experiments_callbacks(tmp_path):
+    experiment = ROOT / "experiments/synthetic/classifier.yaml"
+    cli = build(experiment, tmp_path, "--trainer", str(ROOT / "configs/trainer/ema.yaml"))
+    names = [type(callback).__name__ for callback in cli.trainer.callbacks]
+    assert {"EMAWeightAveraging", "ModelCheckpoint"} <= set(names)
 
 
 def test_every_fragment_is_used_by_an_experiment_or_named_in_the_docs():
@@ -74,9 +81,9 @@ def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
         assert main(words) == 0
         return
     # `--print_config` parses everything and stops before anything is built.
-    words = [words[0], *words[1:], "--print_config"]
+    words.append("--print_config")
     with pytest.raises(SystemExit) as stop:
-        main([w for w in words if w != "--ckpt_path" and not w.endswith(".ckpt")])
+        main(words)
     assert stop.value.code == 0
     assert "class_path" in capsys.readouterr().out
 

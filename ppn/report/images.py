@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 QUALITY = 80
 WHOLE = 176  # longer side, in pixels, of a gallery's training image
 CROP = 112  # longer side of a gallery's patch; a smaller patch is not enlarged, the browser does it
+CONTEXT = 0.6  # margin around a patch: one cell of the grid is too small to recognise
 
 
 def fit(image: Image.Image, side: int) -> tuple[int, int]:
@@ -36,7 +37,7 @@ def data_uri(image: Image.Image, side: int | None = None) -> str:
 
 def patch_crop(patch: Patch, side: int = CROP) -> str:
     """Data URI of the patch alone."""
-    return data_uri(crop_patch(patch.image, patch.box), side)
+    return data_uri(crop_patch(patch.image, patch.box, CONTEXT), side)
 
 
 def patch_in_image(patch: Patch, colour: str, side: int = WHOLE) -> str:

@@ -1,0 +1,40 @@
+"""What NMF should start from: FAISS k-means or NNDSVDa, judged on validation images.
+
+Usage: python experiments/seeding.py PROTOTYPES_YAML BLACK_BOX_CKPT RUN_DIR [ppn arguments ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ppn.__main__ import main as ppn
+
+
+def main(experiment: str, black_box: str, run_dir: str, *more: str) -> None:
+    """Discover with each start, validate, and print consistency and its standard error."""
+    rows = []
+    for seeding in ("kmeans", "nndsvda"):
+        root = Path(run_dir, seeding)
+        discovery = {"class_path": "PrototypeDiscovery", "init_args": {"seeding": seeding}}
+        common = ["--config", experiment, *more, "--trainer.default_root_dir", str(root)]
+        common += [f"--trainer.callbacks={json.dumps([discovery])}"]
+        network = root / "checkpoints/prototypes.ckpt"
+        for command in (
+            ["fit", *common, "--model.init_args.backbone_ckpt", black_box],
+            ["validate", *common, "--ckpt_path", str(network)],
+        ):
+            if code := ppn(command):
+                sys.exit(code)
+        figures = json.loads((root / "metrics.json").read_text())
+        error = figures["consistency_standard_error"]
+        rows.append(f"{seeding}: consistency {figures['consistency']:.1f} +- {error:.1f} (val)")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    arguments, sys.argv = sys.argv[1:], sys.argv[:1]
+    main(*arguments)
