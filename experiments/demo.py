@@ -90,7 +90,7 @@ def main() -> None:
     stage(
         "3/3 evaluate and write the report",
         RUN,
-        ["test", "--config", str(PROTOTYPES), "--ckpt_path", str(NETWORK)],
+        ["test", "--config", str(PROTOTYPES), "--ckpt_path", str(NETWORK), "--verbose=false"],
         RUN / "report/index.html",
     )
     figures = json.loads((RUN / "metrics.json").read_text())

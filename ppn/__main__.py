@@ -19,7 +19,7 @@ commands (each has its own --help; options come from YAML files and flags):
   fit        train a classifier, or discover the prototypes of a trained one
   validate   measure on the validation images, write metrics.json and the report
   test       measure on the test images, write metrics.json and the report
-  predict    return predictions and contributions
+  predict    predictions and contributions of the test images, for writer callbacks
 
   ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
   ppn fit --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\

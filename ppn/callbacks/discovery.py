@@ -214,7 +214,6 @@ def _joined(
         label,
         data.class_names[label],
         torch.cat([tokens.tokens for tokens, _ in pending]),
-        torch.cat([tokens.scale for tokens, _ in pending]),
         torch.cat([indices for _, indices in pending]),
     )
 

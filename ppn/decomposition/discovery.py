@@ -35,14 +35,12 @@ class DiscoverySettings:
 class ClassTokens(NamedTuple):
     """The un-augmented training images of one class.
 
-    `label`; `name`; `tokens` (n_c, N, D) raw patch tokens; `scale` (n_c,) head scale
-    1/s; `indices` (n_c,) which images.
+    `label`; `name`; `tokens` (n_c, N, D) raw patch tokens; `indices` (n_c,) which images.
     """
 
     label: int
     name: str
     tokens: Tensor
-    scale: Tensor
     indices: Tensor
 
 

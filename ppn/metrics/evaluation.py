@@ -214,8 +214,8 @@ class Evaluation(nn.Module):
         }
         if row.consistency is not None:
             protocols["consistency_sweep"] = {
-                "rows": "half sizes at 224 px " + str(list(SWEEP_HALF_SIZES)),
-                "columns": "thresholds " + str(list(SWEEP_THRESHOLDS)),
+                "half_sizes_at_224": list(SWEEP_HALF_SIZES),
+                "thresholds": list(SWEEP_THRESHOLDS),
             }
         return protocols
 

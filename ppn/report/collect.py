@@ -101,9 +101,10 @@ def _samples(
     right.sort(key=lambda sample: -sample.probability)
     wrong.sort(key=lambda sample: -sample.probability)
     wrong = wrong[: min(_WRONG, wanted)]
-    seen: set[int] = set()
-    different = [s for s in right if not (s.predicted_label in seen or seen.add(s.predicted_label))]  # type: ignore[func-returns-value]
-    others = [s for s in right if s not in different]
+    # The clearest of each class first, then the rest.
+    clearest = {sample.predicted_label: sample for sample in reversed(right)}
+    different = sorted(clearest.values(), key=lambda sample: -sample.probability)
+    others = [sample for sample in right if clearest[sample.predicted_label] is not sample]
     return [*different, *others][: wanted - len(wrong)] + wrong
 
 

@@ -18,7 +18,6 @@ def group(labels=range(CLASSES), images=IMAGES):
             label,
             f"bird {label}",
             torch.randn(images + label, 6, WIDTH),
-            torch.ones(images + label),
             torch.arange(images + label) + 100 * label,
         )
         for label in labels
@@ -94,7 +93,7 @@ def test_nan_and_too_few_tokens_name_the_class():
     items[2].tokens[0, 0, 0] = torch.nan
     with pytest.raises(DiscoveryError, match="features of class bird 2 contain NaN"):
         run(items)
-    few = [ClassTokens(0, "rare bird", torch.randn(1, 1, WIDTH), torch.ones(1), torch.zeros(1))]
+    few = [ClassTokens(0, "rare bird", torch.randn(1, 1, WIDTH), torch.zeros(1))]
     with pytest.raises(DiscoveryError, match="Class rare bird has 1 patch tokens, fewer than"):
         run(few)
 
@@ -106,7 +105,9 @@ def test_certificate_measures_what_is_wrong_too():
         pooled = item.tokens.mean(1)
         logits = (pooled.double() @ weight.T).float()
         for half in (slice(0, 1), slice(1, None)):  # arrives in batches
-            part = Tokens(item.tokens[half], (2, 3), pooled[half], item.scale[half], logits[half])
+            part = Tokens(
+                item.tokens[half], (2, 3), pooled[half], torch.ones(len(pooled[half])), logits[half]
+            )
             sample.add(item.label, part)
     logits, blackbox = sample.outputs(heads["cam_split"])
     good = certify(dictionary, logits, blackbox)
