@@ -77,7 +77,8 @@ class Backbone(nn.Module):
         logits = self.model.forward_head(features)  # type: ignore[operator]
         report = self.report
         tokens, grid = patch_tokens(features, report.layout, report.prefix, self.model)
-        pooled = tokens.mean(dim=1)
+        # Half precision would lose digits in the mean that the logits' sum of parts is made of.
+        pooled = tokens.mean(dim=1, dtype=torch.promote_types(tokens.dtype, torch.float32))
         norm = self._norm
         if norm is None:
             scale = torch.ones_like(pooled[:, 0])

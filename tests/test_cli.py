@@ -147,6 +147,18 @@ def test_results_do_not_depend_on_the_batch_size(world, tmp_path):
         assert figures[0][key] == pytest.approx(figures[1][key], abs=1e-6)
 
 
+def test_mixed_precision_is_measured_and_stays_close(world, tmp_path):
+    args = [*data(world["root"]), *NETWORK, "--trainer.precision=bf16-mixed"]
+    given = f"--model.backbone_ckpt={world['black_box']}"
+    assert ppn("fit", tmp_path, *args, given, *DISCOVERY) == 0
+    network = tmp_path / "checkpoints/prototypes.ckpt"
+    assert ppn("test", tmp_path, *args, f"--ckpt_path={network}") == 0
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    # The sum of parts is exact in float32; the black box's own last layer ran in bf16 (8 bits).
+    assert figures["certificate"]["max_sum_error"] <= 1e-6
+    assert 0 < figures["max_relative_logit_error"] <= 2**-5
+
+
 def test_predict_runs(world, tmp_path):
     code = ppn(
         "predict", tmp_path, *data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}"
