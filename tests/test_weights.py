@@ -59,6 +59,16 @@ def test_a_classifier_with_another_number_of_classes_starts_from_zero(tmp_path, 
     assert not any(parameter.any() for parameter in model.fc.parameters())
 
 
+def test_a_black_box_to_explain_must_bring_its_own_classifier(tmp_path, source):
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"misfits in 2 tensors .* number of classes"):
+        load_weights(target(9), str(tmp_path / "w.pth"), NAME, whole=True)
+    headless = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
+    torch.save(headless, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"lacks 2 tensors .* fc\.bias"):
+        load_weights(target(), str(tmp_path / "w.pth"), NAME, whole=True)
+
+
 def test_wrong_architecture_names_the_first_misfit(tmp_path, source):
     torch.save(source.state_dict(), tmp_path / "w.pth")
     other = timm.create_model("test_efficientnet", num_classes=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class ClassProblem:
     alpha_solver: AlphaSolver = "least_squares"
     strength: float = 1.0
 
-    @property
+    @cached_property
     def alpha(self) -> Tensor:
         """(k,) float64, argmin ||v - sum_i alpha_i p_i||^2 (step 2a)."""
         parts = self.parts.double()
@@ -53,7 +54,7 @@ class ClassProblem:
         inverse: Tensor = torch.linalg.pinv(parts @ parts.T, hermitian=True)
         return inverse @ (parts @ self.weight)
 
-    @property
+    @cached_property
     def residual(self) -> Tensor:
         """(D,) float64, r = v - sum_i alpha_i p_i (step 2b)."""
         return self.weight - self.alpha @ self.parts.double()

@@ -25,6 +25,7 @@ def build_backbone(
     pretrained: bool = False,
     image_size: int | None = None,
     model_options: dict[str, Any] | None = None,
+    whole: bool = False,
 ) -> Backbone:
     """Make a timm classifier and verify that its head can be decomposed.
 
@@ -35,6 +36,7 @@ def build_backbone(
         pretrained: Load timm's own pretrained weights.
         image_size: Side of the square input in pixels; None takes the model's own.
         model_options: Further arguments of `timm.create_model`, such as `global_pool`.
+        whole: Whether `weights` must hold the classifier too.
 
     Raises:
         CheckpointError: If timm does not know the name, or weights are unreadable or do not fit.
@@ -58,7 +60,7 @@ def build_backbone(
     if pretrained and trained_classes != num_classes:
         zero_(last_linear(model))  # as `load_weights` does
     if weights is not None:
-        load_weights(model, weights, architecture)
+        load_weights(model, weights, architecture, whole)
     if image_size is not None and hasattr(model, "set_input_size"):
         model.set_input_size(img_size=(image_size, image_size))  # type: ignore[operator]
     return Backbone(model, input_config(model, image_size))

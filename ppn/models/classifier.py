@@ -167,8 +167,8 @@ class BackboneClassifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint with another number of classes."""
-        record = read_record("given", checkpoint)
-        expect_classes("given", record, self.hparams["num_classes"])
+        record = read_record("to load", checkpoint)
+        expect_classes("to load", record, self.hparams["num_classes"])
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch["image"])

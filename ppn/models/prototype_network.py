@@ -83,7 +83,7 @@ class PrototypeNetwork(LightningModule):
             )
         self.save_hyperparameters()
         self.backbone = build_backbone(
-            architecture, num_classes, backbone_ckpt, False, image_size, model_options
+            architecture, num_classes, backbone_ckpt, False, image_size, model_options, whole=True
         )
         freeze(self.backbone)
         strategies = list(dict.fromkeys([refinement, *(compare or [])]))
@@ -242,7 +242,8 @@ class PrototypeNetwork(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint with another number of classes; take over the certificate."""
-        expect_classes("given", read_record("given", checkpoint), self.record.num_classes)
+        record = read_record("to load", checkpoint)
+        expect_classes("to load", record, self.record.num_classes)
         self.certificate = checkpoint.get(CERTIFICATE, {})
         self.trained = True
 

@@ -77,6 +77,13 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     assert loaded.certificate == network.certificate
 
 
+def test_a_state_dict_with_other_classes_is_refused_not_explained(tmp_path):
+    model = timm.create_model("test_resnet", num_classes=5)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="number of classes"):
+        PrototypeNetwork(3, str(tmp_path / "weights.pth"), architecture="test_resnet")
+
+
 def test_training_mode_leaves_the_black_box_in_evaluation():
     network = PrototypeNetwork(3, architecture="test_resnet")
     network.train()
