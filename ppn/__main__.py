@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,10 @@ Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 """
 
 
+SMALL_COMMANDS: dict[str, str] = {}
+"""Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -47,12 +52,25 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         sys.stdout.write(f"ppn {__version__}\n")
         return 0
+    if given[0] in SMALL_COMMANDS:
+        return _small(given[0], given[1:])
     from ppn.cli import COMMANDS, run
 
     if given[0] not in COMMANDS:
         sys.stderr.write(f"ppn: there is no command '{given[0]}': see ppn --help.\n")
         return 2
     return run(None if args is None else given)
+
+
+def _small(name: str, arguments: list[str]) -> int:
+    from ppn.errors import PPNError
+
+    try:
+        code: int = importlib.import_module(SMALL_COMMANDS[name]).main(arguments)
+    except PPNError as error:
+        sys.stderr.write(f"ppn: {error}\n")
+        return 2
+    return code
 
 
 if __name__ == "__main__":
