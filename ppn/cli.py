@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
 from ppn.callbacks.report import HTMLReport  # noqa: F401
 from ppn.callbacks.results import ResultsFile
-from ppn.data.cub import CUBDataModule  # noqa: F401
+from ppn.data import catalog  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.errors import PPNError
 from ppn.models.classifier import BackboneClassifier  # noqa: F401

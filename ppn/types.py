@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import NotRequired
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Split = Literal["train", "val", "test"]
@@ -37,7 +38,8 @@ class Batch(TypedDict):
     `image` (B, 3, H, W) normalised; `label` (B,) int64; `index` (B,) int64, the image's index in
     its data set; `keypoints` (B, P, 3) float32: x, y in pixels of `image` and visibility 0 or 1
     (P = 0 without part annotations); `box` (B, 4) float32: x0, y0, x1, y1 in pixels of `image`
-    (the whole frame where no box is known).
+    (the whole frame where no box is known); `mask` (B, H, W) uint8, where it was asked for: 0 is
+    background, i + 1 is the data set's `mask_names[i]`, 255 is unknown.
     """
 
     image: Tensor
@@ -45,6 +47,7 @@ class Batch(TypedDict):
     index: Tensor
     keypoints: Tensor
     box: Tensor
+    mask: NotRequired[Tensor]
 
 
 class Tokens(NamedTuple):

@@ -15,12 +15,14 @@ from torch.utils.data import DataLoader, Sampler
 from ppn.data.dataset import AnnotatedDataset, ImageView
 from ppn.data.sampler import ShardSampler
 from ppn.data.split import stratified_split
-from ppn.data.transforms import Augmentation, Crop, Transform
+from ppn.data.transforms import Crop, Transform
 from ppn.errors import DataError
 from ppn.types import Batch, InputConfig, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ppn.data.augmentation import Augmentation
 
 
 class FineGrainedDataModule(LightningDataModule, ABC):
@@ -34,7 +36,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         batch_size: Images per batch and process.
         num_workers: Processes that load images; 0 loads in the main process.
         crop: "frame" for the whole image, "box" for the object's box.
-        augmentation: What happens to training images; see `Transform`.
+        augmentation: What happens to training images; see `Augmentation`.
+        masks: Whether batches hold the object's or the parts' mask; see `Batch`.
         val_fraction: Share of each class's training images held out for validation, in [0, 1).
         split_seed: Seed of that draw.
     """
@@ -45,6 +48,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         num_workers: int = 2,
         crop: Crop = "frame",
         augmentation: Augmentation = "standard",
+        masks: bool = False,
         val_fraction: float = 0.1,
         split_seed: int = 0,
     ) -> None:
@@ -57,6 +61,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.crop: Crop = crop
         self.augmentation: Augmentation = augmentation
+        self.masks = masks
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self._input_config: InputConfig | None = None
@@ -117,7 +122,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             indices = np.arange(len(source))
         else:
             indices = self._train_val_indices[split == "val"]
-        return ImageView(source, indices, Transform(self.input_config, self.crop, augmentation))
+        transform = Transform(self.input_config, self.crop, augmentation)
+        return ImageView(source, indices, transform, self.masks and bool(source.mask_names))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled, augmented training images."""
@@ -152,8 +158,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                     f"Class {label} ({self.class_names[label]}) has no training image, hence no "
                     "prototypes: add images or take the class off the list of classes."
                 )
-        ordered = ImageView(view.source, np.concatenate(members), view.transform)
-        return self._loader(ordered, persistent=False)  # read once
+        return self._loader(view.at(np.concatenate(members)), persistent=False)  # read once
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
-from ppn.errors import DataError
 from ppn.types import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from ppn.data.transforms import Transform
 
@@ -31,7 +29,8 @@ class Annotated:
         image: RGB image.
         box: (4,) float64, x0, y0, x1, y1 of the object; None where unknown.
         keypoints: (P, 3) float64: x, y and visibility 0 or 1; None where unknown.
-        mask: (H, W) uint8: 0 is background, i + 1 is part i; None where unknown.
+        mask: (H, W) uint8: 0 is background, i + 1 is `mask_names[i]`, 255 is unknown; None where
+            there is none, or where it was not asked for.
     """
 
     image: Image.Image
@@ -47,11 +46,13 @@ class AnnotatedDataset(ABC):
         class_names: Name of each class; the position is the label.
         part_names: Name of each keypoint; empty without part annotations.
         labels: (n,) int64, the class of each image.
+        mask_names: What each value of a mask stands for, from 1 on; empty without masks.
     """
 
     class_names: list[str]
     part_names: list[str]
     labels: NDArray[np.int64]
+    mask_names: Sequence[str] = ()
 
     @abstractmethod
     def read(self, index: int) -> Annotated:
@@ -65,6 +66,16 @@ class AnnotatedDataset(ABC):
     def name(self, index: int) -> str:
         """Return what identifies image `index` to a person, such as its path below the root."""
 
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """Return the mask (H, W) of image `index`, or None; see `Annotated`.
+
+        Apart from `read`, because masks cost a file each and few uses need them.
+
+        Raises:
+            DataError: If the mask cannot be decoded.
+        """
+        return self.read(index).mask
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -76,6 +87,7 @@ class ImageView(Dataset[Batch]):
         source: The annotated images.
         indices: Which images, in this order.
         transform: Turns one annotated image into the tensors of a `Batch`.
+        masks: Whether batches hold masks; 255, unknown, where an image has none.
     """
 
     def __init__(
@@ -83,15 +95,21 @@ class ImageView(Dataset[Batch]):
         source: AnnotatedDataset,
         indices: Sequence[int] | NDArray[np.int64],
         transform: Transform,
+        masks: bool = False,
     ) -> None:
         self.source = source
         self.indices = np.asarray(indices, dtype=np.int64)
         self.transform = transform
+        self.masks = masks
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """(n,) int64, the class of each image of the view."""
         return self.source.labels[self.indices]
+
+    def at(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageView:
+        """Return a view of other images of the same source, in the given order."""
+        return ImageView(self.source, indices, self.transform, self.masks)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -99,32 +117,21 @@ class ImageView(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         """Return one image as an unbatched `Batch`; `index` counts in the source, not the view."""
         index = int(self.indices[position])
-        image, keypoints, box = self.transform(self.source.read(index))
-        return Batch(
-            image=image,
+        sample = self.source.read(index)
+        if not self.masks:
+            sample.mask = None
+        elif sample.mask is None:
+            unknown = np.full(sample.image.size[::-1], 255, np.uint8)
+            mask = self.source.mask(index)
+            sample.mask = unknown if mask is None else mask
+        seen = self.transform(sample)
+        batch = Batch(
+            image=seen.image,
             label=torch.tensor(int(self.source.labels[index])),
             index=torch.tensor(index),
-            keypoints=keypoints,
-            box=box,
+            keypoints=seen.keypoints,
+            box=seen.box,
         )
-
-
-def read_image(path: Path) -> Image.Image:
-    """Open an image file as RGB.
-
-    Raises:
-        DataError: If the file is missing or is not a whole image.
-    """
-    try:
-        with Image.open(path) as image:
-            rgb: Image.Image = image.convert("RGB")
-            return rgb
-    except FileNotFoundError:
-        raise DataError(
-            f"Image {path} is missing: complete the data set or correct its list of images."
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"Image {path} cannot be read ({error}): replace the file or take it off the list of "
-            "images."
-        ) from None
+        if seen.mask is not None:
+            batch["mask"] = seen.mask
+        return batch

@@ -1,8 +1,8 @@
-"""From an annotated image to the tensors of a batch, boxes and keypoints moving along."""
+"""From an annotated image to the tensors of a batch: boxes, keypoints and masks move along."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,16 +10,34 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from ppn.data.augmentation import random_content, random_geometry
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from ppn.data.augmentation import Augmentation
     from ppn.data.dataset import Annotated
     from ppn.types import InputConfig
 
 Crop = Literal["frame", "box"]
-Augmentation = Literal["none", "flip", "standard"]
+
+
+class Seen(NamedTuple):
+    """One image as the network sees it, with what is known of it, in pixels of this image.
+
+    `image` (3, H, W) float32; `keypoints` (P, 3) float32; `box` (4,) float32; `mask` (H, W) uint8
+    or None; see `Batch`.
+    """
+
+    image: Tensor
+    keypoints: Tensor
+    box: Tensor
+    mask: Tensor | None
 
 
 class Transform:
-    """Turns one annotated image into normalised pixels, keypoints and box.
+    """Turns one annotated image into normalised pixels, keypoints, box and mask.
 
     Args:
         config: Size, normalisation, interpolation and crop that the backbone expects.
@@ -27,8 +45,7 @@ class Transform:
             backbone's own evaluation does; "box" cuts out the object's box (its corners truncated
             to int) and resizes it to `size` without keeping the aspect ratio (protocol
             `evalprotopnet-2023`). Images without a box fall back to the frame.
-        augmentation: "none" for evaluation and discovery; "flip"; or "standard": random resized
-            crop, flip and colour jitter.
+        augmentation: See `Augmentation`.
     """
 
     def __init__(
@@ -42,19 +59,15 @@ class Transform:
         resized = [round(side / config.crop_pct) for side in config.size]
         # A square input keeps the aspect ratio of the image, as timm's evaluation does.
         shorter = resized[0] if height == width else resized
-        self._frame = v2.Compose([v2.Resize(shorter, mode), v2.CenterCrop([height, width])])
-        self._exact = v2.Resize([height, width], mode)
-        self._random: v2.Transform | None = None
-        if augmentation == "standard":
-            self._random = v2.Compose(
-                [
-                    v2.RandomResizedCrop([height, width], scale=(0.35, 1.0), interpolation=mode),
-                    v2.RandomHorizontalFlip(),
-                    v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
-                ]
-            )
-        elif augmentation == "flip":
-            self._random = v2.RandomHorizontalFlip()
+        frame = [v2.Resize(shorter, mode), v2.CenterCrop([height, width])]
+        self._frame: list[nn.Module] = frame
+        self._exact: list[nn.Module] = [v2.Resize([height, width], mode)]
+        geometry = random_geometry(augmentation, config.size, mode)
+        if isinstance(geometry, v2.RandomResizedCrop):
+            self._frame = self._exact = [geometry]
+        elif geometry is not None:
+            self._frame, self._exact = [*self._frame, geometry], [*self._exact, geometry]
+        self._content = random_content(augmentation)
         self._tensor = v2.Compose(
             [
                 v2.ToImage(),
@@ -63,61 +76,72 @@ class Transform:
             ]
         )
 
-    def __call__(self, sample: Annotated) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, sample: Annotated) -> Seen:
         """Transform one image.
 
         Args:
             sample: The image and its annotations.
 
         Returns:
-            The image (3, H, W) float32; keypoints (P, 3) float32; box (4,) float32.
+            The image as the network sees it, and its annotations there.
         """
         width, height = sample.image.size
-        canvas = (height, width)
         annotated = np.zeros((0, 3)) if sample.keypoints is None else sample.keypoints
-        whole = np.array([0.0, 0.0, width, height])
-        box = whole if sample.box is None else sample.box
+        box = np.array([0.0, 0.0, width, height]) if sample.box is None else sample.box
         # Corners of the box as keypoints: unlike boxes they are never clamped on the way.
         points = tv_tensors.KeyPoints(
-            torch.from_numpy(np.concatenate([annotated[:, :2], box.reshape(2, 2)])),
-            canvas_size=canvas,
+            torch.from_numpy(np.concatenate([annotated[:, :2], _corners(box)])),
+            canvas_size=(height, width),
         )
-        image: object = sample.image
+        moved: tuple[Any, ...] = (sample.image, points)
+        if sample.mask is not None:
+            moved = (*moved, tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(sample.mask))))
         boxed = self.crop == "box" and sample.box is not None
         if boxed:
-            x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
+            x0, y0 = min(width - 1, max(0, int(box[0]))), min(height - 1, max(0, int(box[1])))
             x1, y1 = min(width, int(box[2])), min(height, int(box[3]))
             area = (y0, x0, max(1, y1 - y0), max(1, x1 - x0))
-            image = v2.functional.crop(image, *area)
-            points = v2.functional.crop(points, *area)
-        if self.augmentation == "standard":
-            assert self._random is not None
-            image, points = self._random(image, points)
-        else:
-            resize = self._exact if boxed else self._frame
-            image, points = resize(image, points)
-            if self._random is not None:
-                image, points = self._random(image, points)
-        return self._tensor(image), *self._annotations(points, annotated[:, 2], boxed)
+            moved = tuple(v2.functional.crop(value, *area) for value in moved)
+        for step in self._exact if boxed else self._frame:
+            moved = step(*moved)
+        if self.augmentation != "none" and torch.rand(()) < 0.5:
+            moved = tuple(_mirrored(value) for value in moved)
+        if self._content is not None:
+            moved = self._content(*moved)
+        image, points, *masks = moved
+        keypoints, extent = self._annotations(points, annotated[:, 2], boxed)
+        mask = masks[0].as_subclass(Tensor) if masks else None
+        return Seen(self._tensor(image), keypoints, extent, mask)
 
     def _annotations(
-        self, points: Tensor, visible: np.ndarray, boxed: bool
+        self, points: Tensor, visible: NDArray[np.float64], boxed: bool
     ) -> tuple[Tensor, Tensor]:
         height, width = self.config.size
         # Exact multiples of a pixel may come out a rounding error below it, and protocols
         # truncate: 4 digits put them back and move nothing else.
         xy = points.as_subclass(Tensor).to(torch.float64).round(decimals=4)
-        if xy[-2, 0] > xy[-1, 0]:
-            # The corners are exchanged: flipped. torchvision mirrors pixel numbers (x -> W - 1 - x)
-            # but crops and resizes positions, in which the mirror image is W - x.
-            xy[:, 0] += 1
-        corners, xy = xy[-2:], xy[:-2]
+        corners, xy = xy[-4:], xy[:-4]
         flag = torch.from_numpy(np.ascontiguousarray(visible))
         if not boxed:  # the box protocol counts every annotated part, also just outside the crop
             inside = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
             flag = flag * inside
         keypoints = torch.cat([xy, flag[:, None]], dim=1).to(torch.float32)
-        low, high = corners.min(0).values, corners.max(0).values
         limit = torch.tensor([width, height], dtype=torch.float64)
-        box = torch.cat([low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)])
-        return keypoints, box.to(torch.float32)
+        low = corners.min(0).values.clamp(min=0).minimum(limit)
+        high = corners.max(0).values.clamp(min=0).minimum(limit)
+        return keypoints, torch.cat([low, high]).to(torch.float32)
+
+
+def _corners(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = box
+    return np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])
+
+
+def _mirrored(value: object) -> object:
+    if isinstance(value, tv_tensors.KeyPoints):
+        # torchvision mirrors pixel numbers (x -> W - 1 - x) but crops, resizes and rotates
+        # positions, in which the mirror image is W - x.
+        mirrored = value.as_subclass(Tensor).clone()
+        mirrored[:, 0] = value.canvas_size[1] - mirrored[:, 0]
+        return tv_tensors.wrap(mirrored, like=value)
+    return v2.functional.horizontal_flip(value)

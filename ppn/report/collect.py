@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppn.data.dataset import ImageView
 from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
 from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.data.dataset import ImageView
     from ppn.metrics.evaluation import Results
     from ppn.models.prototype_network import PrototypeNetwork
     from ppn.types import Batch, InputConfig, Split
@@ -92,7 +92,7 @@ def _samples(
     """Explain clear right predictions of different classes, and some wrong ones."""
     view = data.view(split)
     spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
-    candidates = ImageView(view.source, view.indices[spread], view.transform)
+    candidates = view.at(view.indices[spread])
     right: list[Sample] = []
     wrong: list[Sample] = []
     for batch in _batches(candidates, data.batch_size, network):
@@ -206,7 +206,7 @@ def _pictures(
     }
     view = data.view("train")
     indices = [int(found.patch_index[key]) for key in shown]
-    wanted = ImageView(view.source, indices, view.transform)
+    wanted = view.at(indices)
     remaining = iter(shown)
     for batch in _batches(wanted, data.batch_size, network):
         tokens = network.tokens(batch["image"])

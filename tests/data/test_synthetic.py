@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.synthetic import SyntheticBirds, SyntheticBirdsDataModule
 from ppn.data.synthetic.anatomy import PART_NAMES, VALUES, Anatomy, anatomies, class_names
 from ppn.errors import DataError
@@ -198,13 +196,6 @@ def test_names_are_known_before_setup():
     data = SyntheticBirdsDataModule(num_classes=5)
     assert data.part_names == list(PART_NAMES)
     assert len(data.class_names) == data.num_classes == 5
-
-
-def test_the_data_module_names_every_argument_of_its_base():
-    own = inspect.signature(SyntheticBirdsDataModule.__init__).parameters
-    base = inspect.signature(FineGrainedDataModule.__init__).parameters
-    assert all(own[name].default == base[name].default for name in base if name != "self")
-    assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in own.values())
 
 
 def test_the_splits_have_the_sizes_asked_for():

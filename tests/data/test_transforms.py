@@ -32,7 +32,7 @@ def test_keypoints_follow_the_pixels(crop, augmentation):
     found = 0
     for seed in range(12):
         torch.manual_seed(seed)
-        image, keypoints, _ = transform(marked())
+        image, keypoints, _, _ = transform(marked())
         if keypoints[0, 2] and keypoints[0, :2].min() > 8 and keypoints[0, :2].max() < 88:
             x, y = centre_of_light(image)
             assert abs(x - keypoints[0, 0]) < 1.0
@@ -42,8 +42,8 @@ def test_keypoints_follow_the_pixels(crop, augmentation):
 
 
 def test_frame_crop_hides_what_it_cuts_off_and_box_crop_does_not():
-    _, frame, _ = Transform(CONFIG, "frame")(marked())
-    _, box, _ = Transform(CONFIG, "box")(marked())
+    _, frame, _, _ = Transform(CONFIG, "frame")(marked())
+    _, box, _, _ = Transform(CONFIG, "box")(marked())
     assert frame[:, 2].tolist() == [1, 0, 0]
     assert box[:, 2].tolist() == [1, 1, 0]  # protocol evalprotopnet-2023 counts every part
     assert box[1, 0] < 0
@@ -60,7 +60,7 @@ def test_box_crop_is_the_protocols_arithmetic():
         ).astype(float)
         box = np.array([x0, y0, x0 + width, y0 + height], float)
         sample = Annotated(Image.new("RGB", (220, 210)), box, points)
-        _, keypoints, _ = Transform(config, "box")(sample)
+        _, keypoints, _, _ = Transform(config, "box")(sample)
         for moved, (x, y, _) in zip(keypoints.tolist(), points, strict=True):
             # In integers, as Python's int() truncates the exact quotient.
             assert int(moved[0]) == 224 * int(x - x0) // int(width)
@@ -68,11 +68,11 @@ def test_box_crop_is_the_protocols_arithmetic():
 
 
 def test_the_box_moves_along_and_stays_inside():
-    _, _, whole = Transform(CONFIG, "box")(marked())
+    _, _, whole, _ = Transform(CONFIG, "box")(marked())
     assert torch.allclose(whole, torch.tensor([0.0, 0.0, 96.0, 96.0]))
     for seed in range(10):
         torch.manual_seed(seed)
-        _, _, box = Transform(CONFIG, "frame", "standard")(marked())
+        _, _, box, _ = Transform(CONFIG, "frame", "standard")(marked())
         assert (box[2:] >= box[:2]).all()
         assert box.min() >= 0
         assert box.max() <= 96
@@ -81,7 +81,7 @@ def test_the_box_moves_along_and_stays_inside():
 def test_evaluation_follows_the_backbones_config():
     image = Image.new("RGB", (300, 200), (255, 128, 0))
     config = InputConfig((64, 64), (0.2, 0.3, 0.4), (0.1, 0.2, 0.5), "bicubic", 0.8)
-    pixels, keypoints, box = Transform(config)(Annotated(image))
+    pixels, keypoints, box, _ = Transform(config)(Annotated(image))
     assert pixels.shape == (3, 64, 64)
     expected = [(1 - 0.2) / 0.1, (128 / 255 - 0.3) / 0.2, (0 - 0.4) / 0.5]
     assert torch.allclose(pixels[:, 30, 30], torch.tensor(expected), atol=1e-4)
@@ -90,5 +90,5 @@ def test_evaluation_follows_the_backbones_config():
 
 
 def test_rectangular_inputs():
-    pixels, _, _ = Transform(InputConfig((64, 96)))(marked())
+    pixels, _, _, _ = Transform(InputConfig((64, 96)))(marked())
     assert pixels.shape == (3, 64, 96)

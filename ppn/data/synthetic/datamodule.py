@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from ppn.data.synthetic.plumage import Plumage
 from ppn.data.synthetic.pose import Pose
 from ppn.data.synthetic.scene import Scene
 from ppn.errors import DataError
-
-if TYPE_CHECKING:
-    from ppn.data.transforms import Augmentation, Crop
 
 _STREAMS = {"train": 0, "test": 1}
 
@@ -64,6 +61,7 @@ class SyntheticBirds(AnnotatedDataset):
         self.anatomies = anatomies(num_classes)
         self.class_names = class_names(self.anatomies)
         self.part_names = list(PART_NAMES)
+        self.mask_names = PART_NAMES
         self.labels = np.repeat(np.arange(num_classes), images_per_class)
         self.split = split
         self.seed = seed
@@ -115,12 +113,7 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         test_per_class: Test images of each class.
         seed: Seed of all drawings, at least 0.
         draw_size: Height and width of the drawings in pixels, before any transform.
-        batch_size: Images per batch and process.
-        num_workers: Processes that draw images; 0 draws in the main process.
-        crop: "frame" for the whole image, "box" for the bird's box.
-        augmentation: What happens to training images; see `Transform`.
-        val_fraction: Share of each class's training images held out for validation, in [0, 1).
-        split_seed: Seed of that draw.
+        options: See `FineGrainedDataModule`.
     """
 
     def __init__(
@@ -130,21 +123,9 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         test_per_class: int = 20,
         seed: int = 0,
         draw_size: int = 224,
-        batch_size: int = 32,
-        num_workers: int = 2,
-        crop: Crop = "frame",
-        augmentation: Augmentation = "standard",
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            crop=crop,
-            augmentation=augmentation,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-        )
+        super().__init__(**options)
         self.num_bird_classes = num_classes
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class

@@ -1,0 +1,83 @@
+"""Image files of every kind as RGB."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def read_image(path: Path, upright: bool = False) -> Image.Image:
+    """Open an image file as 8-bit RGB: grey, palette, CMYK and 16-bit files too.
+
+    Transparency is dropped. 16-bit samples keep their eight upper bits, where Pillow's own
+    conversion would clip them to white.
+
+    Args:
+        path: The file.
+        upright: Whether to obey the camera's orientation tag (EXIF). Published data sets are
+            annotated in pixels as stored, and the literature ignores the tag.
+
+    Raises:
+        DataError: If the file is missing or is not a whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode == "RGB" and not upright:  # nearly every file, and the fastest way
+                image.load()
+                whole: Image.Image = image
+                return whole
+            return _rgb(ImageOps.exif_transpose(image) if upright else image)
+    except FileNotFoundError:
+        raise DataError(
+            f"Image {path} is missing: complete the data set or correct its list of images."
+        ) from None
+    except _UNREADABLE as error:
+        raise DataError(
+            f"Image {path} cannot be read ({error}): replace the file or take it off the list of "
+            "images."
+        ) from None
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Read an image whose values are labels or colours, as (H, W) or (H, W, 3) uint8.
+
+    A palette image gives its indices.
+
+    Raises:
+        DataError: If the file is missing or is not a whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "RGB"):
+                image = image.convert("RGB" if len(image.getbands()) > 2 else "L")
+            return np.array(image)
+    except FileNotFoundError:
+        raise DataError(f"Annotation {path} is missing: complete the data set.") from None
+    except _UNREADABLE as error:
+        raise DataError(f"Annotation {path} cannot be read ({error}): replace the file.") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        samples = np.asarray(image).astype(np.int64)
+        # Mode "I" is how older Pillow versions open 16-bit PNG; it may hold 8-bit values too.
+        shift = 8 if image.mode != "I" or samples.max(initial=0) > 255 else 0
+        image = Image.fromarray((samples >> shift).clip(0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its samples are floating-point numbers of unknown range")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Palette images with Transparency")
+        converted: Image.Image = image.convert("RGB")
+        return converted

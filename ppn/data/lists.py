@@ -1,0 +1,157 @@
+"""The text lists that CUB-200-2011 and NABirds share: images, labels, boxes, part locations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.images import read_image
+from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of a data set.
+
+    Raises:
+        DataError: If it is missing, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: complete the data set.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): replace the file.") from None
+
+
+def read_rows(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, list[str]]]:
+    """Read a list of lines with columns between blanks; the last column may hold blanks.
+
+    Args:
+        path: The list.
+        columns: Number of columns.
+        numbers: How many of the last columns must be numbers.
+
+    Returns:
+        Line number and columns of each line that is not blank.
+
+    Raises:
+        DataError: If the file is unreadable, or a line has too few columns or no numbers.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.split(maxsplit=columns - 1)
+        fits = len(fields) == columns and all(map(_is_number, fields[columns - numbers :]))
+        if not fits:
+            raise DataError(f"{path}, line {number}: expected {columns} columns, found {line!r}.")
+        rows.append((number, [field.strip() for field in fields]))
+    return rows
+
+
+class ListedBirds(AnnotatedDataset):
+    """One official split of a data set in the layout of CUB-200-2011.
+
+    The lists decide: images are those of `images.txt` that `train_test_split.txt` puts in the
+    split, classes those of `classes.txt`.
+
+    Args:
+        root: Folder that holds `images/`, `parts/` and the lists.
+        split: Official split.
+
+    Attributes:
+        class_ids: Identifier of each class in the lists; the position is the label.
+
+    Raises:
+        DataError: If a list is missing, or a line of it does not fit the others.
+    """
+
+    class_ids: list[str]
+
+    def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
+        self.root = root
+        names = self._table("classes.txt")
+        labels = self._table("image_class_labels.txt")
+        self.class_ids = self.choose_classes(names, labels)
+        self.class_names = [names[identifier] for identifier in self.class_ids]
+        parts = self._table("parts/parts.txt")
+        self.part_names = list(parts.values())
+        wanted = "1" if split == "train" else "0"
+        members = self._table("train_test_split.txt")
+        ids = [image for image, flag in members.items() if flag == wanted]
+        paths = self._table("images.txt")
+        boxes = {
+            row[0]: [float(value) for value in row[1:]]
+            for _, row in read_rows(root / "bounding_boxes.txt", 5, numbers=4)
+        }
+        label_of = {identifier: label for label, identifier in enumerate(self.class_ids)}
+        lists: dict[str, dict[str, Any]] = {
+            "images.txt": paths,
+            "bounding_boxes.txt": boxes,
+            "image_class_labels.txt": labels,
+        }
+        for image in ids:
+            for name, table in lists.items():
+                if image not in table:
+                    raise DataError(
+                        f"{root / name} has no line for image {image}, which is listed in "
+                        "train_test_split.txt: complete the data set."
+                    )
+            if labels[image] not in label_of:
+                raise DataError(
+                    f"{root / 'image_class_labels.txt'} gives image {image} class "
+                    f"{labels[image]}, which classes.txt does not list."
+                )
+        self._paths = [paths[image] for image in ids]
+        self.labels = np.array([label_of[labels[image]] for image in ids], dtype=np.int64)
+        corner = np.array([boxes[image] for image in ids], dtype=float).reshape(-1, 4)
+        self._boxes = np.concatenate([corner[:, :2], corner[:, :2] + corner[:, 2:]], axis=1)
+        self._keypoints = self._read_keypoints(ids, list(parts))
+
+    def choose_classes(self, names: dict[str, str], labels: dict[str, str]) -> list[str]:
+        """Return the identifiers of the classes, in the order of the labels.
+
+        Args:
+            names: Identifier -> name, in the order of `classes.txt`.
+            labels: Image -> identifier of its class.
+        """
+        return list(names)
+
+    def read(self, index: int) -> Annotated:
+        """Return image `index` with its box and keypoints."""
+        image = read_image(self.root / "images" / self._paths[index])
+        return Annotated(image, self._boxes[index], self._keypoints[index])
+
+    def name(self, index: int) -> str:
+        """Return the path of image `index` below `images/`."""
+        return self._paths[index]
+
+    def _read_keypoints(self, ids: list[str], parts: list[str]) -> np.ndarray:
+        row_of = {image: i for i, image in enumerate(ids)}
+        column_of = {part: i for i, part in enumerate(parts)}
+        keypoints = np.zeros((len(ids), len(parts), 3))
+        path = self.root / "parts/part_locs.txt"
+        for number, row in read_rows(path, 5, numbers=3):
+            if row[0] not in row_of:
+                continue
+            if row[1] not in column_of:
+                raise DataError(f"{path}, line {number}: part {row[1]} is not listed in parts.txt.")
+            keypoints[row_of[row[0]], column_of[row[1]]] = [float(value) for value in row[2:]]
+        return keypoints
+
+    def _table(self, name: str) -> dict[str, str]:
+        """First column -> rest of the line, in the file's order."""
+        return {row[0]: row[1] for _, row in read_rows(self.root / name, 2)}
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
