@@ -20,6 +20,7 @@ from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
 from ppn.callbacks.report import HTMLReport  # noqa: F401
 from ppn.callbacks.results import ResultsFile
 from ppn.data import catalog  # noqa: F401
+from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.errors import PPNError
 from ppn.models.classifier import BackboneClassifier  # noqa: F401

@@ -84,7 +84,7 @@ class RandAugment(nn.Module):
         self.operations = operations
         self.strength = level / 30
 
-    def forward(self, *inputs: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any of v2's inputs
+    def forward(self, *inputs: Any) -> tuple[Any, ...]:
         """Apply the same random operations to an image and whatever belongs to it."""
         for _ in range(self.operations):
             name = _OPERATIONS[int(torch.randint(len(_OPERATIONS), ()))]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ppn.data.aircraft import AircraftDataModule
+from ppn.data.cars import CarsDataModule
 from ppn.data.cub import CUBDataModule
+from ppn.data.dogs import DogsDataModule
+from ppn.data.flowers import FlowersDataModule
+from ppn.data.food import FoodDataModule
+from ppn.data.funnybirds import FunnyBirdsDataModule
+from ppn.data.imagenet import ImageNetDataModule
+from ppn.data.inaturalist import INaturalistDataModule
 from ppn.data.nabirds import NABirdsDataModule
+from ppn.data.pets import PetsDataModule
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +25,15 @@ CATALOG: dict[str, type[PublishedDataModule]] = {
     for module in (
         CUBDataModule,
         NABirdsDataModule,
+        CarsDataModule,
+        DogsDataModule,
+        AircraftDataModule,
+        FlowersDataModule,
+        PetsDataModule,
+        FunnyBirdsDataModule,
+        FoodDataModule,
+        INaturalistDataModule,
+        ImageNetDataModule,
     )
 }
 """Short name -> DataModule, in the order in which they are listed."""

@@ -81,8 +81,19 @@ class FineGrainedDataModule(LightningDataModule, ABC):
 
     @cached_property
     def test_source(self) -> AnnotatedDataset:
-        """The official test images."""
-        return self.read_split("test")
+        """The official test images.
+
+        Raises:
+            DataError: If one belongs to a class that training does not know.
+        """
+        source = self.read_split("test")
+        strange = np.flatnonzero(source.labels >= self.num_classes)
+        if len(strange):
+            raise DataError(
+                f"Test image {source.name(int(strange[0]))} is of class "
+                f"{source.labels[strange[0]]}, but training has {self.num_classes} classes."
+            )
+        return source
 
     @property
     def num_classes(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.images import read_image
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ class ImageList(AnnotatedDataset):
         labels: Class of each image.
         class_names: Name of each class.
         boxes: (n, 4) x0, y0, x1, y1 in pixels; rows of NaN where unknown; None without boxes.
+
+    Raises:
+        DataError: If a label is not that of a class.
     """
 
     def __init__(
@@ -39,6 +43,13 @@ class ImageList(AnnotatedDataset):
         self.class_names = class_names
         self.part_names = []
         self.labels = np.asarray(labels, dtype=np.int64)
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(class_names)))
+        if len(outside):
+            first = int(outside[0])
+            raise DataError(
+                f"Image {paths[first]} in {root} has label {self.labels[first]}, but labels go "
+                f"from 0 to {len(class_names) - 1}: correct the data set's lists."
+            )
         # One array of bytes: a list of strings is copied into every worker, page by page.
         self._paths = np.array([path.encode() for path in paths])
         self._boxes = boxes

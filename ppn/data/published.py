@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -28,6 +28,7 @@ class Card:
         title: Name in texts.
         folder: Usual name of its folder.
         layout: Files and folders below it that reading needs, the first one also to find it by.
+        other_layouts: Further layouts in which the data set is known to be passed on.
         classes: Number of classes.
         train: Number of official training images (those with an official validation split
             included), or 0 where that depends on options.
@@ -51,19 +52,32 @@ class Card:
     page: str
     citation: str
     archives: tuple[Archive, ...] = ()
+    other_layouts: tuple[tuple[str, ...], ...] = ()
 
-    def locate(self, base: Path) -> Path | None:
-        """Find the data set: `base` itself, or its usual folder in `base` or one level below."""
+    def locate(self, base: Path, itself: bool = True) -> Path | None:
+        """Find the data set: in its usual folder in `base` or one level below, or `base` itself.
+
+        Args:
+            base: Where to look.
+            itself: Whether `base` may be the data set's folder.
+        """
         try:
             inner = [path for path in sorted(base.iterdir()) if path.is_dir()]
         except OSError:
             return None
-        places = [base, base / self.folder, *(path / self.folder for path in inner)]
-        return next((place for place in places if (place / self.layout[0]).exists()), None)
+        places = [base / self.folder, *(path / self.folder for path in inner)]
+        if itself:
+            places.insert(0, base)
+        return next((place for place in places if self._found_layout(place)), None)
 
     def first_missing(self, root: Path) -> Path | None:
         """Return the first file or folder of the layout that is not there."""
-        return next((root / name for name in self.layout if not (root / name).exists()), None)
+        layout = self._found_layout(root) or self.layout
+        return next((root / name for name in layout if not (root / name).exists()), None)
+
+    def _found_layout(self, root: Path) -> tuple[str, ...] | None:
+        layouts = (self.layout, *self.other_layouts)
+        return next((layout for layout in layouts if (root / layout[0]).exists()), None)
 
     def way_to_get(self) -> str:
         """Say in half a sentence how to get the data."""
@@ -105,7 +119,7 @@ class PublishedDataModule(FineGrainedDataModule):
         options: See `FineGrainedDataModule`.
     """
 
-    card: ClassVar[Card]
+    card: Card
 
     def __init__(self, root: str, download: bool = False, **options: Any) -> None:
         super().__init__(**options)

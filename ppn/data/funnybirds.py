@@ -1,0 +1,201 @@
+"""FunnyBirds (Hesse et al., ICCV 2023): rendered birds with part maps and part removals."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.download import Archive
+from ppn.data.images import read_image, read_labels
+from ppn.data.lists import read_text
+from ppn.data.published import Card, PublishedDataModule
+from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+# Colours of the part maps, as in the authors' reader; the last one is the rest of the bird.
+COLOURS = {
+    "beak": (255, 255, 0),
+    "eye01": (255, 255, 253),
+    "eye02": (255, 255, 254),
+    "foot01": (255, 0, 1),
+    "foot02": (255, 0, 2),
+    "tail": (0, 0, 255),
+    "wing01": (0, 255, 1),
+    "wing02": (0, 255, 2),
+    "body": (170, 170, 170),
+}
+CARD = Card(
+    name="funnybirds",
+    title="FunnyBirds",
+    folder="FunnyBirds",
+    layout=(
+        "dataset_train.json",
+        "dataset_test.json",
+        "classes.json",
+        "parts.json",
+        "train",
+        "test",
+        "train_part_map",
+        "test_part_map",
+    ),
+    classes=50,
+    train=50000,
+    test=500,
+    annotations="part maps (8 parts and the body), keypoints and boxes from them, part removals",
+    licence="Apache-2.0 (code and meshes)",
+    page="https://github.com/visinf/funnybirds-framework",
+    citation="Hesse et al., FunnyBirds: A Synthetic Vision Dataset for a Part-Based Analysis of "
+    "Explainable AI Methods, ICCV 2023",
+    archives=(
+        Archive("https://download.visinf.tu-darmstadt.de/data/funnybirds/FunnyBirds.zip", None),
+    ),
+)
+
+
+class FunnyBirds(AnnotatedDataset):
+    """One official split of FunnyBirds.
+
+    In half of the training images parts are missing, as the authors made them. Keypoints are the
+    pixels of each part closest to its centre of mass, boxes the extent of the whole bird, both
+    from the part maps.
+
+    Args:
+        root: The folder `FunnyBirds`.
+        split: Official split.
+
+    Attributes:
+        removed: Parts that each image lacks, of "beak", "eye", "foot", "tail" and "wing".
+
+    Raises:
+        DataError: If a list is missing or does not fit the others.
+    """
+
+    part_names = list(COLOURS)[:-1]
+    mask_names = tuple(COLOURS)
+
+    def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
+        self.root = root
+        self.split = split
+        classes = _read_list(root / "classes.json", "class_idx")
+        self.kinds = sorted(str(kind) for kind in (classes[0].get("parts") or {}))
+        label_of = {entry["class_idx"]: label for label, entry in enumerate(classes)}
+        self.class_names = [f"FunnyBird {identifier}" for identifier in label_of]
+        scenes = _read_list(root / f"dataset_{split}.json", "class_idx")
+        self._class_ids = [scene["class_idx"] for scene in scenes]
+        for number, identifier in enumerate(self._class_ids):
+            if identifier not in label_of:
+                raise DataError(
+                    f"{root / f'dataset_{split}.json'}, entry {number}: class {identifier} is not "
+                    "listed in classes.json."
+                )
+        self.labels = np.array([label_of[c] for c in self._class_ids], dtype=np.int64)
+        self.removed = [
+            [kind for kind in self.kinds if scene.get(f"{kind}_model") == "placeholder"]
+            for scene in scenes
+        ]
+
+    def read(self, index: int) -> Annotated:
+        """Return image `index` with box and keypoints."""
+        image = read_image(self.root / self.split / self.name(index))
+        mask = self.mask(index)
+        bird = np.flatnonzero((mask > 0) & (mask < 255))
+        rows, columns = np.divmod(bird, mask.shape[1])
+        box = None
+        if len(bird):
+            edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            box = np.array(edges, dtype=np.float64)
+        values = mask.ravel()[bird]
+        keypoints = np.zeros((len(self.part_names), 3))
+        for part in range(len(keypoints)):
+            of_part = values == part + 1
+            if of_part.any():
+                keypoints[part] = _centre(columns[of_part], rows[of_part])
+        return Annotated(image, box, keypoints)
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """Return the part map of image `index`; 255 where colours of two parts are mixed."""
+        path = self.root / f"{self.split}_part_map" / self.name(index)
+        colours = read_labels(path)
+        if colours.ndim != 3:
+            raise DataError(f"Part map {path} is not a colour image: replace the file.")
+        red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
+        code = red << 16 | green << 8 | blue
+        mask = np.where((code == 0) | (code >> 8 == 0xCCCC), 0, 255).astype(np.uint8)
+        for value, (r, g, b) in enumerate(COLOURS.values(), start=1):
+            mask[code == (r << 16 | g << 8 | b)] = value
+        return mask
+
+    def name(self, index: int) -> str:
+        """Return the path of image `index` below the folder of its split."""
+        return f"{self._class_ids[index]}/{index:06d}.png"
+
+    def without_parts(self, index: int, parts: Sequence[str]) -> Image.Image:
+        """Return image `index` rendered again without some kinds of parts.
+
+        Args:
+            index: Image of the test split.
+            parts: What is removed, of "beak", "eye", "foot", "tail" and "wing".
+
+        Raises:
+            DataError: If a part has another name, or the interventions are not there.
+        """
+        unknown = sorted(set(parts) - set(self.kinds))
+        if unknown:
+            raise DataError(f"There is no part '{unknown[0]}': parts are {', '.join(self.kinds)}.")
+        kept = "_".join(kind for kind in self.kinds if kind not in parts)
+        return read_image(self._interventions(index) / f"body_{kept}.png")
+
+    def without_background_object(self, index: int, number: int) -> Image.Image:
+        """Return image `index` rendered again without one object of its background."""
+        return read_image(self._interventions(index) / f"background_interventions/{number}.png")
+
+    def _interventions(self, index: int) -> Path:
+        folder = self.root / f"{self.split}_interventions"
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing: get the complete data set from {CARD.page}.")
+        return folder / str(self._class_ids[index]) / f"{index:06d}"
+
+
+class FunnyBirdsDataModule(PublishedDataModule):
+    """FunnyBirds with its official split; validation images are carved from training.
+
+    Args:
+        root: The folder `FunnyBirds`, or the folder that holds it.
+        download: Get it from its official source first if it is not there. The source publishes no
+            checksum; the archive's own are verified.
+        options: See `FineGrainedDataModule`.
+    """
+
+    card = CARD
+
+    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> FunnyBirds:
+        """Return an official split."""
+        return FunnyBirds(folder, split)
+
+
+def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:
+    """The pixel closest to the centre of mass of some: x and y of its middle, visible."""
+    nearest = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
+    return [columns[nearest] + 0.5, rows[nearest] + 0.5, 1.0]
+
+
+def _read_list(path: Path, key: str) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path} holds no list of entries: get the complete data set.")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or key not in entry:
+            raise DataError(f"{path}, entry {number}: it has no '{key}'.")
+    return entries
