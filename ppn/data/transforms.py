@@ -14,6 +14,7 @@ from ppn.data.augmentation import random_content, random_geometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
     from torch import nn
 
     from ppn.data.augmentation import Augmentation
@@ -68,13 +69,11 @@ class Transform:
         elif geometry is not None:
             self._frame, self._exact = [*self._frame, geometry], [*self._exact, geometry]
         self._content = random_content(augmentation)
-        self._tensor = v2.Compose(
-            [
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(config.mean), list(config.std)),
-            ]
-        )
+        # (pixel / 255 - mean) / std as one factor and one shift.
+        std = torch.tensor(config.std, dtype=torch.float64)[:, None, None]
+        mean = torch.tensor(config.mean, dtype=torch.float64)[:, None, None]
+        self._factor = (1 / (255 * std)).float()
+        self._shift = (-mean / std).float()
 
     def __call__(self, sample: Annotated) -> Seen:
         """Transform one image.
@@ -113,23 +112,30 @@ class Transform:
         mask = masks[0].as_subclass(Tensor) if masks else None
         return Seen(self._tensor(image), keypoints, extent, mask)
 
+    def _tensor(self, image: Image.Image) -> Tensor:
+        """Normalise; three times as fast as torchvision's steps one after another."""
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return values.mul_(self._factor).add_(self._shift)
+
     def _annotations(
         self, points: Tensor, visible: NDArray[np.float64], boxed: bool
     ) -> tuple[Tensor, Tensor]:
+        # In numpy: dozens of operations on a few numbers each cost more in torch.
         height, width = self.config.size
         # Exact multiples of a pixel may come out a rounding error below it, and protocols
         # truncate: 4 digits put them back and move nothing else.
-        xy = points.as_subclass(Tensor).to(torch.float64).round(decimals=4)
+        xy = points.numpy().round(4)
         corners, xy = xy[-4:], xy[:-4]
-        flag = torch.from_numpy(np.ascontiguousarray(visible))
         if not boxed:  # the box protocol counts every annotated part, also just outside the crop
-            inside = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
-            flag = flag * inside
-        keypoints = torch.cat([xy, flag[:, None]], dim=1).to(torch.float32)
-        limit = torch.tensor([width, height], dtype=torch.float64)
-        low = corners.min(0).values.clamp(min=0).minimum(limit)
-        high = corners.max(0).values.clamp(min=0).minimum(limit)
-        return keypoints, torch.cat([low, high]).to(torch.float32)
+            visible = visible * ((xy >= 0) & (xy < [width, height])).all(1)
+        keypoints = np.concatenate([xy, visible[:, None]], axis=1)
+        low, high = np.clip([corners.min(0), corners.max(0)], 0, [width, height])
+        box = np.concatenate([low, high])
+        return (
+            torch.from_numpy(keypoints.astype(np.float32)),
+            torch.from_numpy(box.astype(np.float32)),
+        )
 
 
 def _corners(box: NDArray[np.float64]) -> NDArray[np.float64]:
