@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
-from ppn.callbacks.files import write_json
+from ppn.files import write_json
 from ppn.version import __version__
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ppn.callbacks.files import write_json
+from ppn.files import write_json
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced_classes
 from ppn.decomposition.certificate import CertificateSample, certify

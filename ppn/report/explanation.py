@@ -19,7 +19,7 @@ _IMAGE = 320  # pixels of the longer side
 _HEAT = 224
 _THUMBNAIL = 96
 _LEADING = 3  # parts that the opening equation shows where it has no room for all
-_AMPLIFY = 3.0  # at most: beyond, the noise of an empty map would look like evidence
+AMPLIFY = 3.0  # at most: beyond, the noise of an empty map would look like evidence
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _part(
         patch = prototype.patches[0]
     # The bar says how much; the map says where, and so has a scale of its own, within limits.
     own = float(np.nanmax(np.abs(sample.maps[index]), initial=0.0))
-    top = max(own, top / _AMPLIFY)
+    top = max(own, top / AMPLIFY)
     heat = overlay(sample.image, sample.maps[index], fit(sample.image, _HEAT), top, colour)
     # Shares of a sum that is negative, or in which most cancels out, say nothing.
     telling = together > 0.2 * sum(abs(c) for c in sample.contributions)

@@ -1,0 +1,101 @@
+"""From a stream of batches to decomposed classes, with one group of classes in memory."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+
+from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, decompose
+from ppn.types import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from ppn.decomposition.certificate import CertificateSample
+    from ppn.decomposition.dictionary import PartDictionary
+    from ppn.decomposition.head import PrototypeHead
+    from ppn.decomposition.refine import Strategy
+
+Seen = tuple[Tokens, list[int], torch.Tensor]
+"""Tokens of a batch, the label of each image, and which images (B,) they are."""
+
+
+def class_by_class(
+    batches: Iterable[Seen], names: Sequence[str], sample: CertificateSample, sort: bool = False
+) -> Iterator[ClassTokens]:
+    """Join the tokens of each class.
+
+    Args:
+        batches: Tokens in the order of the classes, each class in one piece.
+        names: Name of each class.
+        sample: Is given every image, for the certificate.
+        sort: Whether batches come in any order; then all tokens are kept in memory at once.
+
+    Yields:
+        The tokens of one class after the other.
+    """
+    pending: dict[int, list[tuple[Tokens, Tensor]]] = {}
+    for tokens, labels, indices in batches:
+        for label, positions in groupby(range(len(labels)), key=labels.__getitem__):
+            if not sort and pending and label not in pending:
+                yield from (_joined(done, names, pending.pop(done)) for done in list(pending))
+            rows = list(positions)
+            chosen = tokens.rows(rows)
+            sample.add(label, chosen)
+            pending.setdefault(label, []).append((chosen, indices[rows]))
+    for label in sorted(pending):
+        yield _joined(label, names, pending.pop(label))
+
+
+def decompose_stream(
+    classes: Iterable[ClassTokens],
+    weight: Tensor,
+    heads: dict[Strategy, PrototypeHead],
+    chosen: Strategy,
+    dictionary: PartDictionary,
+    pixels: tuple[int, int],
+    settings: DiscoverySettings,
+    group_size: int,
+) -> None:
+    """Decompose classes, some at a time; see `decompose`.
+
+    Args:
+        classes: Their tokens, one class after the other.
+        weight: (C, D) float64, the effective head.
+        heads: For each refinement strategy the head to fill.
+        chosen: The strategy whose prototypes the patches and diagnostics are about.
+        dictionary: Where parts, patches and diagnostics go.
+        pixels: Height and width of the network's input.
+        settings: How to find and refine.
+        group_size: Classes that are kept in memory and factorised together.
+    """
+    group: list[ClassTokens] = []
+
+    def finish() -> None:
+        if group:
+            grid = Grid(group[0].grid, pixels)
+            decompose(group, weight, heads, chosen, dictionary, grid, settings)
+            group.clear()
+
+    for item in classes:
+        group.append(item)
+        if len(group) == group_size:
+            finish()
+    finish()
+
+
+def _joined(
+    label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]
+) -> ClassTokens:
+    return ClassTokens(
+        label,
+        names[label],
+        torch.cat([tokens.tokens for tokens, _ in pending]),
+        torch.cat([indices for _, indices in pending]),
+        torch.cat([tokens.pooled for tokens, _ in pending]),
+        pending[0][0].grid,
+    )

@@ -1,0 +1,1 @@
+"""One image explained: the public Python interface."""

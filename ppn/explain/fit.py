@@ -1,0 +1,120 @@
+"""Prototypes for a classifier in one call, from any loader of images and labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ppn.backbone import Backbone
+from ppn.decomposition.certificate import CertificateSample, certify
+from ppn.decomposition.dictionary import PartDictionary
+from ppn.decomposition.discovery import DiscoverySettings
+from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.errors import DataError
+from ppn.explain.network import ExplainedClassifier
+from ppn.explain.source import Source
+from ppn.models.architecture import input_config
+from ppn.report.content import Patch
+from ppn.report.images import to_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from torch import nn
+
+    from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.decomposition.refine import Strategy
+    from ppn.types import InputConfig
+
+_GROUP = 8
+
+
+@torch.no_grad()
+def from_classifier(
+    model: nn.Module,
+    loader: Iterable[Any] | FineGrainedDataModule,
+    k: int = 3,
+    class_names: Sequence[str] | None = None,
+    refinement: Strategy = "cam_split",
+    config: InputConfig | None = None,
+    seed: int = 0,
+) -> ExplainedClassifier:
+    """Find the prototypes of a trained classifier.
+
+    The model is used as it is, on its device; it is switched to evaluation mode and its weights
+    are not touched.
+
+    Args:
+        model: A classifier that ends in a linear layer: any such timm or torchvision model, or one
+            of yours.
+        loader: Training images without augmentation, preprocessed as for the classifier: a
+            DataLoader of (images, labels) or of dicts with "image" and "label", one of ppn's
+            DataModules, or any iterable of such batches. A DataLoader's shuffling is left out.
+            Where its data set has `targets`, as torchvision's have, the patch tokens of a few
+            classes are in memory at a time, else those of all images.
+        k: Prototypes per class.
+        class_names: Name of each class; None takes the data set's `classes`, or numbers.
+        refinement: How the rows of the head are split; see `ppn.decomposition.refine`.
+        config: Size, mean and standard deviation of the input; None takes timm's for timm models
+            and ImageNet's otherwise, at the size of the loader's images.
+        seed: Seed of discovery.
+
+    Raises:
+        HeadError: If the classifier has no last linear layer.
+        DataError: If a class has no image, or labels do not fit the classifier.
+        DiscoveryError: If a class has too few patches.
+    """
+    if config is None:
+        config = input_config(model)
+        source = Source(loader, config)
+        config = replace(config, size=source.size())
+    source = Source(loader, config)
+    backbone = Backbone(model.eval(), config)
+    weight, bias = backbone.effective_head()
+    count, width = weight.shape
+    names = list(class_names or source.class_names or map(str, range(count)))
+    if len(names) != count:
+        raise DataError(f"The classifier has {count} classes, but there are {len(names)} names.")
+    head = PrototypeHead(count, k, width).to(weight.device)
+    dictionary = PartDictionary(count, k, width, num_patches=1).to(weight.device)
+    sample = CertificateSample(count, width).to(weight.device)
+    decompose_stream(
+        class_by_class(_tokens(source, backbone, count), names, sample, not source.by_class),
+        weight,
+        {refinement: head},
+        refinement,
+        dictionary,
+        config.size,
+        DiscoverySettings(seed=seed),
+        _GROUP,
+    )
+    if not dictionary.complete:
+        label = int((dictionary.found == 0).nonzero()[0])
+        raise DataError(f"Class {label} ({names[label]}) has no image in the loader: add some.")
+    head.bias.copy_(bias)
+    certificate = certify(dictionary, *sample.outputs(head)).to_dict()
+
+    def patch(label: int, part: int) -> Patch | None:
+        found = source.image(int(dictionary.patch_index[label, part, 0]))
+        if found is None:
+            return None
+        x0, y0, x1, y1 = dictionary.patch_box[label, part, 0].tolist()
+        score = float(dictionary.patch_score[label, part, 0])
+        return Patch(to_picture(found[0], config), (x0, y0, x1, y1), score, found[1])
+
+    return ExplainedClassifier(backbone, head, dictionary, names, certificate, patch)
+
+
+def _tokens(source: Source, backbone: Backbone, count: int) -> Iterator[Seen]:
+    device = next(backbone.parameters()).device
+    for images, labels, indices in source.batches():
+        if min(labels) < 0 or max(labels) >= count:
+            wrong = min(labels) if min(labels) < 0 else max(labels)
+            raise DataError(
+                f"The loader gives label {wrong}, but the classifier has {count} classes: labels "
+                f"must be 0 to {count - 1}."
+            )
+        yield backbone(images.to(device)), labels, indices.to(device)

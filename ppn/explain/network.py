@@ -1,0 +1,160 @@
+"""A classifier together with its prototypes, outside of any Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ppn.backbone.report import LEVELS, MAPS
+from ppn.data.dataset import Annotated
+from ppn.data.images import read_image
+from ppn.data.transforms import Transform
+from ppn.errors import DataError
+from ppn.explain.explanation import Explanation, Ranked
+from ppn.report.content import Patch, Sample
+from ppn.report.images import to_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ppn.backbone import Backbone
+    from ppn.decomposition.certificate import Certificate
+    from ppn.decomposition.dictionary import PartDictionary
+    from ppn.decomposition.head import HeadOutput, PrototypeHead
+
+_RANKED = 5
+
+
+class ExplainedClassifier(nn.Module):
+    """A classifier and the prototypes whose sums are the rows of its head.
+
+    Made by `ppn.from_classifier` or `ppn.load`.
+
+    Args:
+        backbone: The classifier.
+        head: Its head as sums of prototypes.
+        dictionary: What discovery has found.
+        class_names: Name of each class.
+        certificate: What was measured at the end of discovery, as plain values.
+        patch: Gives a patch of class, prototype and rank, or None where its image is not at hand.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: PrototypeHead,
+        dictionary: PartDictionary,
+        class_names: Sequence[str],
+        certificate: Certificate | dict[str, object],
+        patch: Callable[[int, int], Patch | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.dictionary = dictionary
+        self.class_names = list(class_names)
+        self.certificate = certificate if isinstance(certificate, dict) else certificate.to_dict()
+        self._patch = patch
+        self._transform = Transform(backbone.config)
+        self.eval()
+
+    @property
+    def exactness(self) -> str:
+        """One sentence on what is exact about the explanations."""
+        report = self.backbone.report
+        error = report.completeness_error
+        measured = f" (completeness error {error:.1e})" if error and not report.averages else ""
+        return f"{LEVELS[report.case].capitalize()}: {MAPS[report.case]}{measured}."
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Return logits (B, C) and contributions (B, C, k) of images (B, 3, H, W)."""
+        output: HeadOutput = self.head(self.backbone(images, patches=False))
+        return output
+
+    @torch.no_grad()
+    def explain(
+        self, image: str | Path | Image.Image | np.ndarray | Tensor, of: int | str | None = None
+    ) -> Explanation:
+        """Explain one logit of one image.
+
+        Args:
+            image: A file, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W) that is
+                already what the network expects.
+            of: The class, by index or name; None explains the predicted one.
+
+        Raises:
+            DataError: If the image cannot be read or has another shape, or there is no such class.
+        """
+        pixels, name = self._prepare(image)
+        device = self.head.bias.device
+        tokens = self.backbone(pixels[None].to(device), patches=False)
+        logits = tokens.logits[0].float()
+        label = int(logits.argmax()) if of is None else self._label(of)
+        chosen = torch.tensor([label], device=device)
+        contributions = self.head(tokens).contributions[0, label]
+        maps = self.head.maps(tokens, chosen)[0].cpu().numpy()
+        probability = logits.softmax(0)
+        patches = [self._patch(label, part) for part in range(len(maps))] if self._patch else []
+        found = [patch for patch in patches if patch is not None]
+        factor = float(tokens.scale[0])
+        sample = Sample(
+            image=to_picture(pixels, self.backbone.config),
+            name=name,
+            true_class="",
+            predicted_class=self.class_names[label],
+            probability=float(probability[label]),
+            logit=float(logits[label]),
+            bias=float(self.head.bias[label]),
+            contributions=contributions.tolist(),
+            maps=list(maps),
+            predicted_label=label,
+            scale_note=None if factor == 1 else f"This image's factor 1/s is {factor:.3g}.",
+            looks_like=found if len(found) == len(patches) else [],
+        )
+        best = logits.topk(min(_RANKED, len(logits)))
+        ranking = tuple(
+            Ranked(i, self.class_names[i], value, float(probability[i]))
+            for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        )
+        return Explanation(sample, ranking, self.exactness)
+
+    def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
+        size = self.backbone.config.size
+        if isinstance(image, Tensor):
+            if image.shape != (3, *size):
+                raise DataError(
+                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier takes "
+                    f"{(3, *size)}: give a PIL image to have it resized and normalised."
+                )
+            return image.float(), "image"
+        name = "image"
+        if isinstance(image, str | Path):
+            name = str(image)
+            image = read_image(Path(image), upright=True)
+        elif not isinstance(image, Image.Image):
+            array = np.asarray(image)
+            if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+                raise DataError(
+                    f"The image is an array of shape {array.shape} and type {array.dtype}, but must "
+                    "be (H, W, 3) of uint8."
+                )
+            image = Image.fromarray(array)
+        return self._transform(Annotated(image.convert("RGB"))).image, name
+
+    def _label(self, of: int | str) -> int:
+        if isinstance(of, str):
+            if of not in self.class_names:
+                raise DataError(
+                    f"There is no class '{of}': the first ones are "
+                    f"{', '.join(self.class_names[:3])}."
+                )
+            return self.class_names.index(of)
+        if not 0 <= of < len(self.class_names):
+            raise DataError(f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}.")
+        return of
