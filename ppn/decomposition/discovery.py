@@ -35,13 +35,15 @@ class DiscoverySettings:
 class ClassTokens(NamedTuple):
     """The un-augmented training images of one class.
 
-    `label`; `name`; `tokens` (n_c, N, D) raw patch tokens; `indices` (n_c,) which images.
+    `label`; `name`; `tokens` (n_c, N, D) patch tokens; `indices` (n_c,) which images; `pooled`
+    (n_c, D) what the head acts on, None where it is the mean token.
     """
 
     label: int
     name: str
     tokens: Tensor
     indices: Tensor
+    pooled: Tensor | None = None
 
 
 class Grid(NamedTuple):
@@ -140,7 +142,8 @@ def _record(
     before = (problem.tokens @ parts.T).reshape(images, cells, -1)
     shifted = maps.argmax(1) != before.argmax(1)
     dictionary.peak_shift[label] = shifted.float().mean(0)
-    dictionary.negative_share[label] = (maps.mean(1) < 0).float().mean()
+    pooled = item.tokens.float().mean(1) if item.pooled is None else item.pooled.float()
+    dictionary.negative_share[label] = (pooled @ prototypes.T < 0).float().mean()
     _record_patches(dictionary, problem.tokens, prototypes, item, grid)
     dictionary.found[label] = 1
 

@@ -75,14 +75,14 @@ class PrototypeHead(nn.Module):
             classes: (B,) the class whose prototypes are wanted, one per image.
 
         Returns:
-            (B, k, H, W) float32; the mean over H and W is the prototype's contribution to the
-            logit, and the sum over k is the class activation map.
+            (B, k, H, W) float32. Behind a mean, the mean over H and W is the prototype's
+            contribution to the logit, and the sum over k is the class activation map.
         """
         return prototype_maps(tokens, self.refined[classes])
 
 
 def prototype_maps(tokens: Tokens, prototypes: Tensor) -> Tensor:
-    """Return scale * <f_n, p~_i> on the grid.
+    """Return scale * <f_n, p~_i> on the grid, or what stands for it where layers come between.
 
     Args:
         tokens: Patch tokens of B images.
@@ -91,9 +91,12 @@ def prototype_maps(tokens: Tokens, prototypes: Tensor) -> Tensor:
     Returns:
         (B, k, H, W) float32.
     """
-    with torch.autocast(tokens.tokens.device.type, enabled=False):
+    with torch.autocast(tokens.pooled.device.type, enabled=False):
         scaled = prototypes.float() * tokens.scale.float()[:, None, None]
-        flat = scaled @ tokens.tokens.float().mT
+        if tokens.attribute is None:
+            flat = scaled @ tokens.tokens.float().mT
+        else:
+            flat = tokens.attribute(scaled).float()
         return flat.reshape(*flat.shape[:2], *tokens.grid)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from ppn.backbone import Backbone, last_linear
+from ppn.backbone import Backbone
 from ppn.errors import CheckpointError
-from ppn.types import InputConfig
-from ppn.weights import load_weights, zero_
+from ppn.models.architecture import make_model
+from ppn.weights import load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,62 +25,27 @@ def build_backbone(
     model_options: dict[str, Any] | None = None,
     whole: bool = False,
 ) -> Backbone:
-    """Make a timm classifier and verify that its head can be decomposed.
+    """Make a classifier and verify that its head can be decomposed.
 
     Args:
-        architecture: timm's name of the model.
+        architecture: Name of the model; see `ppn.models.architecture.make_model`.
         num_classes: Number of classes.
         weights: Where weights come from; see `load_weights`. None keeps the initialisation.
         pretrained: Load timm's own pretrained weights.
         image_size: Side of the square input in pixels; None takes the model's own.
-        model_options: Further arguments of `timm.create_model`, such as `global_pool`.
+        model_options: Further arguments of `make_model`, such as timm's `global_pool`.
         whole: Whether `weights` must hold the classifier too.
 
     Raises:
-        CheckpointError: If timm does not know the name, or weights are unreadable or do not fit.
+        CheckpointError: If there is no such model, or weights are unreadable or do not fit.
         HeadError: If the head cannot be decomposed.
     """
     if weights is not None and pretrained:
         raise CheckpointError("Both weights and pretrained are given: choose one of them.")
-    options = dict(model_options or {})
-    try:
-        model = timm.create_model(
-            architecture, pretrained=pretrained, num_classes=num_classes, **options
-        )
-    except (RuntimeError, TypeError, AssertionError, ValueError, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"timm cannot make '{architecture}' with {options or 'no options'}"
-            f"{' and pretrained weights' if pretrained else ''} ({first[:200]}): check the name "
-            "with timm.list_models() and, for pretrained weights, the network."
-        ) from None
-    trained_classes = getattr(model, "pretrained_cfg", {}).get("num_classes")
-    if pretrained and trained_classes != num_classes:
-        zero_(last_linear(model))  # as `load_weights` does
+    made = make_model(architecture, num_classes, pretrained, image_size, model_options)
     if weights is not None:
-        load_weights(model, weights, architecture, whole)
-    if image_size is not None and hasattr(model, "set_input_size"):
-        model.set_input_size(img_size=(image_size, image_size))  # type: ignore[operator]
-    return Backbone(model, input_config(model, image_size))
-
-
-def input_config(model: nn.Module, image_size: int | None = None) -> InputConfig:
-    """Return what a timm model expects of its input image.
-
-    Args:
-        model: A timm model.
-        image_size: Side of the square input in pixels; None takes the model's own.
-    """
-    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    _, height, width = config["input_size"]
-    mode = config["interpolation"]
-    return InputConfig(
-        size=(height, width) if image_size is None else (image_size, image_size),
-        mean=config["mean"],
-        std=config["std"],
-        interpolation=mode if mode in ("nearest", "bilinear", "bicubic") else "bicubic",
-        crop_pct=config["crop_pct"],
-    )
+        load_weights(made.model, weights, architecture, whole)
+    return Backbone(made.model, made.config, made.features)
 
 
 def freeze(module: nn.Module) -> None:

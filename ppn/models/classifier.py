@@ -77,7 +77,8 @@ class BackboneClassifier(LightningModule):
         )
         for module in self.frozen:
             freeze(module)
-        self.backbone.classifier.requires_grad_(True)
+        for linear in self.backbone.linears:
+            linear.requires_grad_(True)
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay

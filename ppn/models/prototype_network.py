@@ -104,7 +104,7 @@ class PrototypeNetwork(LightningModule):
         self.learn = learn
         self.lr = lr
         self.seed = seed
-        width = self.backbone.classifier.in_features
+        width = self.backbone.width
         self.heads = nn.ModuleDict(
             {
                 name: PrototypeHead(
@@ -152,9 +152,14 @@ class PrototypeNetwork(LightningModule):
         return output
 
     @torch.no_grad()
-    def tokens(self, images: Tensor) -> Tokens:
-        """Return the black box's patch tokens, and its own logits, of images (B, 3, H, W)."""
-        tokens: Tokens = self.backbone(images)
+    def tokens(self, images: Tensor, patches: bool = False) -> Tokens:
+        """Return what the head needs of images (B, 3, H, W), and the black box's own logits.
+
+        Args:
+            images: (B, 3, H, W).
+            patches: Whether patch tokens are wanted even where they cost many runs of the head.
+        """
+        tokens: Tokens = self.backbone(images, patches)
         return tokens
 
     def setup(self, stage: str) -> None:
@@ -195,7 +200,7 @@ class PrototypeNetwork(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of the split on a batch; only the chosen head's offset can move."""
-        tokens = self.tokens(batch["image"])
+        tokens = self.tokens(batch["image"], patches=True)
         maps = self.head.maps(tokens, batch["label"])
         loss = split_loss(tokens, maps, self.dictionary.parts[batch["label"]])
         self.log("train/split_loss", loss, prog_bar=True, batch_size=len(maps))

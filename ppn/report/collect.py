@@ -116,7 +116,7 @@ def _explain(
     predicted = logits.argmax(1)
     maps = network.head.maps(tokens, predicted).cpu().numpy()
     probability = logits.softmax(1)
-    scaled = network.backbone.report.norm is not None
+    scaled = network.backbone.report.case == "mean_norm_linear"
     explained = []
     for row, label in enumerate(predicted.tolist()):
         true = int(batch["label"][row])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ppn.backbone.report import CASES, MAPS
 from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
@@ -77,11 +78,11 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
 def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = {
-        "mean_linear": "mean, linear: logits are sums over patches",
-        "mean_norm_linear": "mean, norm, linear: sums over patches, times one factor per image",
-    }[network.backbone.report.case]
-    shown = [Fact("Head", head, "found by computing on input, not by the model's name")]
+    head = network.backbone.report
+    shown = [
+        Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
+        Fact("What is exact", head.level, MAPS[head.case]),
+    ]
     if not values:
         return shown
     return [

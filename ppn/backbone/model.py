@@ -1,0 +1,88 @@
+"""A classifier that also gives its patch tokens and effective linear head."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ppn.backbone.candidates import linear_layers
+from ppn.backbone.cut import gradient_maps, lift, run
+from ppn.backbone.effective import effective_head, head_vector, live_cut
+from ppn.backbone.inspection import inspect_head
+from ppn.types import Tokens
+
+if TYPE_CHECKING:
+    from ppn.backbone.split import Linear
+    from ppn.types import InputConfig
+
+
+class Backbone(nn.Module):
+    """A classifier that also gives its patch tokens and effective linear head.
+
+    The classifier's logits are `scale * (weight @ z) + bias`, where z is the mean patch token or
+    whatever else the last linear layer acts on, and `scale` one positive number per image (method:
+    "Heads"). Which head case holds is found by running the model on random input, never by its
+    name.
+
+    Args:
+        model: A classifier.
+        config: Input size and normalisation it expects.
+        features: Name of the module whose output are the last features; None finds out.
+
+    Raises:
+        HeadError: If the classifier has no last linear layer, or no features on a grid; the
+            message says why.
+    """
+
+    def __init__(self, model: nn.Module, config: InputConfig, features: str | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.report = inspect_head(model, config.size, features)
+
+    @property
+    def width(self) -> int:
+        """D, the length of the vector on which the effective head acts."""
+        return self.report.width
+
+    @property
+    def linears(self) -> list[Linear]:
+        """The last linear layers; more than one where heads are averaged."""
+        return linear_layers(self.model, self.report.linears)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the black box's logits (B, C) for images (B, 3, H, W)."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    def forward(self, images: Tensor, patches: bool = True) -> Tokens:
+        """Return the patch tokens of images with the black box's own logits.
+
+        Args:
+            images: (B, 3, H, W).
+            patches: Whether patch tokens are wanted. Where the head has to be run on each of them
+                they cost most of the time, and maps do not need them: False leaves them empty.
+        """
+        report = self.report
+        cut = live_cut(self.model, report)
+        if report.averages:
+            features, logits = cut.split.run(images)
+            tokens = cut.patches(features)
+            pooled, scale = head_vector(self.model, report, tokens, tokens[:, 0])
+            return Tokens(tokens, cut.grid(features), pooled, scale, logits)
+        features, inputs, logits = run(cut, images)
+        raw = cut.patches(features)
+        pooled, scale = head_vector(self.model, report, raw, inputs)
+        indicative = report.case == "class_token"
+        if patches or indicative:
+            tokens = lift(cut, features, report.single)
+        else:
+            tokens = pooled[:, :0, None].expand(-1, -1, pooled.shape[1])
+        maps = None if indicative else partial(gradient_maps, cut, features)
+        return Tokens(tokens, cut.grid(features), pooled, scale, logits, maps)
+
+    def effective_head(self) -> tuple[Tensor, Tensor]:
+        """Return weight (C, D) and bias (C,), in float64, of the head that acts on z."""
+        return effective_head(self.model, self.report)
