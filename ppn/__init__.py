@@ -1,5 +1,35 @@
-"""Post-hoc part-prototype networks: every logit of a classifier as an exact sum of parts."""
+"""Post-hoc part-prototype networks: every logit of a classifier as an exact sum of parts.
+
+network = ppn.from_classifier(model, loader, k=3)
+explanation = network.explain("bird.jpg")
+explanation.save("explanation.png")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ppn.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ppn.explain.explanation import Explanation
+    from ppn.explain.fit import from_classifier
+    from ppn.explain.load import load
+    from ppn.explain.network import ExplainedClassifier
+
+__all__ = ["ExplainedClassifier", "Explanation", "__version__", "from_classifier", "load"]
+
+_HOMES = {
+    "ExplainedClassifier": "ppn.explain.network",
+    "Explanation": "ppn.explain.explanation",
+    "from_classifier": "ppn.explain.fit",
+    "load": "ppn.explain.load",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the above
+    """Import what is asked for when it is asked for: `import ppn` alone is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ppn' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             "left on the disk."
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or its folder is none
+            temporary.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

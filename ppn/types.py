@@ -69,3 +69,9 @@ class Tokens(NamedTuple):
     scale: Tensor
     logits: Tensor
     attribute: Callable[[Tensor], Tensor] | None = None
+
+    def rows(self, rows: list[int]) -> Tokens:
+        """Return some of the images; `attribute` belongs to whole batches and is left out."""
+        return Tokens(
+            self.tokens[rows], self.grid, self.pooled[rows], self.scale[rows], self.logits[rows]
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +11,16 @@ from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ppn.files import write_json
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced_classes
 from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import merge_ranks
-from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, decompose
+from ppn.decomposition.discovery import DiscoverySettings
+from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
 from ppn.errors import DiscoveryError
+from ppn.explain.gallery import FOLDER, write_gallery
+from ppn.files import write_json
 from ppn.models.prototype_network import PrototypeNetwork
-from ppn.types import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +102,9 @@ class PrototypeDiscovery(Callback):
                 )
             self._discover(trainer, pl_module, data)
             _write_patches(trainer, pl_module, data)
+            if trainer.is_global_zero:
+                folder = Path(trainer.default_root_dir) / FOLDER
+                write_gallery(pl_module.dictionary, data.view("train"), folder, data.num_workers)
         if trainer.max_epochs == 0:
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT)
 
@@ -114,21 +117,23 @@ class PrototypeDiscovery(Callback):
         owned = balanced_classes(counts, trainer.world_size)[trainer.global_rank]
         weight, bias = network.backbone.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
-        grid = Grid((0, 0), network.input_config.size)
-        group: list[ClassTokens] = []
-        for item, cells in self._stream(network, data, owned, sample, trainer.is_global_zero):
-            group.append(item)
-            grid = Grid(cells, network.input_config.size)
-            if len(group) == self.classes_per_group:
-                self._decompose(network, group, weight, grid)
-                group = []
-        if group:
-            self._decompose(network, group, weight, grid)
+        batches = self._batches(network, data, owned, trainer.is_global_zero)
+        decompose_stream(
+            class_by_class(batches, data.class_names, sample),
+            weight,
+            network.strategies,
+            network.refinement,
+            network.dictionary,
+            network.input_config.size,
+            self.settings,
+            self.classes_per_group,
+        )
         merge_ranks(network.dictionary, sample, *network.strategies.values())
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))
         network.certificate = certificate.to_dict()
+        network.class_names = list(data.class_names)
         network.train(training)
         rank_zero_info(
             f"Certificate on {certificate.images} training images: agreement "
@@ -141,32 +146,11 @@ class PrototypeDiscovery(Callback):
                 f"{certificate.fell_back} classes, which use 'equal' instead."
             )
 
-    def _decompose(
-        self,
-        network: PrototypeNetwork,
-        group: list[ClassTokens],
-        weight: torch.Tensor,
-        grid: Grid,
-    ) -> None:
-        decompose(
-            group,
-            weight,
-            network.strategies,
-            network.refinement,
-            network.dictionary,
-            grid,
-            self.settings,
-        )
-
-    def _stream(
-        self,
-        network: PrototypeNetwork,
-        data: FineGrainedDataModule,
-        owned: list[int],
-        sample: CertificateSample,
-        show: bool,
-    ) -> Iterator[tuple[ClassTokens, tuple[int, int]]]:
-        """Yield the tokens of one class after the other, with their grid."""
+    @staticmethod
+    def _batches(
+        network: PrototypeNetwork, data: FineGrainedDataModule, owned: list[int], show: bool
+    ) -> Iterator[Seen]:
+        """Yield tokens, labels and indices of the owned classes' images, class by class."""
         if not owned:
             return
         loader = data.discovery_loader(owned)
@@ -177,46 +161,12 @@ class PrototypeDiscovery(Callback):
             TextColumn("images"),
             TimeRemainingColumn(),
         )
-        pending: list[tuple[Tokens, torch.Tensor]] = []
-        current, cells = owned[0], (0, 0)
         with Progress(*columns, disable=not show) as progress:
             task = progress.add_task("", total=len(loader.dataset))  # type: ignore[arg-type]
             for batch in loader:
                 tokens = network.tokens(batch["image"].to(network.device), patches=True)
-                cells = tokens.grid
-                labels = batch["label"].tolist()
-                for label, positions in groupby(range(len(labels)), key=labels.__getitem__):
-                    if label != current:
-                        yield _joined(current, data, pending), cells
-                        current, pending = label, []
-                    rows = list(positions)
-                    chosen = _rows(tokens, rows)
-                    sample.add(label, chosen)
-                    pending.append((chosen, batch["index"][rows].to(network.device)))
-                progress.advance(task, len(labels))
-            yield _joined(current, data, pending), cells
-
-
-def _rows(tokens: Tokens, rows: list[int]) -> Tokens:
-    return Tokens(
-        tokens.tokens[rows],
-        tokens.grid,
-        tokens.pooled[rows],
-        tokens.scale[rows],
-        tokens.logits[rows],
-    )
-
-
-def _joined(
-    label: int, data: FineGrainedDataModule, pending: list[tuple[Tokens, torch.Tensor]]
-) -> ClassTokens:
-    return ClassTokens(
-        label,
-        data.class_names[label],
-        torch.cat([tokens.tokens for tokens, _ in pending]),
-        torch.cat([indices for _, indices in pending]),
-        torch.cat([tokens.pooled for tokens, _ in pending]),
-    )
+                yield tokens, batch["label"].tolist(), batch["index"].to(network.device)
+                progress.advance(task, len(batch["label"]))
 
 
 @rank_zero_only

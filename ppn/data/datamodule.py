@@ -140,8 +140,14 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """Return the shuffled, augmented training images."""
         return self._loader(self.view("train", self.augmentation), shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation images, each once, also under DDP."""
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Return the validation images, each once, also under DDP.
+
+        Finding prototypes needs none: `fit` goes on without, with an empty list.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        if fitting and len(self.view("val")) == 0:
+            return []
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:

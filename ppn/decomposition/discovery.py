@@ -36,7 +36,7 @@ class ClassTokens(NamedTuple):
     """The un-augmented training images of one class.
 
     `label`; `name`; `tokens` (n_c, N, D) patch tokens; `indices` (n_c,) which images; `pooled`
-    (n_c, D) what the head acts on, None where it is the mean token.
+    (n_c, D) what the head acts on, None where it is the mean token; `grid` (H, W) of the tokens.
     """
 
     label: int
@@ -44,6 +44,7 @@ class ClassTokens(NamedTuple):
     tokens: Tensor
     indices: Tensor
     pooled: Tensor | None = None
+    grid: tuple[int, int] = (0, 0)
 
 
 class Grid(NamedTuple):

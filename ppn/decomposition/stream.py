@@ -88,9 +88,7 @@ def decompose_stream(
     finish()
 
 
-def _joined(
-    label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]
-) -> ClassTokens:
+def _joined(label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]) -> ClassTokens:
     return ClassTokens(
         label,
         names[label],

@@ -12,12 +12,13 @@ import numpy as np
 
 from ppn.explain.figure import draw
 from ppn.files import write_bytes
+from ppn.report.numbers import percent
 from ppn.version import __version__
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ppn.report.content import Sample
+    from ppn.report.content import Patch, Sample
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,17 @@ class Explanation:
         """The most likely class."""
         return self.ranking[0]
 
+    @property
+    def verdict(self) -> str:
+        """How likely the explained class is, and which is predicted if that is another one."""
+        likely = percent(self.sample.probability, 1)
+        if self.predicted.label == self.sample.predicted_label:
+            return f"predicted with {likely}"
+        return f"{likely}; predicted: {self.predicted.name}"
+
     def picture(self) -> Image.Image:
         """Draw image, maps, contributions and nearest patches as one picture."""
-        return draw(self.sample, self.exactness)
+        return draw(self.sample, self.verdict, self.exactness)
 
     def save(self, path: str | Path) -> Path:
         """Write the picture; the suffix of the path chooses the format (PNG, JPEG, WebP).
@@ -89,7 +98,7 @@ class Explanation:
         boxes are pixels of the network's input, maps are row by row.
         """
         sample = self.sample
-        patches = sample.looks_like or [None] * len(sample.contributions)
+        patches: list[Patch | None] = [*sample.looks_like] or [None] * len(sample.contributions)
         return {
             "image": sample.name,
             "explained_class": {"label": sample.predicted_label, "name": sample.predicted_class},

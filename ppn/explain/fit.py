@@ -69,8 +69,7 @@ def from_classifier(
     """
     if config is None:
         config = input_config(model)
-        source = Source(loader, config)
-        config = replace(config, size=source.size())
+        config = replace(config, size=Source(loader, config).size())
     source = Source(loader, config)
     backbone = Backbone(model.eval(), config)
     weight, bias = backbone.effective_head()

@@ -129,8 +129,8 @@ class ExplainedClassifier(nn.Module):
         if isinstance(image, Tensor):
             if image.shape != (3, *size):
                 raise DataError(
-                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier takes "
-                    f"{(3, *size)}: give a PIL image to have it resized and normalised."
+                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier "
+                    f"takes {(3, *size)}: give a PIL image to have it resized and normalised."
                 )
             return image.float(), "image"
         name = "image"
@@ -141,8 +141,8 @@ class ExplainedClassifier(nn.Module):
             array = np.asarray(image)
             if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
                 raise DataError(
-                    f"The image is an array of shape {array.shape} and type {array.dtype}, but must "
-                    "be (H, W, 3) of uint8."
+                    f"The image is an array of shape {array.shape} and type {array.dtype}, but "
+                    "must be (H, W, 3) of uint8."
                 )
             image = Image.fromarray(array)
         return self._transform(Annotated(image.convert("RGB"))).image, name
@@ -156,5 +156,7 @@ class ExplainedClassifier(nn.Module):
                 )
             return self.class_names.index(of)
         if not 0 <= of < len(self.class_names):
-            raise DataError(f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}.")
+            raise DataError(
+                f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}."
+            )
         return of

@@ -78,7 +78,7 @@ def make_model(
             config = _torchvision_config(name)
         else:
             model = _from_code(architecture, num_classes, pretrained, options)
-            config = _timm_config(model) if hasattr(model, "pretrained_cfg") else InputConfig()
+            config = input_config(model)
     except CheckpointError:
         raise
     except Exception as error:
@@ -111,6 +111,11 @@ def make_model(
         if hasattr(model, "set_input_size"):
             model.set_input_size(img_size=config.size)  # type: ignore[operator]
     return Made(model, config, features)
+
+
+def input_config(model: nn.Module) -> InputConfig:
+    """Return what a model expects of its input: timm's record, or else ImageNet's usual values."""
+    return _timm_config(model) if hasattr(model, "pretrained_cfg") else InputConfig()
 
 
 def _from_code(path: str, num_classes: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ppn.types import Batch, InputConfig, Tokens
 
 CERTIFICATE = KEY + "_certificate"
+CLASS_NAMES = KEY + "_class_names"
 
 
 class PrototypeNetwork(LightningModule):
@@ -117,6 +118,7 @@ class PrototypeNetwork(LightningModule):
             self.unused = nn.Parameter(torch.zeros(()))
         self.dictionary = PartDictionary(num_classes, num_prototypes, width, num_patches)
         self.certificate: dict[str, Any] = {}
+        self.class_names = [str(label) for label in range(num_classes)]
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
 
@@ -244,12 +246,14 @@ class PrototypeNetwork(LightningModule):
         """Say in the checkpoint what is needed to build the network again."""
         self.record.write(checkpoint)
         checkpoint[CERTIFICATE] = self.certificate
+        checkpoint[CLASS_NAMES] = self.class_names
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint with another number of classes; take over the certificate."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
         self.certificate = checkpoint.get(CERTIFICATE, {})
+        self.class_names = checkpoint.get(CLASS_NAMES, self.class_names)
         self.trained = True
 
     def _evaluate(self, batch: Batch) -> None:

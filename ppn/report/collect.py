@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
+from ppn.report.images import to_picture
 from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import ImageView
     from ppn.metrics.evaluation import Results
     from ppn.models.prototype_network import PrototypeNetwork
-    from ppn.types import Batch, InputConfig, Split
+    from ppn.types import Batch, Split
 
 _CANDIDATES = 96
 """Evaluated images among which those that are explained are chosen."""
@@ -230,11 +228,3 @@ def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # n
     """Batches of a view on the network's device, without workers: few images, read once."""
     for batch in torch.utils.data.DataLoader(view, batch_size=size):
         yield {key: value.to(network.device) for key, value in batch.items()}
-
-
-def to_picture(image: Tensor, config: InputConfig) -> Image.Image:
-    """Undo the normalisation of an image (3, H, W): what the network saw, as a picture."""
-    mean = image.new_tensor(config.mean)[:, None, None]
-    std = image.new_tensor(config.std)[:, None, None]
-    pixels = ((image * std + mean).clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

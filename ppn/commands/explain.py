@@ -1,0 +1,88 @@
+"""`ppn explain IMAGE...`: a picture and a JSON file for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppn.commands.arguments import Parser
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Explain images with a fitted network.
+
+    Args:
+        arguments: The command line after `ppn explain`.
+
+    Returns:
+        Exit code: 0, or 2 if an image could not be explained; the others are written all the same.
+    """
+    parser = Parser(
+        prog="ppn explain",
+        description="Explain images: the predicted class's logit as a sum of parts.",
+    )
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--ckpt", required=True, help="checkpoint of a prototype network")
+    parser.add_argument("--out", default="explanations", help="folder for PNG and JSON files")
+    parser.add_argument("--class", dest="of", help="class to explain instead of the predicted one")
+    parser.add_argument("--gallery", help="folder of nearest training patches, if moved")
+    given = parser.parse_args(arguments)
+
+    import torch
+
+    from ppn.explain.load import load
+    from ppn.files import write_json
+
+    network = load(given.ckpt, given.gallery)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    of = int(given.of) if given.of is not None and given.of.isdigit() else given.of
+    files = _files(given.images)
+    failures = []
+    for file, stem in zip(files, _stems(files), strict=True):
+        try:
+            explanation = network.explain(file, of)
+        except PPNError as error:
+            failures.append(str(error))
+            continue
+        picture = explanation.save(Path(given.out) / f"{stem}.png")
+        write_json(Path(given.out) / f"{stem}.json", explanation.to_dict())
+        terms = [f"{value:+.3f}" for value in explanation.sample.contributions]
+        print(
+            f"{file}: {explanation.sample.predicted_class}, logit {explanation.sample.logit:.3f} = "
+            f"{' '.join(terms)} {explanation.sample.bias:+.3f} (bias) -> {picture}"
+        )
+    if len(failures) == 1:
+        raise PPNError(failures[0])
+    if failures:
+        raise PPNError(f"{len(failures)} images were left out, the first being: {failures[0]}")
+    return 0
+
+
+def _files(names: Sequence[str]) -> list[Path]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    files: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            files += sorted(f for f in path.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS)
+        else:
+            files.append(path)
+    if not files:
+        raise PPNError(f"There is no image in {', '.join(names)}.")
+    return files
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    """A name for the results of each file; files of one name in several folders keep apart."""
+    counts: dict[str, int] = {}
+    stems = []
+    for file in files:
+        count = counts.get(file.stem, 0)
+        counts[file.stem] = count + 1
+        stems.append(f"{file.stem}-{count + 1}" if count else file.stem)
+    return stems

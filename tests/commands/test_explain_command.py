@@ -1,0 +1,149 @@
+"""From a user's images and a plain PyTorch training loop to explained images."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from ppn.__main__ import main
+
+QUIET = [
+    "--trainer.accelerator=cpu",
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+CLASSES = ["mug", "plate"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Class folders, weights from a plain loop, and the prototypes that `ppn fit` finds."""
+    base = tmp_path_factory.mktemp("user")
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for label, name in enumerate(CLASSES):
+        (base / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 90, (80, 100, 3), dtype=np.uint8)
+            pixels[20:50, 30:70, label] = 240
+            Image.fromarray(pixels).save(base / f"photos/{name}/{i}.png")
+            images.append(torch.from_numpy(pixels[:64, :64]).permute(2, 0, 1) / 255)
+            labels.append(label)
+    model = timm.create_model("test_resnet", num_classes=2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(4):
+        loss = torch.nn.functional.cross_entropy(model(torch.stack(images)), torch.tensor(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": weights}, base / "mine.pth")
+    fit = [
+        "fit",
+        "--model=PrototypeNetwork",
+        "--model.architecture=test_resnet",
+        "--model.image_size=64",
+        f"--model.backbone_ckpt={base / 'mine.pth'}",
+        "--data=ImageFolderDataModule",
+        f"--data.root={base / 'photos'}",
+        "--data.num_workers=0",
+        "--trainer.callbacks=PrototypeDiscovery",
+        "--trainer.max_epochs=0",
+        f"--trainer.default_root_dir={base / 'run'}",
+        *QUIET,
+    ]
+    assert main(fit) == 0
+    return base, model.eval()
+
+
+def explain(base, *arguments):
+    return main(["explain", "--ckpt", str(base / "run/checkpoints/prototypes.ckpt"), *arguments])
+
+
+def test_a_users_classifier_is_explained_from_end_to_end(world, tmp_path, capsys):
+    base, model = world
+    photo = base / "photos/mug/2.png"
+    assert explain(base, str(photo), "--out", str(tmp_path / "out")) == 0
+    content = json.loads((tmp_path / "out/2.json").read_text())
+    total = sum(p["contribution"] for p in content["prototypes"]) + content["bias"]
+    assert total == pytest.approx(content["logit"], abs=1e-5)
+    from ppn.data.dataset import Annotated
+    from ppn.data.transforms import Transform
+    from ppn.models.architecture import make_model
+
+    config = make_model("test_resnet", 2, image_size=64).config
+    pixels = Transform(config)(Annotated(Image.open(photo).convert("RGB"))).image
+    with torch.no_grad():
+        logits = model(pixels[None])[0]
+    label = int(logits.argmax())
+    assert content["explained_class"] == {"label": label, "name": CLASSES[label]}
+    assert content["logit"] == pytest.approx(float(logits[label]), abs=1e-5)
+    for prototype in content["prototypes"]:
+        assert prototype["nearest_patch"]["image"].startswith(CLASSES[label])
+    with Image.open(tmp_path / "out/2.png") as picture:
+        assert picture.width > 1000
+    assert "(bias) ->" in capsys.readouterr().out
+
+
+def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):
+    base, _ = world
+    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--class", "plate") == 0
+    written = sorted(path.name for path in tmp_path.glob("*.json"))
+    assert len(written) == 12
+    assert {"0.json", "0-2.json"} <= set(written)
+    names = {json.loads(p.read_text())["explained_class"]["name"] for p in tmp_path.glob("*.json")}
+    assert names == {"plate"}
+
+
+def test_the_gallery_shows_the_patches_that_the_checkpoint_names(world):
+    import ppn
+
+    base, _ = world
+    network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
+    sample = network.explain(base / "photos/plate/1.png", of="plate").sample
+    described = json.loads((base / "run/prototypes.json").read_text())["classes"][1]["prototypes"]
+    assert [p.name for p in sample.looks_like] == [d[0]["image"] for d in described]
+    moved = ppn.load(base / "run/checkpoints/prototypes.ckpt", gallery=base / "run/gallery")
+    assert len(moved.explain(base / "photos/plate/1.png").sample.looks_like) == 3
+
+
+def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
+    base, _ = world
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no image")
+    good = base / "photos/mug/1.png"
+    assert explain(base, str(bad), str(good), "--out", str(tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert "bad.jpg cannot be read" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "out/1.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x.png"], "x.png is missing"),
+        ([], "arguments are required: images"),
+        (["x.png", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["{base}/photos/mug/1.png", "--class", "cup"], "There is no class 'cup'"),
+        (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is no folder"),
+        (["{base}/photos/mug/1.png", "--out", "{base}/mine.pth"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(world, capsys, arguments, message):
+    base, _ = world
+    assert explain(base, *(a.format(base=base) for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("ppn: ")
+    assert error.count("\n") == 1
+
+
+def test_a_checkpoint_of_a_classifier_is_no_network(world, capsys):
+    base, _ = world
+    assert main(["explain", "a.png", "--ckpt", str(base / "mine.pth")]) == 2
+    assert "was not written by ppn" in capsys.readouterr().err
