@@ -16,11 +16,13 @@ from ppn.data.split import balanced_classes
 from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
+from ppn.decomposition.journal import Journal, fingerprint
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
 from ppn.files import write_json
 from ppn.models.prototype_network import PrototypeNetwork
+from ppn.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from ppn.decomposition.refine import AlphaSolver
 
 CHECKPOINT = "prototypes.ckpt"
+JOURNALS = ".journal"
+"""Folder beside the run's directory: the next run of the same command has another directory."""
 
 
 class PrototypeDiscovery(Callback):
@@ -70,6 +74,7 @@ class PrototypeDiscovery(Callback):
             discoverer, seeding, token_weighting, alpha_solver, strength, seed
         )
         self.classes_per_group = classes_per_group
+        self._journal: Journal | None = None
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,7 +105,7 @@ class PrototypeDiscovery(Callback):
                 raise DiscoveryError(
                     "The classifier is not trained: set model.init_args.backbone_ckpt."
                 )
-            self._discover(trainer, pl_module, data)
+            self._journal = self._discover(trainer, pl_module, data)
             _write_patches(trainer, pl_module, data)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER
@@ -108,26 +113,58 @@ class PrototypeDiscovery(Callback):
         if trainer.max_epochs == 0:
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Delete the journal: what it kept is in a checkpoint now."""
+        if self._journal is not None and trainer.is_global_zero:
+            self._journal.remove()
+            self._journal = None
+
     def _discover(
         self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule
-    ) -> None:
+    ) -> Journal:
         training = network.training
         network.eval()
         counts = np.bincount(data.view("train").labels, minlength=data.num_classes).tolist()
         owned = balanced_classes(counts, trainer.world_size)[trainer.global_rank]
         weight, bias = network.backbone.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
-        batches = self._batches(network, data, owned, trainer.is_global_zero)
-        decompose_stream(
-            class_by_class(batches, data.class_names, sample),
-            weight,
-            network.strategies,
-            network.refinement,
+        journal = Journal(
+            Path(trainer.default_root_dir).parent / JOURNALS,
+            self._key(trainer, network, data),
+            {str(name): head for name, head in network.strategies.items()},
             network.dictionary,
-            network.input_config.size,
-            self.settings,
-            self.classes_per_group,
+            sample,
         )
+        groups = [
+            owned[i : i + self.classes_per_group]
+            for i in range(0, len(owned), self.classes_per_group)
+        ]
+        missing = [label for group in groups if not journal.restore(group) for label in group]
+        if len(missing) < len(owned):
+            rank_zero_info(
+                f"Going on: {len(owned) - len(missing)} of {len(owned)} classes are in "
+                f"{journal.folder}."
+            )
+        try:
+            decompose_stream(
+                class_by_class(
+                    self._batches(trainer, network, data, missing), data.class_names, sample
+                ),
+                weight,
+                network.strategies,
+                network.refinement,
+                network.dictionary,
+                network.input_config.size,
+                self.settings,
+                self.classes_per_group,
+                journal.write,
+            )
+        except KeyboardInterrupt:
+            rank_zero_info(
+                f"Stopped; the classes that are done are in {journal.folder}: run the same command "
+                "again to go on."
+            )
+            raise
         merge_ranks(network.dictionary, sample, *network.strategies.values())
         for head in network.strategies.values():
             head.bias.copy_(bias)
@@ -145,15 +182,41 @@ class PrototypeDiscovery(Callback):
                 f"Refinement '{network.refinement}' is ill-conditioned for "
                 f"{certificate.fell_back} classes, which use 'equal' instead."
             )
+        return journal
 
-    @staticmethod
+    def _key(self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule) -> str:
+        """Everything that the bits of the result depend on."""
+        view = data.view("train")
+        names = "\n".join(view.source.name(int(index)) for index in view.indices)
+        settings = (
+            __version__,
+            torch.__version__,
+            network.record,
+            network.input_config,
+            self.settings,
+            self.classes_per_group,
+            trainer.world_size,
+            str(trainer.precision),
+            network.device.type,
+            data.batch_size,
+            data.crop,
+            data.class_names,
+        )
+        weights = network.backbone.state_dict().values()
+        labels = torch.from_numpy(np.ascontiguousarray(view.labels))
+        return fingerprint([repr(settings), names, labels, *weights])
+
     def _batches(
-        network: PrototypeNetwork, data: FineGrainedDataModule, owned: list[int], show: bool
+        self,
+        trainer: Trainer,
+        network: PrototypeNetwork,
+        data: FineGrainedDataModule,
+        classes: list[int],
     ) -> Iterator[Seen]:
-        """Yield tokens, labels and indices of the owned classes' images, class by class."""
-        if not owned:
+        """Yield tokens, labels and indices of the images of some classes, class by class."""
+        if not classes:
             return
-        loader = data.discovery_loader(owned)
+        loader = data.discovery_loader(classes, self.classes_per_group)
         columns = (
             TextColumn("Discovering prototypes"),
             BarColumn(),
@@ -161,7 +224,7 @@ class PrototypeDiscovery(Callback):
             TextColumn("images"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, disable=not show) as progress:
+        with Progress(*columns, disable=not trainer.is_global_zero) as progress:
             task = progress.add_task("", total=len(loader.dataset))  # type: ignore[arg-type]
             for batch in loader:
                 tokens = network.tokens(batch["image"].to(network.device), patches=True)

@@ -158,11 +158,15 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """Return the test images, each once, also under DDP."""
         return self._evaluation_loader("test")
 
-    def discovery_loader(self, classes: Sequence[int]) -> DataLoader[Batch]:
+    def discovery_loader(
+        self, classes: Sequence[int], group_size: int | None = None
+    ) -> DataLoader[Batch]:
         """Return the un-augmented training images of the given classes, class after class.
 
         Args:
             classes: Labels in the order in which their images are wanted.
+            group_size: No batch holds images of two such groups of successive classes, so that
+                the batches of a group are the same whichever groups come before it.
 
         Raises:
             DataError: If a class has no training image.
@@ -175,7 +179,15 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                     f"Class {label} ({self.class_names[label]}) has no training image, hence no "
                     "prototypes: add images or take the class off the list of classes."
                 )
-        return self._loader(view.at(np.concatenate(members)), persistent=False)  # read once
+        ordered = view.at(np.concatenate(members))
+        groups = range(0, len(members), group_size or len(members))
+        sizes = [sum(map(len, members[i : i + groups.step])) for i in groups]
+        return DataLoader(
+            ordered,
+            batch_sampler=_batches(sizes, self.batch_size),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)
@@ -190,7 +202,6 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         view: ImageView,
         shuffle: bool = False,
         sampler: Sampler[Any] | None = None,
-        persistent: bool = True,
     ) -> DataLoader[Batch]:
         return DataLoader(
             view,
@@ -198,6 +209,17 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             shuffle=shuffle if sampler is None else None,
             sampler=sampler,
             num_workers=self.num_workers,
-            persistent_workers=persistent and self.num_workers > 0,
+            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Positions of successive groups of images in batches that hold images of one group each."""
+    batches = []
+    first = 0
+    for size in sizes:
+        end = first + size
+        batches += [list(range(i, min(i + batch_size, end))) for i in range(first, end, batch_size)]
+        first = end
+    return batches

@@ -80,16 +80,19 @@ class CertificateSample(nn.Module):
 
     def add(self, label: int, tokens: Tokens) -> None:
         """Keep images of one class, as far as there is room for the class."""
-        if label % self.step:
-            return
-        first = label // self.step * self.per_class
-        first, end = first + int(self.used[first : first + self.per_class].sum()), first
-        count = min(len(tokens.pooled), end + self.per_class - first)
+        place = self.rows(label)
+        first = place.start + int(self.used[place].sum())
+        count = min(len(tokens.pooled), place.stop - first)
         rows = slice(first, first + count)
         self.used[rows] = 1
         self.pooled[rows] = tokens.pooled[:count].float()
         self.scale[rows] = tokens.scale[:count].float()
         self.logits[rows] = tokens.logits[:count].float()
+
+    def rows(self, label: int) -> slice:
+        """Return the rows that belong to a class; none where the class is not sampled."""
+        first = label // self.step * self.per_class
+        return slice(first, first if label % self.step else first + self.per_class)
 
     def outputs(self, head: PrototypeHead) -> tuple[Tensor, Tensor]:
         """Return logits (n, C) of the prototypes and of the black box on the images kept."""

@@ -11,7 +11,7 @@ from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, de
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -60,6 +60,7 @@ def decompose_stream(
     pixels: tuple[int, int],
     settings: DiscoverySettings,
     group_size: int,
+    finished: Callable[[list[int]], None] | None = None,
 ) -> None:
     """Decompose classes, some at a time; see `decompose`.
 
@@ -72,6 +73,7 @@ def decompose_stream(
         pixels: Height and width of the network's input.
         settings: How to find and refine.
         group_size: Classes that are kept in memory and factorised together.
+        finished: Called with the labels of each group when it is done.
     """
     group: list[ClassTokens] = []
 
@@ -79,6 +81,8 @@ def decompose_stream(
         if group:
             grid = Grid(group[0].grid, pixels)
             decompose(group, weight, heads, chosen, dictionary, grid, settings)
+            if finished is not None:
+                finished([item.label for item in group])
             group.clear()
 
     for item in classes:
