@@ -175,6 +175,7 @@ class PrototypeNetwork(LightningModule):
             height,
             list(self.strategies),
             self.seed,
+            summing=self.backbone.report.case != "class_token",
         )
         self.part_names = list(part_names)
 
@@ -274,7 +275,11 @@ class PrototypeNetwork(LightningModule):
         self.per_class = self.evaluation.compute()
         self.evaluation.reset()
         figures = self.per_class.figures
-        self.results = {**figures, "certificate": self.certificate}
+        self.results = {
+            **figures,
+            "head": self.backbone.report.to_dict(),
+            "certificate": self.certificate,
+        }
         numbers = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
         for group in ("strategies", "chance"):
             for row, values in figures[group].items():
