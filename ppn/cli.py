@@ -24,7 +24,7 @@ from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.errors import PPNError
 from ppn.models.classifier import BackboneClassifier  # noqa: F401
 from ppn.models.prototype_network import PrototypeNetwork  # noqa: F401
-from ppn.models.record import expect_model, read_record
+from ppn.models.record import expect_model, expect_trusted, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,7 @@ class PrototypeCLI(LightningCLI):
         model = self.config[command].model
         name = model.class_path.rsplit(".", 1)[-1]
         expect_model(path, record, name, f"give the checkpoint of a {name}, or its own --config")
+        expect_trusted(path, record, model.init_args.get("architecture"))
         for key, value in record.structure.items():
             given = model.init_args.get(key)
             if given is not None and given != value and value is not None:
