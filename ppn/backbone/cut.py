@@ -154,6 +154,7 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
             for leaf in features.leaves
         ]
         source = leaves[cut.leaf].requires_grad_()
+        leaves[cut.leaf] = source.clone()  # an activation may change it in place
         z = head_input(cut, Features(leaves, features.spec, features.size))
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)
         tokens = cut.location.read(source.detach())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -26,9 +27,9 @@ from ppn.backbone.split import Features, ModuleSplit
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from ppn.backbone.split import Split
+    from ppn.backbone.split import Linear, Split
 
 _DIRECTIONS = 8
 """Most rows of the head on which the completeness of maps is measured."""
@@ -42,6 +43,14 @@ class _Seen(NamedTuple):
     features: Features
     inputs: Tensor
     logits: Tensor
+
+
+class _Ran(NamedTuple):
+    """A module that may be a norm, by name, with what it gave."""
+
+    name: str
+    norm: nn.Module
+    output: Tensor
 
 
 @torch.no_grad()
@@ -110,11 +119,13 @@ def _mean(model: nn.Module, seen: _Seen) -> HeadReport | None:
     linears = linear_layers(model, seen.last.names)
     widths = [linear.weight.shape[1] for linear in linears]
     inputs = torch.split(seen.inputs, widths, dim=1)
-    norms = _norms_in_head(model, seen)
+    norms = _norms_before(model, seen, linears)
     for index, leaf in enumerate(seen.features.leaves):
         for place in _places(leaf, seen.features.size, model):
             pooled = place.read(leaf).mean(dim=1)
-            explained = [_explained(pooled, given, norms) for given in inputs]
+            explained = [
+                _explained(pooled, given, ran) for given, ran in zip(inputs, norms, strict=True)
+            ]
             found = [pair for pair in explained if pair is not None]
             if len(found) < len(explained):
                 continue
@@ -128,11 +139,11 @@ def _mean(model: nn.Module, seen: _Seen) -> HeadReport | None:
 
 
 def _explained(
-    pooled: Tensor, given: Tensor, norms: dict[str, tuple[nn.Module, Tensor]]
+    pooled: Tensor, given: Tensor, norms: list[_Ran]
 ) -> tuple[str, NormKind | None] | None:
     """Name and kind of the norm that makes a linear layer's input of the mean token, if any."""
     # A fresh batch norm changes next to nothing, so norms come before none at all.
-    for name, (norm, output) in norms.items():
+    for name, norm, output in norms:
         # Freshly made norms all compute the same: the one that ran here gave this very value.
         if output.numel() != given.numel() or difference(output.reshape(given.shape), given) > 0:
             continue
@@ -143,24 +154,35 @@ def _explained(
     return ("", None) if difference(pooled, given) <= TOLERANCE else None
 
 
-def _norms_in_head(model: nn.Module, seen: _Seen) -> dict[str, tuple[nn.Module, Tensor]]:
-    """The modules that may be norms, with what each gave in a run of the head."""
-    outputs: dict[str, tuple[nn.Module, Tensor]] = {}
-    handles = []
-    for name, module in model.named_modules():
-        if may_be_norm(module):
+def _norms_before(model: nn.Module, seen: _Seen, linears: list[Linear]) -> list[list[_Ran]]:
+    """For each last layer what may be norms and ran before it in the head, the latest first."""
+    ran: list[_Ran] = []
+    before: dict[int, int] = {}
 
-            def note(norm: nn.Module, _: object, output: object, name: str = name) -> None:
-                if isinstance(output, Tensor):
-                    outputs[name] = (norm, output)
+    def note(name: str, norm: nn.Module, output: object) -> None:
+        if isinstance(output, Tensor):
+            ran.append(_Ran(name, norm, output))
 
-            handles.append(module.register_forward_hook(note))
-    try:
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if may_be_norm(module):
+                hook = partial(_pass_output, partial(note, name))
+                stack.callback(module.register_forward_hook(hook).remove)
+        for index, linear in enumerate(linears):
+            hook = partial(_pass_position, before, index, ran)
+            stack.callback(linear.register_forward_pre_hook(hook).remove)
         seen.split.head(seen.features)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return outputs
+    return [ran[: before[index]][::-1] for index in range(len(linears))]
+
+
+def _pass_output(note: Callable[[nn.Module, object], None], *call: object) -> None:
+    module, _, output = call
+    assert isinstance(module, nn.Module)
+    note(module, output)
+
+
+def _pass_position(before: dict[int, int], index: int, ran: list[_Ran], *_: object) -> None:
+    before[index] = len(ran)
 
 
 def _other(model: nn.Module, seen: _Seen) -> HeadReport:

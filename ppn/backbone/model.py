@@ -14,6 +14,7 @@ from ppn.backbone.inspection import inspect_head
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
+    from ppn.backbone.report import HeadReport
     from ppn.backbone.split import Linear
     from ppn.types import InputConfig
 
@@ -40,7 +41,14 @@ class Backbone(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
-        self.report = inspect_head(model, config.size, features)
+        self.features = features
+        self.inspect()
+        # What was found about other weights may not hold for these (shares of averaged heads).
+        self.register_load_state_dict_post_hook(_inspect_again)  # type: ignore[no-untyped-call]
+
+    def inspect(self) -> None:
+        """Find out what holds for the model's weights as they are now."""
+        self.report: HeadReport = inspect_head(self.model, self.config.size, self.features)
 
     @property
     def width(self) -> int:
@@ -86,3 +94,8 @@ class Backbone(nn.Module):
     def effective_head(self) -> tuple[Tensor, Tensor]:
         """Return weight (C, D) and bias (C,), in float64, of the head that acts on z."""
         return effective_head(self.model, self.report)
+
+
+def _inspect_again(backbone: nn.Module, _: object) -> None:
+    assert isinstance(backbone, Backbone)
+    backbone.inspect()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ppn.backbone.layout import Layout
@@ -96,6 +96,10 @@ class HeadReport:
     def norm(self) -> str | None:
         """Name of the norm that multiplies each image's mean token by a factor of its own."""
         return next((name for name, kind in self.norms if kind in ("layer", "rms")), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for results files."""
+        return {**asdict(self), "level": self.level}
 
     @property
     def level(self) -> str:

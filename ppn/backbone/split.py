@@ -74,7 +74,7 @@ class MethodSplit:
 class ModuleSplit:
     """A model whose features are the output of one of its modules.
 
-    The head is run by replacing that output in a run of the whole model on one blank image.
+    The head is run by replacing that output in a run of the whole model on one image of noise.
 
     Args:
         model: Any classifier.
@@ -100,9 +100,10 @@ class ModuleSplit:
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
         reference = next(self.model.parameters())
-        blank = torch.zeros(1, 3, *features.size, device=reference.device, dtype=reference.dtype)
+        # Noise, so that whatever goes past the module to the logits shows when this is checked.
+        noise = torch.randn(1, 3, *features.size, generator=torch.Generator().manual_seed(7))
         with _hooked(self.model.get_submodule(self.name), lambda _: features.nested()):
-            logits: Tensor = self.model(blank)
+            logits: Tensor = self.model(noise.to(reference.device, reference.dtype))
         return logits
 
 

@@ -169,13 +169,14 @@ class PrototypeDiscovery(Callback):
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))
-        network.certificate = certificate.to_dict()
+        level = network.backbone.report.level
+        network.certificate = {"level": level, **certificate.to_dict()}
         network.class_names = list(data.class_names)
         network.train(training)
         rank_zero_info(
             f"Certificate on {certificate.images} training images: agreement "
             f"{certificate.agreement:.2%}, max logit error {certificate.max_logit_error:.1e}, "
-            f"sum of prototypes off by {certificate.max_sum_error:.1e}."
+            f"sum of prototypes off by {certificate.max_sum_error:.1e}; {level}."
         )
         if certificate.fell_back:
             rank_zero_info(

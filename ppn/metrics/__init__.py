@@ -6,6 +6,7 @@ states again when `compute` returns, so whatever needs them is in the result.
 
 from ppn.metrics.chance import Chance, chance_maps
 from ppn.metrics.compactness import Compactness, CompactnessResult
+from ppn.metrics.completeness import Completeness, CompletenessResult
 from ppn.metrics.distinctiveness import Distinctiveness, Distinctness, DistinctResult
 from ppn.metrics.fidelity import Fidelity, FidelityResult
 from ppn.metrics.maps import cell_peak, peak
@@ -27,6 +28,8 @@ __all__ = [
     "Chance",
     "Compactness",
     "CompactnessResult",
+    "Completeness",
+    "CompletenessResult",
     "Consistency",
     "ConsistencyResult",
     "Constants",

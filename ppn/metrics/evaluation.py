@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ppn.metrics.chance import chance_maps
 from ppn.metrics.compactness import Compactness
+from ppn.metrics.completeness import Completeness
 from ppn.metrics.distinctiveness import Distinctiveness, Distinctness
 from ppn.metrics.fidelity import Fidelity
 from ppn.metrics.maps import peak
@@ -120,6 +121,7 @@ class Evaluation(nn.Module):
         size: Side of the square input in pixels.
         strategies: Names of the refinement strategies to compare; the first is the chosen one.
         seed: Seed of the chance maps.
+        summing: Whether maps are meant to average to contributions; see `HeadReport`.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Evaluation(nn.Module):
         size: int,
         strategies: Sequence[str],
         seed: int = 0,
+        summing: bool = True,
     ) -> None:
         super().__init__()
         self.num_prototypes = num_prototypes
@@ -139,6 +142,7 @@ class Evaluation(nn.Module):
         self.blackbox_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.fidelity = Fidelity()
         self.compactness = Compactness()
+        self.completeness = Completeness() if summing else None
         self.shares = ClassShares(num_classes, num_prototypes)
         rows = [*self.strategies, *CHANCE]
         self.rows = nn.ModuleDict(
@@ -153,6 +157,8 @@ class Evaluation(nn.Module):
         self.blackbox_accuracy.update(outputs.blackbox_logits.argmax(1), labels)
         self.fidelity.update(outputs.logits, outputs.blackbox_logits)
         self.compactness.update(outputs.contributions)
+        if self.completeness is not None:
+            self.completeness.update(outputs.maps[self.strategies[0]], outputs.contributions)
         self.shares.update(outputs.contributions, labels, predictions)
         noisy = outputs.noisy_maps
         for strategy in self.strategies:
@@ -171,6 +177,7 @@ class Evaluation(nn.Module):
         rows = {name: self._row(name).compute() for name in self.rows}
         chosen, consistency = rows[self.strategies[0]]
         fidelity, compactness = self.fidelity.compute(), self.compactness.compute()
+        complete = None if self.completeness is None else self.completeness.compute()
         figures: dict[str, Any] = {
             "images": int(fidelity.images),
             "accuracy": float(self.accuracy.compute()),
@@ -179,6 +186,8 @@ class Evaluation(nn.Module):
             "max_logit_error": float(fidelity.max_logit_error),
             "mean_logit_error": float(fidelity.mean_logit_error),
             "max_relative_logit_error": float(fidelity.max_relative_error),
+            "completeness_error": None if complete is None else float(complete.error),
+            "max_completeness_error": None if complete is None else float(complete.max_error),
             **chosen,
             "negative_share": float(compactness.negative_share),
             "gini": float(compactness.gini),
@@ -201,6 +210,7 @@ class Evaluation(nn.Module):
         row = self._row(self.strategies[0])
         metrics = {
             "agreement": self.fidelity,
+            "completeness_error": self.completeness,
             "consistency": row.consistency,
             "stability": row.stability,
             "distinctiveness": row.distinctiveness,

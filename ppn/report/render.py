@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ppn.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.explanation import explain
 from ppn.report.gallery import panel
@@ -39,21 +38,8 @@ def write_report(report: Report, directory: Path) -> Path:
         Path of the written file.
     """
     html = render(report)
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    target = directory / "index.html"
-    # In the same folder, so that the rename stays on one file system and is atomic.
-    handle, name = tempfile.mkstemp(prefix=".index-", suffix=".html", dir=directory)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(html)
-        mask = os.umask(0)  # mkstemp makes files private; a report is an ordinary file
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    target = Path(directory) / "index.html"
+    write_bytes(target, html.encode())
     return target
 
 

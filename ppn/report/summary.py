@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.backbone.report import CASES, MAPS
+from ppn.backbone.report import CASES, MAPS, HeadCase
 from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
@@ -42,6 +42,27 @@ _COLUMNS = {"consistency": "Consistency %", "stability": "Stability %"} | {
 }
 
 
+_LIMITS: dict[HeadCase, str] = {
+    "mean_linear": (
+        "The sum of a class's maps is its class activation map; what is new is the split."
+    ),
+    "mean_norm_linear": (
+        "The sum of a class's maps is its class activation map, times one factor per image; what "
+        "is new is the split."
+    ),
+    "class_token": (
+        "Maps are indicative: this black box classifies its class token alone. Contributions are "
+        "exact; a map shows which patch tokens are like a part in the class token's space, not "
+        "what they contribute."
+    ),
+    "pre_logits": (
+        "Maps are the gradient of a contribution times the patch features: layers lie between "
+        "patches and the last linear one. Contributions are exact; a map's mean misses its "
+        "contribution by the completeness error."
+    ),
+}
+
+
 def facts(figures: dict[str, Any]) -> list[Fact]:
     """Return the key numbers, shown large."""
     images = figures["images"]
@@ -72,6 +93,15 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
     shown.append(
         Fact("Largest logit error", figures["max_logit_error"], "parts and bias against black box")
     )
+    if figures["head"]["case"] == "pre_logits":
+        shown.append(
+            Fact(
+                "Completeness error of maps",
+                figures["completeness_error"],
+                "mean distance of a gradient map's mean from its contribution, over the "
+                "contributions' standard deviation",
+            )
+        )
     return shown
 
 
@@ -183,10 +213,11 @@ def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
 def notes(network: PrototypeNetwork, figures: dict[str, Any]) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
+    head = network.backbone.report
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",
-        "The sum of a class's maps is its class activation map; what is new is the split.",
+        _LIMITS[head.case],
         f"Maps are as coarse as the features of the last stage and are enlarged to {height} x "
         f"{width} pixels for show; a cell's receptive field is larger than the cell.",
         "How the residual is shared, the starting point of the factorisation and the images used "

@@ -60,7 +60,7 @@ def test_tokens_run_row_by_row():
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("volo_d1_224", {}, "something after 'head' changes its output or adds to it"),
+        ("volo_d1_224", {}, "something after 'aux_head' changes its output or adds to it"),
         ("test_resnet", {"num_classes": 0}, "does not end in a linear layer"),
     ],
 )

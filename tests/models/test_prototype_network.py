@@ -77,6 +77,77 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     assert loaded.certificate == network.certificate
 
 
+@pytest.mark.parametrize(
+    ("architecture", "size", "level"),
+    [
+        ("test_vit", 160, "contributions exact, maps indicative"),
+        ("lcnet_035", 96, "contributions exact, maps by gradient times token"),
+    ],
+)
+def test_heads_that_do_not_average_patches_keep_exact_contributions(
+    data, tmp_path, architecture, size, level
+):
+    model = timm.create_model(architecture, num_classes=3)
+    torch.nn.init.normal_(model.get_classifier().weight, std=0.1)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    network = PrototypeNetwork(
+        3,
+        backbone_ckpt=str(tmp_path / "weights.pth"),
+        architecture=architecture,
+        image_size=size,
+        num_prototypes=2,
+    )
+    run = trainer(tmp_path, callbacks=[PrototypeDiscovery()])
+    run.fit(network, datamodule=data)
+    assert network.certificate["level"] == level
+    assert network.certificate["agreement"] == 1.0
+    assert network.certificate["relative_logit_error"] <= 1e-4
+    assert network.certificate["max_sum_error"] <= 1e-6
+
+    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    images = torch.randn(4, 3, size, size)
+    with torch.no_grad():
+        logits, contributions = loaded(images)
+        expected = model.eval()(images)
+    assert torch.allclose(logits, expected, atol=1e-4 * float(expected.std()))
+    assert torch.allclose(contributions.sum(-1) + loaded.head.bias, logits, atol=1e-5)
+
+    run.test(loaded, datamodule=data)  # in inference mode
+    figures = loaded.results
+    assert figures["agreement"] == 1.0
+    assert figures["max_relative_logit_error"] <= 1e-4
+    assert figures["head"]["level"] == level
+    if figures["head"]["case"] == "class_token":
+        assert figures["completeness_error"] is None
+    else:
+        assert 0 < figures["completeness_error"] < 1
+    assert figures["distinctness"] > 0  # maps that are nowhere zero have their own maxima
+
+
+def test_gradient_maps_can_be_learned_from(data, tmp_path):
+    model = timm.create_model("lcnet_035", num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    network = PrototypeNetwork(
+        3, str(tmp_path / "weights.pth"), "lcnet_035", 96, num_prototypes=2, learn=True, lr=0.01
+    )
+    run = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+        callbacks=[PrototypeDiscovery()],
+    )
+    run.fit(network, datamodule=data)
+    offset = network.head.offset
+    assert offset.abs().max() > 0
+    refined, weight = network.head.refined, network.dictionary.weight
+    assert (refined.double().sum(1) - weight).abs().max() <= 1e-5 * weight.abs().max()
+
+
 def test_a_state_dict_with_other_classes_is_refused_not_explained(tmp_path):
     model = timm.create_model("test_resnet", num_classes=5)
     torch.save(model.state_dict(), tmp_path / "weights.pth")

@@ -1,4 +1,6 @@
+import errno
 import itertools
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -6,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from ppn.errors import DataError
 from ppn.report import render as render_module
 from ppn.report.content import ClassCard, Fact, Prototype, Report, Sensitivity
 from ppn.report.render import render, write_report
@@ -216,13 +219,13 @@ def test_a_failure_leaves_the_old_report_whole(make_report, tmp_path, monkeypatc
     before = path.read_bytes()
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     if stage == "render":
         monkeypatch.setattr(render_module, "panel", fail)
     else:
-        monkeypatch.setattr(render_module.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+        monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises((OSError, DataError), match="disk full"):
         write_report(make_report(title="Another"), tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,109 @@
+"""The support table as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ppn.backbone.report import CASES, LEVELS
+
+if TYPE_CHECKING:
+    from ppn.commands.examination import Examination
+
+_UNTRIED = {
+    "failed": "could not be run",
+    "time": "took too long",
+    "memory": "needed too much memory",
+}
+
+
+def counts(rows: list[Examination]) -> dict[str, int]:
+    """Return how many architectures fall in which case, and how many in none."""
+    counted = Counter(row.case if row.status == "supported" else row.status for row in rows)
+    return {key: counted[key] for key in (*CASES, "refused", *_UNTRIED) if counted[key]}
+
+
+def markdown(rows: list[Examination], total: int, version: str) -> str:
+    """Return the page.
+
+    Args:
+        rows: What was found.
+        total: Number of architectures in the zoo.
+        version: timm's version.
+    """
+    found = counts(rows)
+    lines = [
+        "# Which models are supported, and what is exact",
+        "",
+        "Made by `ppn check --all --out table.csv --markdown docs/models.md`; do not edit. Each",
+        "architecture is examined at random initialisation, with 10 classes and its input size,",
+        "in a process of its own. The case is found by running the model, never by its name;",
+        "`ppn check MODEL --checkpoint FILE` says what holds for yours.",
+        "",
+        f"{len(rows)} of the {total} architectures of timm {version} were tried.",
+        "",
+        "| head | what is exact | architectures |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {text} | {LEVELS[case]} | {found.get(case, 0)} |" for case, text in CASES.items()]
+    lines.append(f"| refused, with the reason | - | {found.get('refused', 0)} |")
+    lines += [f"| {text} | unknown | {found[k]} |" for k, text in _UNTRIED.items() if k in found]
+    exact = [r for r in rows if r.case.startswith("mean")]
+    others = [r for r in rows if r.case and r.logit_error is not None]
+    if others:
+        worst = max(row.logit_error or 0.0 for row in others)
+        lines += ["", f"Largest relative error of a logit, in float32: {worst:.1e}."]
+    if exact:
+        worst = max(row.completeness_error or 0.0 for row in exact)
+        lines += [f"Largest completeness error of exact maps: {worst:.1e}."]
+    lines += _gradient_maps(rows) + _families(rows) + _rest(rows)
+    return "\n".join(lines) + "\n"
+
+
+def _gradient_maps(rows: list[Examination]) -> list[str]:
+    errors = sorted(
+        row.completeness_error
+        for row in rows
+        if row.case == "pre_logits" and row.completeness_error is not None
+    )
+    if not errors:
+        return []
+    limits = (1e-5, 1e-2, 1e-1, 1.0)
+    shares = ", ".join(
+        f"at most {limit:g}: {sum(error <= limit for error in errors)}" for limit in limits
+    )
+    return [
+        "",
+        "Completeness error of gradient maps (largest difference between a map's mean and the",
+        "contribution, over the contributions' standard deviation, on random weights and input):",
+        f"median {errors[len(errors) // 2]:.2g}; {shares}; of {len(errors)}.",
+    ]
+
+
+def _families(rows: list[Examination]) -> list[str]:
+    names = sorted({row.family for row in rows if row.family})
+    heads = ("mean_linear", "mean_norm_linear", "class_token", "pre_logits")
+    lines = [
+        "",
+        "## Families",
+        "",
+        "| family | mean | mean, norm | class token | layers between | not supported |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in names:
+        family = [row for row in rows if row.family == name]
+        by_case = [sum(row.case == head for row in family) for head in heads]
+        cells = [str(count or "") for count in (*by_case, len(family) - sum(by_case))]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _rest(rows: list[Examination]) -> list[str]:
+    rest = [row for row in rows if row.status != "supported"]
+    if not rest:
+        return []
+    lines = ["", "## Not supported", "", "| architecture | reason |", "| --- | --- |"]
+    for row in sorted(rest, key=lambda row: (row.status, row.model)):
+        prefix = "" if row.status == "refused" else f"{_UNTRIED[row.status]}: "
+        lines.append(f"| `{row.model}` | {prefix}{row.reason.replace('|', '/')} |")
+    return lines

@@ -1,0 +1,80 @@
+"""Do maps average to what they explain?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+if TYPE_CHECKING:
+    from ppn.metrics.protocol import Constants
+
+
+class CompletenessResult(NamedTuple):
+    """What `Completeness.compute` returns, of all processes; float64 scalars but for `maps`.
+
+    `error` mean, `max_error` largest |mean of a map - contribution| over the contributions'
+    standard deviation; `maps` int64, their number. Without maps all are 0.
+    """
+
+    error: Tensor
+    max_error: Tensor
+    maps: Tensor
+
+
+class Completeness(Metric):
+    """How far the mean of a map is from the contribution that the map shows the place of.
+
+    Rounding where contributions are sums over patches; the price of the gradient where layers come
+    in between.
+    """
+
+    protocol: ClassVar[str] = "completeness"
+    is_differentiable = False
+    full_state_update = False
+
+    maps: Tensor
+    error_sum: Tensor
+    error_max: Tensor
+    total: Tensor
+    square: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("maps", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("error_sum", "total", "square"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("error_max", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
+
+    @property
+    def constants(self) -> Constants:
+        """What the numbers depend on."""
+        return {"relative_to": "standard deviation of the contributions"}
+
+    def update(self, maps: Tensor, contributions: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            maps: (B, k, H, W).
+            contributions: (B, k) of the same prototypes to the same logits.
+        """
+        if not contributions.numel():
+            return
+        wanted = contributions.double()
+        error = (maps.double().mean(dim=(2, 3)) - wanted).abs()
+        self.maps += wanted.numel()
+        self.error_sum += error.sum()
+        self.error_max = torch.maximum(self.error_max, error.max())
+        self.total += wanted.sum()
+        self.square += wanted.square().sum()
+
+    def compute(self) -> CompletenessResult:
+        """Figures over all maps; a collective call: every process must make it."""
+        count = self.maps.clamp(min=1)
+        variance = self.square / count - (self.total / count).square()
+        spread = variance.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+        return CompletenessResult(
+            self.error_sum / count / spread, self.error_max / spread, self.maps.clone()
+        )

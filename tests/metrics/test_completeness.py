@@ -1,0 +1,30 @@
+import statistics
+
+import pytest
+import torch
+
+from ppn.metrics import Completeness
+
+
+def test_figures_equal_the_literal_loops_over_batches():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(7, 2, 3, 4, generator=generator)
+    contributions = maps.mean((2, 3)) + 0.3 * torch.randn(7, 2, generator=generator)
+    metric = Completeness()
+    for rows in (slice(0, 4), slice(4, 4), slice(4, 7)):
+        metric.update(maps[rows], contributions[rows])
+    result = metric.compute()
+    wanted = contributions.double().flatten().tolist()
+    means = [statistics.fmean(m.flatten().tolist()) for image in maps.double() for m in image]
+    errors = [abs(a - b) for a, b in zip(means, wanted, strict=True)]
+    spread = statistics.pstdev(wanted)
+    assert result.error.item() == pytest.approx(statistics.fmean(errors) / spread, rel=1e-9)
+    assert result.max_error.item() == pytest.approx(max(errors) / spread, rel=1e-9)
+    assert result.maps == 14
+
+
+def test_maps_whose_mean_is_the_contribution_are_complete():
+    maps = torch.randn(5, 3, 4, 4, dtype=torch.float64)
+    metric = Completeness()
+    metric.update(maps, maps.mean((2, 3)))
+    assert metric.compute().max_error < 1e-12
