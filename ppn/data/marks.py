@@ -28,6 +28,7 @@ INK = "#1c2128"
 DOT = 3.4
 """Radius of a keypoint's dot in units of the sheet."""
 _SMOOTH = 2  # everything is drawn this much larger and reduced, which smooths its edges
+_REACHES = (12.5, 16.0, 21.0, 27.0, 35.0, 45.0, 58.0)  # from a dot to its number
 _LABEL = 6.5  # half the height of a keypoint's number
 
 
@@ -189,66 +190,66 @@ def place_tags(keypoints: NDArray[np.float64], size: tuple[float, float]) -> lis
         return []
     dots = np.array([(x, y) for _, x, y in shown])
     centre = dots.mean(0)
-    tags: list[Tag] = []
+    reach, turn = np.meshgrid(_REACHES, np.arange(20) * np.pi / 10, indexing="ij")
+    tags: dict[int, Tag] = {}
     # From outside to inside: outer numbers leave the middle to those that have no other place.
-    for number, x, y in sorted(shown, key=lambda p: -math.dist(p[1:], centre)):
-        outwards = math.atan2(y - centre[1], x - centre[0])
-        candidates = [
-            Tag(number, x + reach * math.cos(angle), y + reach * math.sin(angle), (x, y))
-            for reach in (12.5, 16.0, 21.0, 27.0, 35.0, 45.0, 58.0)
-            for angle in (outwards + turn * math.pi / 10 for turn in range(20))
-        ]
-        tags.append(min(candidates, key=lambda tag: _cost(tag, tags, dots, size, outwards)))
-    return tags
+    # The second round moves what the first placed before its neighbours were known.
+    for number, x, y in 2 * sorted(shown, key=lambda p: -math.dist(p[1:], centre)):
+        angle = turn.ravel() + math.atan2(y - centre[1], x - centre[0])
+        ways = np.column_stack([np.cos(angle), np.sin(angle)]) * reach.reshape(-1, 1)
+        # Shorter is better, and so is pointing away from the middle, where `turn` is 0.
+        costs = reach.ravel() + 6 * (1 - np.cos(turn.ravel()))
+        others = [tag for tag in tags.values() if tag.number != number]
+        start = np.array([x, y])
+        plain = Tag(number, x, y, (x, y))
+        costs += _obstacles(plain.half_width, start, start + ways, others, dots, size)
+        place = start + ways[int(np.argmin(costs))]
+        tags[number] = plain._replace(x=float(place[0]), y=float(place[1]))
+    return list(tags.values())
 
 
-def _cost(
-    tag: Tag,
+def _obstacles(
+    half_width: float,
+    start: NDArray[np.float64],
+    places: NDArray[np.float64],
     others: list[Tag],
     dots: NDArray[np.float64],
     size: tuple[float, float],
-    outwards: float,
-) -> float:
-    wide, high = tag.half_width + 1, _LABEL + 1
-    over = max(wide - tag.x, tag.x + wide - size[0], high - tag.y, tag.y + high - size[1], 0.0)
-    angle = math.atan2(tag.y - tag.at[1], tag.x - tag.at[0])
-    cost = math.dist((tag.x, tag.y), tag.at) + 6 * (1 - math.cos(angle - outwards))
-    cost += 1000 * (over > 0) + 100 * over
-    for x, y in dots:
-        if abs(x - tag.x) < wide + DOT + 1 and abs(y - tag.y) < high + DOT + 1:
-            cost += 400
-        if (x, y) != tag.at and _distance((x, y), tag.at, (tag.x, tag.y)) < DOT + 1:
-            cost += 60
+) -> NDArray[np.float64]:
+    """Rate what is in the way of a number at each of (K, 2) places, and of the line to it."""
+    half = np.array([half_width + 1, _LABEL + 1])
+    over = np.maximum(half - places, places + half - size).max(1).clip(min=0)
+    cost = 1000 * (over > 0) + 100 * over
+    hidden = (np.abs(places[:, None] - dots) < half + DOT + 1).all(2)
+    foreign = dots[(dots != start).any(1)]
+    touched = _distance(foreign, start, places[:, None]) < DOT + 1
+    cost += 400 * hidden.sum(1) + 60 * touched.sum(1)
     for other in others:
-        place = (other.x, other.y)
-        if abs(other.x - tag.x) < wide + other.half_width and abs(other.y - tag.y) < 2 * high:
-            cost += 1000
-        if _distance(place, tag.at, (tag.x, tag.y)) < other.half_width + 1:
-            cost += 200
-        if _distance((tag.x, tag.y), other.at, place) < tag.half_width + 1:
-            cost += 200
-        if _cross(tag.at, (tag.x, tag.y), other.at, place):
-            cost += 120
+        end, origin = np.array([other.x, other.y]), np.array(other.at)
+        reach = half + np.array([other.half_width, _LABEL])
+        cost += 1000 * (np.abs(places - end) < reach).all(1)
+        cost += 200 * (_distance(end, start, places) < other.half_width + 1)
+        cost += 200 * (_distance(places, origin, end) < half_width + 1)
+        apart = _side(start, places, origin) != _side(start, places, end)
+        cost += 120 * (apart & (_side(origin, end, start) != _side(origin, end, places)))
     return cost
 
 
 def _distance(
-    point: tuple[float, float], start: tuple[float, float], end: tuple[float, float]
-) -> float:
-    """Distance of a point from a line between two others."""
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    length = dx * dx + dy * dy
-    share = 0.0
-    if length:
-        share = ((point[0] - start[0]) * dx + (point[1] - start[1]) * dy) / length
-    share = min(1.0, max(0.0, share))
-    return math.dist(point, (start[0] + share * dx, start[1] + share * dy))
+    points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance of points (..., 2) from the lines between two others (..., 2)."""
+    way = end - start
+    length = np.maximum((way * way).sum(-1), 1e-9)
+    share = (((points - start) * way).sum(-1) / length).clip(0, 1)
+    rest = points - start - share[..., None] * way
+    return np.hypot(rest[..., 0], rest[..., 1])
 
 
-def _cross(
-    a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float]
-) -> bool:
-    def side(p: tuple[float, float], q: tuple[float, float], r: tuple[float, float]) -> bool:
-        return (q[0] - p[0]) * (r[1] - p[1]) > (q[1] - p[1]) * (r[0] - p[0])
-
-    return side(a, b, c) != side(a, b, d) and side(c, d, a) != side(c, d, b)
+def _side(
+    start: NDArray[np.float64], end: NDArray[np.float64], point: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether a point lies to the right of a line."""
+    way, other = end - start, point - start
+    right: NDArray[np.bool_] = way[..., 0] * other[..., 1] > way[..., 1] * other[..., 0]
+    return right

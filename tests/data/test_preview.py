@@ -50,6 +50,19 @@ def test_dots_are_where_the_visible_keypoints_are(position):
         assert found == expected
 
 
+@pytest.mark.parametrize("shape", [(60, 150), (300, 80)])
+def test_images_stand_in_the_middle_of_their_place(shape):
+    drawn = sheet(sample(*shape), sample(), sample(), sample())
+    grid = grid_of(drawn)
+    left, top = (UNIT * value for value in grid.corner(0))
+    width, height = (UNIT * value for value in grid.tile)
+    pixels = np.asarray(draw_sheet(drawn))[top : top + height, left : left + width]
+    rows, columns = np.nonzero((pixels == BASE).all(2))
+    assert abs(rows.min() - (height - 1 - rows.max())) <= 1
+    assert abs(columns.min() - (width - 1 - columns.max())) <= 1
+    assert (np.ptp(rows) + 1 == height) != (np.ptp(columns) + 1 == width)
+
+
 def test_a_box_is_drawn_around_its_content_and_leaves_it_alone():
     drawn = sheet(sample(box=np.array([50.0, 40.0, 150.0, 120.0])))
     image = draw_sheet(drawn)
@@ -113,6 +126,13 @@ def test_numbers_hide_neither_each_other_nor_dots():
         assert all(math.dist((tag.x, tag.y), point[:2]) > DOT + 6 for point in points)
         others = [o for o in tags if o is not tag]
         assert all(abs(o.x - tag.x) > 13 or abs(o.y - tag.y) > 13 for o in others)
+
+
+def test_numbers_stay_on_their_image():
+    corners = np.array([[1.0, 1.0, 1.0], [99.0, 1.0, 1.0], [1.0, 79.0, 1.0], [99.0, 79.0, 1.0]])
+    for tag in place_tags(corners, (100, 80)):
+        assert 6 < tag.x < 94
+        assert 6 < tag.y < 74
 
 
 def test_keypoints_outside_of_the_image_have_no_number():
@@ -207,8 +227,18 @@ def test_names_in_other_scripts_do_not_break_a_sheet():
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "sheet.png"
+    save, targets = Image.Image.save, []
+
+    def watched(image, target, **options):
+        targets.append(target)
+        save(image, target, **options)
+
+    monkeypatch.setattr(Image.Image, "save", watched)
     write_png(Image.new("RGB", (4, 4), "red"), path)
     write_png(Image.new("RGB", (4, 4), "blue"), path)
+    assert len(targets) == 2
+    assert path not in targets
+    assert {target.parent for target in targets} == {path.parent}  # renaming needs one file system
     assert Image.open(path).getpixel((0, 0)) == (0, 0, 255)
 
     def full_disk(image, target, **options):
