@@ -219,7 +219,7 @@ def _obstacles(
     """Rate what is in the way of a number at each of (K, 2) places, and of the line to it."""
     half = np.array([half_width + 1, _LABEL + 1])
     over = np.maximum(half - places, places + half - size).max(1).clip(min=0)
-    cost = 1000 * (over > 0) + 100 * over
+    cost: NDArray[np.float64] = 1000.0 * (over > 0) + 100 * over
     hidden = (np.abs(places[:, None] - dots) < half + DOT + 1).all(2)
     foreign = dots[(dots != start).any(1)]
     touched = _distance(foreign, start, places[:, None]) < DOT + 1
@@ -243,7 +243,8 @@ def _distance(
     length = np.maximum((way * way).sum(-1), 1e-9)
     share = (((points - start) * way).sum(-1) / length).clip(0, 1)
     rest = points - start - share[..., None] * way
-    return np.hypot(rest[..., 0], rest[..., 1])
+    distance: NDArray[np.float64] = np.hypot(rest[..., 0], rest[..., 1])
+    return distance
 
 
 def _side(
