@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def default_base() -> Path:
 
 def names() -> list[str]:
     """Return the short names of all data sets."""
-    return [*CATALOG, *(name for name, (file, _) in _UNPUBLISHED.items() if find_spec(file))]
+    return [*CATALOG, *_UNPUBLISHED]
 
 
 def module_class(name: str) -> type[FineGrainedDataModule]:
@@ -113,10 +112,10 @@ def build(
 
 def _sentence(message: str, given: dict[str, Any]) -> str:
     """Say in one sentence what jsonargparse has to say about a value."""
-    found = re.match(r'Parser key "(\w+)":\s*Expected an? (.+?)\. Got value', message, re.DOTALL)
-    if found is None:
+    key = re.match(r'Parser key "(\w+)"', message)
+    kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(\w+\[[^\]]*\]))", message)
+    if key is None or not kinds:
         return f"--set: {' '.join(message.split())}"
-    key, kind = found.groups()
-    kind = re.sub(r"<class '(\w+)'>", r"\1", kind.replace("typing.", ""))
-    kind = re.sub(r"^Literal\[(.+)\]$", r"one of \1", kind)
-    return f"--set {key}={given.get(key)} does not fit: the value must be {kind}."
+    texts = [name or re.sub(r"^Literal\[(.+)\]$", r"one of \1", form) for name, form in kinds]
+    wanted = " or ".join("nothing" if text == "NoneType" else text for text in texts)
+    return f"--set {key[1]}={given.get(key[1])} does not fit: the value must be {wanted}."

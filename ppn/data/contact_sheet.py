@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ppn.data.marks import INK, draw_marks, draw_mask, draw_plate, mask_colour
+from ppn.data.marks import INK, draw_marks, draw_mask, draw_plate, mask_colours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,8 +153,7 @@ def _draw_picture(
     sample = picture.sample
     shown = sample.image.resize((width, height), Image.Resampling.LANCZOS)
     if sample.mask is not None:
-        shared = list(sheet.mask_names) == list(sheet.part_names)
-        colours = [mask_colour(i, shared) for i in range(len(sheet.mask_names))]
+        colours = mask_colours(sheet.mask_names, sheet.part_names)
         shown = draw_mask(shown, sample.mask, colours, UNIT)
     box = None if sample.box is None else sample.box * scale
     points = None if sample.keypoints is None else sample.keypoints * [scale, scale, 1]
@@ -173,14 +172,13 @@ def _legend(sheet: Sheet) -> list[_Entry]:
         ]
     masks = [sample.mask for sample in samples if sample.mask is not None]
     if masks:
-        shared = list(sheet.mask_names) == list(sheet.part_names)
-        if shared and entries:
+        numbered = sheet.part_names if entries else ()
+        if set(numbered) & set(sheet.mask_names):
             entries.append(_Entry("mask: area in the part's colour", colour="#d9dde2"))
-        else:
-            entries += [
-                _Entry(_plain(name) + " (mask)", colour=mask_colour(i, shared))
-                for i, name in enumerate(sheet.mask_names)
-            ]
+        colours = mask_colours(sheet.mask_names, sheet.part_names)
+        for name, colour in zip(sheet.mask_names, colours, strict=True):
+            if name not in numbered:
+                entries.append(_Entry(_plain(name) + " (mask)", colour=colour))
         if any((mask == 255).any() for mask in masks):
             entries.append(_Entry("unknown (mask)", colour="#8a8f98"))
     if any(sample.box is not None for sample in samples):

@@ -68,7 +68,8 @@ def markdown_table() -> str:
 
 def _look(name: str, module: type[PublishedDataModule], base: Path) -> Entry:
     card = module.card
-    place = card.locate(base)
+    # Many layouts begin with "train": a folder of another name is not taken for the data set.
+    place = card.locate(base, itself=base.resolve().name == card.folder)
     if place is None:
         return Entry(name, card.title, "missing", card.way_to_get())
     lacking = card.first_missing(place)
@@ -91,7 +92,8 @@ def _look(name: str, module: type[PublishedDataModule], base: Path) -> Entry:
 def _row(card: Card) -> tuple[str, ...]:
     train = f"{card.train:,}" if card.train else "depends on options"
     test = f"{card.test:,}" if card.test else "depends on options"
-    title = f"[{card.title}]({card.page})"
+    address, _, remark = card.page.partition(" ")
+    title = f"[{card.title}]({address}) {remark}".rstrip()
     if card.archives:
         title += ", `download: true`"
     return (

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 PALETTE = (
@@ -51,14 +53,18 @@ def colour_of(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def mask_colour(index: int, shared: bool) -> str:
-    """Return the colour of mask value `index + 1`.
+def mask_colours(mask_names: Sequence[str], part_names: Sequence[str]) -> list[str]:
+    """Return the colour of each value of a mask, from 1 on.
 
-    Args:
-        index: Position in the data set's `mask_names`.
-        shared: Whether masks and keypoints have the same names, hence colours.
+    Areas that have a keypoint's name have its colour, the others one from the palette's end.
     """
-    return colour_of(index) if shared else PALETTE[(6 - index) % len(PALETTE)]
+    others = [name for name in mask_names if name not in part_names]
+    return [
+        PALETTE[(6 - others.index(name)) % len(PALETTE)]
+        if name in others
+        else colour_of(list(part_names).index(name))
+        for name in mask_names
+    ]
 
 
 def ink_on(colour: str) -> str:

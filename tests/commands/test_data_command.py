@@ -121,6 +121,23 @@ def test_the_documentation_holds_the_table_that_the_command_prints(run):
     assert len({re.sub(r"\\\|", "", line).count("|") for line in lines}) == 1
 
 
+def test_list_does_not_take_a_folder_of_another_name_for_a_data_set(run, tmp_path):
+    for split in ("train", "test", "val"):
+        (tmp_path / "mine" / split / "a class").mkdir(parents=True)
+    _, out, _ = run("list", "--root", tmp_path / "mine")
+    assert "partial" not in out
+    assert "unreadable" not in out
+
+
+def test_check_reads_the_users_own_images(run, root):
+    words = ("check", "folder", "--root", root / "images", "--set", "test_fraction=0.5")
+    code, out, _ = run(*words)
+    assert code == 0
+    assert re.search(r"train +│ +9 │", out)
+    next((root / "images").rglob("*.jpg")).write_bytes(b"no image")
+    assert run(*words)[0] == 2
+
+
 def test_check_passes_a_subset(run, root):
     code, out, _ = run("check", "cub", "--root", root, "--leaks", "--workers", 2)
     assert code == 0
@@ -195,6 +212,8 @@ def test_preview_shows_augmentation_only_where_there_is_any(run, tmp_path):
         (["check", "cub", "--set", "size=3"], "no option 'size': --set takes one of root"),
         (["check", "cub", "--set", "crop=oval"], "crop=oval does not fit: .*'frame', 'box'"),
         (["check", "cub", "--set", "batch_size=many"], "batch_size=many does not fit: .* int"),
+        (["check", "folder", "--root", "x", "--set", "csv=3"], "csv=3 does not fit: .* str or"),
+        (["check", "folder"], "add --root FOLDER"),
         (["check", "cub", "--set", "crop"], "not of the form KEY=VALUE"),
         (["check", "cub", "--set", "crop=["], "not YAML"),
         (["check", "cub", "--set", "val_fraction=2"], "val_fraction is 2"),

@@ -8,7 +8,7 @@ from PIL import Image, ImageColor
 from ppn.data.contact_sheet import GAP, UNIT, Picture, Sheet, draw_sheet, grid_of, placed
 from ppn.data.cub import CUBDataModule
 from ppn.data.dataset import Annotated
-from ppn.data.marks import DOT, colour_of, mask_colour, place_tags
+from ppn.data.marks import DOT, colour_of, mask_colours, place_tags
 from ppn.data.preview import choose, make_sheet, seen_by_network, write_png
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.data.transforms import Transform
@@ -81,12 +81,18 @@ def test_masks_are_translucent_and_in_place():
     mask[50:100, 80:120] = 2
     drawn = sheet(sample(mask=mask), mask_names=("wing", "tail"))
     image = draw_sheet(drawn)
-    colour = np.array(ImageColor.getrgb(mask_colour(1, shared=False)))
+    colour = np.array(ImageColor.getrgb(mask_colours(("wing", "tail"), ())[1]))
     inside = np.array(pixel_at(image, drawn, 0, 100, 75))
     share = (inside - BASE) / (colour - BASE)
     assert np.ptp(share) < 0.05  # a mixture of both
     assert 0.2 < share.mean() < 0.6
     assert pixel_at(image, drawn, 0, 60, 75) == BASE
+
+
+def test_areas_and_keypoints_of_one_name_have_one_colour():
+    colours = mask_colours(("tail", "body", "beak"), PARTS)
+    assert (colours[0], colours[2]) == (colour_of(2), colour_of(0))
+    assert colours[1] not in {colour_of(part) for part in range(3)}
 
 
 def test_names_stand_below_their_image_and_do_not_reach_the_next_one():
