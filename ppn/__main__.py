@@ -23,6 +23,7 @@ commands (each has its own --help; options come from YAML files and flags):
   test       measure on the test images, write metrics.json and the report
   predict    predictions and contributions of the test images, for writer callbacks
   explain    explain images with a fitted network: a picture and a JSON file each
+  data       list the data sets, check one, or draw a sheet of its images
 
   ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
   ppn fit --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
@@ -37,6 +38,7 @@ Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
+    "data": "ppn.commands.data",
 }
 """Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
 

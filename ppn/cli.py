@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
 COMMANDS = ("fit", "validate", "test", "predict")
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
@@ -142,6 +144,11 @@ def _mistake(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, MisconfigurationException):
             return " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and _LOST.search(str(error)):
+            return (
+                "Another process of this run has ended before the work was done: its own message "
+                "is above; run the same command again to go on."
+            )
         if isinstance(error, OSError) and error.errno in _FULL:
             place = error.filename or "The run's directory"
             return f"{place} cannot be written ({error.strerror}): check the space left on it."

@@ -10,6 +10,9 @@ from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
 from ppn.cli import PrototypeCLI
+from ppn.commands import data as data_command
+from ppn.data.build import build as build_data
+from ppn.data.build import parse_options
 from tests import fakes
 
 ROOT = Path(__file__).parents[1]
@@ -71,9 +74,25 @@ def commands(text):
 
 
 README = commands((ROOT / "README.md").read_text())
+DATASETS = commands((ROOT / "docs/datasets.md").read_text())
+DATA_COMMANDS = [c for c in [*README, *DATASETS] if c.startswith("ppn data ")]
 
 
-@pytest.mark.parametrize("line", [c for c in README if c.startswith("ppn ")])
+def test_both_documents_show_the_commands_for_data():
+    for text in (README, DATASETS):
+        assert {c.split()[2] for c in text if c in DATA_COMMANDS} == {"list", "check", "preview"}
+
+
+@pytest.mark.parametrize("line", DATA_COMMANDS)
+def test_documented_data_command_parses(line):
+    given = data_command.parser().parse_args(shlex.split(line)[2:])
+    if given.command != "list":
+        assert build_data(given.name, given.root, parse_options(given.set)) is not None
+
+
+@pytest.mark.parametrize(
+    "line", [c for c in README if c.startswith("ppn ") and c not in DATA_COMMANDS]
+)
 def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)[1:]

@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ppn.commands.arguments import Parser
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
     from ppn.commands.examination import Examination
 
 _EPILOG = "Exit code 0; 2 where the model is refused or something in the input is wrong."
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells mistakes as every command does: one sentence, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise PPNError(f"check: {message}; see ppn check --help.")
 
 
 def main(arguments: list[str]) -> int:
@@ -43,8 +37,8 @@ def main(arguments: list[str]) -> int:
     return _zoo(given) if given.all else _one(given)
 
 
-def _parser() -> _Parser:
-    parser = _Parser("ppn check", description=__doc__, epilog=_EPILOG)
+def _parser() -> Parser:
+    parser = Parser("ppn check", description=__doc__, epilog=_EPILOG)
     parser.add_argument(
         "model", nargs="?", help="timm's name, torchvision:NAME, or package.module:factory"
     )

@@ -1,0 +1,121 @@
+"""DataModules by the short names of the command line, with options given as text."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ppn.data.catalog import CATALOG
+from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ppn.data.datamodule import FineGrainedDataModule
+
+_UNPUBLISHED = {
+    "synthetic_birds": ("ppn.data.synthetic", "SyntheticBirdsDataModule"),
+    "folder": ("ppn.data.folder", "ImageFolderDataModule"),
+}
+"""Short name -> module and class of the data sets that nobody published."""
+
+
+def default_base() -> Path:
+    """Where data sets are looked for: the environment variable PPN_DATA, or `data` here."""
+    return Path(os.environ.get("PPN_DATA") or "data").expanduser()
+
+
+def names() -> list[str]:
+    """Return the short names of all data sets."""
+    return [*CATALOG, *_UNPUBLISHED]
+
+
+def module_class(name: str) -> type[FineGrainedDataModule]:
+    """Return the DataModule of a short name.
+
+    Raises:
+        DataError: If there is none of that name.
+    """
+    if name not in names():
+        raise DataError(f"There is no data set '{name}': choose one of {', '.join(names())}.")
+    if name in CATALOG:
+        return CATALOG[name]
+    file, attribute = _UNPUBLISHED[name]
+    found: type[FineGrainedDataModule] = getattr(importlib.import_module(file), attribute)
+    return found
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse "key=value" texts; values are YAML, as in the configuration files.
+
+    Raises:
+        DataError: If a text has no "=" or its value is not YAML.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise DataError(f"--set {pair} is not of the form KEY=VALUE, as in --set crop=box.")
+        try:
+            options[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise DataError(
+                f"--set {pair}: the value is not YAML, put quotes around it if it is text."
+            ) from None
+    return options
+
+
+def build(
+    name: str, root: str | None = None, options: dict[str, Any] | None = None
+) -> FineGrainedDataModule:
+    """Return the DataModule of a short name, made with checked options.
+
+    Args:
+        name: One of `names`.
+        root: Folder of the data set, or one that holds it; None takes `default_base` for
+            published data sets.
+        options: Further arguments of the DataModule's constructor.
+
+    Raises:
+        DataError: If the name or an option is unknown, a value does not fit, or the data set needs
+            a folder and none is given, or the other way round.
+    """
+    module = module_class(name)
+    parser = ArgumentParser(exit_on_error=False)
+    accepted = parser.add_class_arguments(module)
+    given = dict(options or {})
+    for key in given:
+        if key not in accepted:
+            raise DataError(
+                f"{name} has no option '{key}': --set takes one of {', '.join(accepted)}."
+            )
+    if root is not None:
+        if "root" not in accepted:
+            raise DataError(f"{name} is drawn and reads no files: leave out --root {root}.")
+        given["root"] = root
+    if "root" in accepted and "root" not in given:
+        if name not in CATALOG:
+            raise DataError(f"{name} needs the folder of its images: add --root FOLDER.")
+        given["root"] = str(default_base())
+    try:
+        values = parser.parse_object(given).as_dict()
+    except ArgumentError as error:
+        raise DataError(_sentence(str(error), given)) from None
+    return module(**values)
+
+
+def _sentence(message: str, given: dict[str, Any]) -> str:
+    """Say in one sentence what jsonargparse has to say about a value."""
+    key = re.match(r'Parser key "(\w+)"', message)
+    kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(\w+\[[^\]]*\]))", message)
+    if key is None or not kinds:
+        return f"--set: {' '.join(message.split())}"
+    texts = [name or re.sub(r"^Literal\[(.+)\]$", r"one of \1", form) for name, form in kinds]
+    wanted = " or ".join("nothing" if text == "NoneType" else text for text in texts)
+    return f"--set {key[1]}={given.get(key[1])} does not fit: the value must be {wanted}."
