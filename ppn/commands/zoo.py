@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.overrides import TorchFunctionMode
 
@@ -54,8 +55,8 @@ def fill(names: list[str], table: Path, limit: int | None, memory: float, second
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text(",".join(COLUMNS) + "\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("", total=len(names), completed=len(names) - len(wanted))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(wanted))
         for name in wanted:
             progress.update(task, description=name)
             _append(table, apart(name, memory, seconds))

@@ -1,0 +1,191 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ppn.backbone import Backbone
+from ppn.backbone.cut import gradient_maps, head_input, lift
+from ppn.backbone.effective import live_cut
+from ppn.types import InputConfig
+
+
+class Toy(nn.Module):
+    """A stem that gives 8 channels on a grid, and whatever head is wanted."""
+
+    def __init__(self, head, width=8):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.head = head
+        self.fc = nn.Linear(width, 5)
+
+    def forward_features(self, x):
+        return self.stem(x).relu()
+
+    def forward_head(self, x):
+        return self.fc(self.head(x).flatten(1))
+
+    def forward(self, x):
+        return self.forward_head(self.forward_features(x))
+
+
+class Softmax(nn.Module):
+    """Attention pooling by a query."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(8))
+
+    def forward(self, x):
+        x = x.flatten(2)
+        weight = torch.einsum("bdn,d->bn", x, self.query).softmax(-1)
+        return torch.einsum("bdn,bn->bd", x, weight)
+
+
+def pool_then(*layers):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), *layers)
+
+
+def cut_of(model, size=(20, 12)):
+    backbone = Backbone(model, InputConfig(size)).eval()
+    cut = live_cut(backbone.model, backbone.report)
+    images = torch.randn(3, 3, *size)
+    with torch.no_grad():
+        features, _ = cut.split.run(images)
+    return backbone, cut, features
+
+
+def test_behind_an_activation_a_patch_is_lifted_through_it():
+    layer = nn.Conv2d(8, 6, 1)
+    backbone, cut, features = cut_of(Toy(pool_then(layer, nn.Hardswish()), 6))
+    assert backbone.report.case == "pre_logits"
+    assert backbone.report.single
+    with torch.no_grad():
+        expected = nn.functional.hardswish(layer(features.leaves[0]))
+        lifted = lift(cut, features, single=True)
+    assert torch.allclose(lifted, expected.flatten(2).mT, atol=1e-6)
+    assert backbone.report.grid == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("head", "width"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(8, 6, (5, 3)), nn.ReLU()), 6),
+        (lambda: nn.AdaptiveMaxPool2d(1), 8),
+        (Softmax, 8),
+    ],
+    ids=["whole map", "max", "attention"],
+)
+def test_lifting_equals_the_head_on_constant_maps_image_by_image(head, width):
+    backbone, cut, features = cut_of(Toy(head(), width))
+    raw = features.leaves[0]
+    with torch.no_grad():
+        lifted = lift(cut, features, backbone.report.single)
+        for image, row, column in [(0, 0, 0), (2, 4, 1)]:
+            vector = raw[image, :, row, column]
+            constant = vector[None, :, None, None].expand(1, -1, 5, 3)
+            (expected,) = cut.split.model.head(constant).flatten(1)
+            assert torch.allclose(lifted[image, row * 3 + column], expected, atol=1e-5)
+    # A convolution over the whole map has no value on one cell.
+    assert backbone.report.single == (not isinstance(cut.split.model.head, nn.Sequential))
+
+
+def test_lifting_in_chunks_changes_nothing(monkeypatch):
+    _, cut, features = cut_of(Toy(Softmax()))
+    with torch.no_grad():
+        whole = lift(cut, features)
+        monkeypatch.setattr("ppn.backbone.cut._CHUNK", 1)
+        assert torch.allclose(lift(cut, features), whole, atol=1e-6)
+
+
+def test_class_tokens_lift_patches_through_their_norm():
+    model = timm.create_model("test_vit", num_classes=5, fc_norm=True, global_pool="token")
+    nn.init.normal_(model.fc_norm.weight)
+    backbone = Backbone(model, InputConfig((160, 160))).eval()
+    assert backbone.report.case == "class_token"
+    images = torch.randn(2, 3, 160, 160)
+    with torch.no_grad():
+        tokens = backbone(images)
+        raw = model.forward_features(images)
+        assert torch.allclose(tokens.tokens, model.fc_norm(raw[:, 1:]), atol=1e-5)
+        assert torch.allclose(tokens.pooled, model.fc_norm(raw[:, 0]), atol=1e-5)
+    assert tokens.attribute is None
+
+
+def test_a_class_token_at_the_end_is_found_by_computing():
+    class Last(Toy):
+        def forward_features(self, x):
+            patches = self.stem(x).flatten(2).mT
+            return torch.cat([patches, patches.amax(1, keepdim=True)], 1)
+
+        def forward_head(self, x):
+            return self.fc(x[:, -1])
+
+    backbone = Backbone(Last(None), InputConfig((16, 16)))
+    report = backbone.report
+    assert (report.case, report.prefix, report.suffix) == ("class_token", 0, 1)
+    assert report.grid == (4, 4)
+
+
+def test_gradient_maps_of_a_linear_head_are_its_contributions():
+    layer = nn.Conv2d(8, 6, 1, bias=False)
+    backbone, cut, features = cut_of(Toy(pool_then(layer), 6))
+    assert backbone.report.completeness_error < 1e-5
+    directions = torch.randn(3, 4, 6)
+    maps = gradient_maps(cut, features, directions)
+    raw = features.leaves[0].flatten(2).mT
+    with torch.no_grad():
+        expected = directions @ layer.weight[:, :, 0, 0] @ raw.mT
+        z = head_input(cut, features)
+    assert torch.allclose(maps, expected, atol=1e-5)
+    assert torch.allclose(maps.mean(-1), torch.einsum("bkd,bd->bk", directions, z), atol=1e-5)
+
+
+def test_gradient_maps_cost_the_head_alone_and_work_in_inference_mode():
+    backbone, _, _ = cut_of(Toy(Softmax()))
+    runs = []
+    backbone.model.stem.register_forward_hook(lambda *_: runs.append(1))
+    images = torch.randn(2, 3, 20, 12)
+    directions = torch.randn(2, 3, 8)
+    with torch.inference_mode():
+        tokens = backbone(images, patches=False)
+        assert tokens.tokens.shape == (2, 0, 8)
+        assert len(runs) == 1
+        inside = tokens.attribute(directions)
+    assert len(runs) == 1
+    with torch.no_grad():
+        outside = backbone(images).attribute(directions)
+    assert torch.allclose(inside, outside)
+    assert inside.shape == (2, 3, 15)
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+def test_gradient_maps_have_a_gradient_where_directions_want_one():
+    _, cut, features = cut_of(Toy(Softmax()).double().float())
+    directions = torch.randn(3, 2, 8, requires_grad=True)
+    target = torch.randn(3, 2, 15)
+    (gradient,) = torch.autograd.grad(
+        (gradient_maps(cut, features, directions) * target).sum(), directions
+    )
+    # Maps are linear in directions, so the gradient is that of finite differences of any size.
+    step = torch.randn_like(directions)
+    with torch.no_grad():
+        change = gradient_maps(cut, features, directions + step) - gradient_maps(
+            cut, features, directions
+        )
+    assert (gradient * step).sum().item() == pytest.approx((change * target).sum().item(), rel=1e-3)
+
+
+def test_a_head_that_ends_on_a_sequence_is_read_where_it_goes_on():
+    class Sequence(Toy):
+        def forward_head(self, x):
+            return self.fc(x.flatten(2).mT).mean(1)
+
+    backbone = Backbone(Sequence(None), InputConfig((20, 12)))
+    assert (backbone.report.case, backbone.report.reads) == ("mean_linear", ("mean",))
+
+
+def test_an_activation_in_place_after_the_last_layer_is_refused():
+    model = Toy(pool_then())
+    model.fc = nn.Sequential(nn.Linear(8, 5), nn.ReLU(inplace=True))
+    with pytest.raises(Exception, match="does not end in a linear layer"):
+        Backbone(model, InputConfig((20, 12)))
