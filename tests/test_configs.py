@@ -10,7 +10,9 @@ from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
 from ppn.cli import PrototypeCLI
+from ppn.data.catalog import CATALOG
 from tests import fakes
+from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
@@ -41,6 +43,33 @@ def build(path, tmp_path, *more):
         run=False,
         args=[*args, *more],
     )
+
+
+DATA = sorted((ROOT / "configs/data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", DATA, ids=lambda p: p.stem)
+def test_data_fragment_reads_its_fake(path, tmp_path):
+    names = {"synthetic_birds": "synthetic"}
+    fake = SETS[names.get(path.stem, path.stem)]
+    more = ["--data", str(path)]
+    if fake.write is not None:
+        more.append(f"--data.init_args.root={fake.write(tmp_path / fake.folder)}")
+    cli = build(ROOT / "experiments/synthetic/classifier.yaml", tmp_path, *more)
+    data, parsed = cli.datamodule, cli.config.data.init_args.as_dict()
+    assert type(data) is fake.module
+    given = yaml.safe_load(path.read_text()).get("init_args", {})
+    assert {option: parsed[option] for option in given} == given
+    # The fakes have four training images per class, and need no workers.
+    data.val_fraction, data.num_workers, data.batch_size = 0.25, 0, 2
+    data.setup("fit")
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert next(iter(loader))["image"].shape[1:] == (3, 224, 224)
+
+
+def test_every_data_set_has_a_fragment():
+    stems = {path.stem for path in DATA}
+    assert stems == {*CATALOG, "folder", "synthetic_birds"}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
