@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+# Beside the project, unless the variable says where.
+SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +18,15 @@ def _steady():
 def cub_root():
     """The real CUB-200-2011 subset beside the project."""
     root = SHARED / "CUB10" / "CUB_200_2011"
+    if not root.is_dir():
+        pytest.skip("the real data beside the project is absent")
+    return root
+
+
+@pytest.fixture(scope="session")
+def funnybirds_root():
+    """The real FunnyBirds subset beside the project."""
+    root = SHARED / "FunnyBirds_mini" / "FunnyBirds"
     if not root.is_dir():
         pytest.skip("the real data beside the project is absent")
     return root

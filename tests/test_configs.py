@@ -13,9 +13,12 @@ from ppn.cli import PrototypeCLI
 from ppn.commands import data as data_command
 from ppn.data.build import build as build_data
 from ppn.data.build import parse_options
+from ppn.data.catalog import CATALOG
 from tests import fakes
+from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs/datasets.md"
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 FRAGMENTS = sorted((ROOT / "configs").rglob("*.yaml"))
 # Small stand-ins: what an experiment builds, not what it trains, is tested here.
@@ -46,6 +49,33 @@ def build(path, tmp_path, *more):
     )
 
 
+DATA = sorted((ROOT / "configs/data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", DATA, ids=lambda p: p.stem)
+def test_data_fragment_reads_its_fake(path, tmp_path):
+    names = {"synthetic_birds": "synthetic"}
+    fake = SETS[names.get(path.stem, path.stem)]
+    more = ["--data", str(path)]
+    if fake.write is not None:
+        more.append(f"--data.init_args.root={fake.write(tmp_path / fake.folder)}")
+    cli = build(ROOT / "experiments/synthetic/classifier.yaml", tmp_path, *more)
+    data, parsed = cli.datamodule, cli.config.data.init_args.as_dict()
+    assert type(data) is fake.module
+    given = yaml.safe_load(path.read_text()).get("init_args", {})
+    assert {option: parsed[option] for option in given} == given
+    # The fakes have four training images per class, and need no workers.
+    data.val_fraction, data.num_workers, data.batch_size = 0.25, 0, 2
+    data.setup("fit")
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert next(iter(loader))["image"].shape[1:] == (3, 224, 224)
+
+
+def test_every_data_set_has_a_fragment():
+    stems = {path.stem for path in DATA}
+    assert stems == {*CATALOG, "folder", "synthetic_birds"}
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_experiment_builds_its_model_and_data(path, tmp_path):
     cli = build(path, tmp_path)
@@ -61,7 +91,7 @@ def test_the_moving_average_is_added_to_the_experiments_callbacks(tmp_path):
 
 
 def test_every_fragment_is_used_by_an_experiment_or_named_in_the_docs():
-    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md"])
+    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md", DOCS])
     for fragment in FRAGMENTS:
         assert str(fragment.relative_to(ROOT)) in text, fragment
 

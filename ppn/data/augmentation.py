@@ -128,6 +128,8 @@ def _apply(name: str, strength: float, value: Any) -> Any:  # noqa: ANN401 - any
         degrees = 30 * strength if name == "rotate" else 0.0
         fill = UNKNOWN if isinstance(value, tv_tensors.Mask) else 0
         return change.affine(value, degrees, shift, 1.0, shear, fill=fill)
+    if isinstance(value, (tv_tensors.KeyPoints, tv_tensors.Mask)):
+        return value  # torchvision refuses to change their colours
     if name in ("brightness", "contrast", "color", "sharpness"):
         adjust = getattr(change, f"adjust_{'saturation' if name == 'color' else name}")
         return adjust(value, 1 + 0.9 * strength)

@@ -68,7 +68,9 @@ class Flowers(ImageList):
                 f"labels 1 to {len(labels)}: get the complete data set."
             )
         paths = [f"jpg/image_{image:05d}.jpg" for image in ids]
-        super().__init__(root, paths, labels.astype(int)[ids - 1] - 1, list(Flowers102.classes))
+        # A subset knows only the classes that its own list of labels reaches.
+        names_of = list(Flowers102.classes)[: labels.max(initial=0)]
+        super().__init__(root, paths, labels.astype(int)[ids - 1] - 1, names_of)
         if (root / "segmim").is_dir():
             self.mask_names = ("flower",)
 

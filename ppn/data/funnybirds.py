@@ -105,7 +105,7 @@ class FunnyBirds(AnnotatedDataset):
 
     def read(self, index: int) -> Annotated:
         """Return image `index` with box and keypoints."""
-        image = read_image(self.root / self.split / self.name(index))
+        image = read_image(self.root / self.name(index))
         mask = self.mask(index)
         bird = np.flatnonzero((mask > 0) & (mask < 255))
         rows, columns = np.divmod(bird, mask.shape[1])
@@ -123,7 +123,8 @@ class FunnyBirds(AnnotatedDataset):
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Return the part map of image `index`; 255 where colours of two parts are mixed."""
-        path = self.root / f"{self.split}_part_map" / self.name(index)
+        folder, place = self.name(index).split("/", 1)
+        path = self.root / f"{folder}_part_map" / place
         colours = read_labels(path)
         if colours.ndim != 3:
             raise DataError(f"Part map {path} is not a colour image: replace the file.")
@@ -135,8 +136,8 @@ class FunnyBirds(AnnotatedDataset):
         return mask
 
     def name(self, index: int) -> str:
-        """Return the path of image `index` below the folder of its split."""
-        return f"{self._class_ids[index]}/{index:06d}.png"
+        """Return the path of image `index` below the root."""
+        return f"{self.split}/{self._class_ids[index]}/{index:06d}.png"
 
     def without_parts(self, index: int, parts: Sequence[str]) -> Image.Image:
         """Return image `index` rendered again without some kinds of parts.

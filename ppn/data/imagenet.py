@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from torchvision.datasets.imagenet import load_meta_file
@@ -30,6 +31,16 @@ CARD = Card(
 )
 
 
+def _distinct(identifiers: list[str], names: dict[str, str]) -> list[str]:
+    """Name each class; two are called "crane" and two "maillot", so those say their identifier."""
+    chosen = [names.get(identifier, identifier) for identifier in identifiers]
+    often = Counter(chosen)
+    return [
+        name if often[name] == 1 else f"{name} ({identifier})"
+        for identifier, name in zip(identifiers, chosen, strict=True)
+    ]
+
+
 class ImageNetDataModule(PublishedDataModule):
     """ImageNet-1k; its official validation images serve as test images.
 
@@ -51,7 +62,7 @@ class ImageNetDataModule(PublishedDataModule):
         place = folder / ("train" if split == "train" else "val")
         source = read_class_folders(place, classes_of=folder / "train")
         names = self._names(folder)
-        classes = [names.get(identifier, identifier) for identifier in source.classes]
+        classes = _distinct(source.classes, names)
         paths = relative((path for path, _ in source.samples), folder)
         return ImageList(folder, paths, source.targets, classes)
 

@@ -52,14 +52,23 @@ def markdown_table() -> str:
         ("---",) * 7,
         (
             "SyntheticBirds (built in)",
-            "`synthetic_birds`",
+            _fragment("synthetic_birds"),
             "2 to 200",
             "any number, drawn on demand",
-            "7 keypoints, boxes, part masks",
+            "12 keypoints, boxes, part masks",
             "that of this package",
             "-",
         ),
         *(_row(module.card) for module in CATALOG.values()),
+        (
+            "Your own images",
+            _fragment("folder"),
+            "any",
+            "given, or drawn",
+            "keypoints and boxes where given",
+            "yours",
+            "-",
+        ),
     ]
     return "".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows
@@ -89,6 +98,11 @@ def _look(name: str, module: type[PublishedDataModule], base: Path) -> Entry:
     return Entry(name, card.title, state, note.removesuffix("."), place)
 
 
+def _fragment(name: str) -> str:
+    """Short name, linked to the fragment of a configuration as seen from `docs/`."""
+    return f"[`{name}`](../configs/data/{name}.yaml)"
+
+
 def _row(card: Card) -> tuple[str, ...]:
     train = f"{card.train:,}" if card.train else "depends on options"
     test = f"{card.test:,}" if card.test else "depends on options"
@@ -98,7 +112,7 @@ def _row(card: Card) -> tuple[str, ...]:
         title += ", `download: true`"
     return (
         title,
-        f"`{card.name}`",
+        _fragment(card.name),
         f"{card.classes:,}",
         f"{train} / {test}",
         card.annotations,
