@@ -5,15 +5,18 @@ import shlex
 from pathlib import Path
 
 import pytest
+import timm
 import yaml
 from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
 from ppn.cli import PrototypeCLI
 from ppn.commands import data as data_command
+from ppn.commands import explain as explain_command
 from ppn.data.build import build as build_data
 from ppn.data.build import parse_options
 from ppn.data.catalog import CATALOG
+from ppn.data.synthetic import SyntheticBirdsDataModule
 from tests import fakes
 from tests.data.sets import SETS
 
@@ -126,6 +129,10 @@ def test_documented_data_command_parses(line):
 def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)[1:]
+    if words[0] == "explain":
+        given = explain_command.parser().parse_args(words[1:])
+        assert given.ckpt.endswith(".ckpt")
+        return
     if "--config" not in words:
         assert main(words) == 0
         return
@@ -135,6 +142,20 @@ def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
         main(words)
     assert stop.value.code == 0
     assert "class_path" in capsys.readouterr().out
+
+
+def test_readmes_python_example_runs(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    data = SyntheticBirdsDataModule(2, 4, 1, num_workers=0)
+    data.train_source.read(0).image.save(tmp_path / "bird.jpg")
+    model = timm.create_model("test_resnet", num_classes=2)
+    monkeypatch.chdir(tmp_path)
+    names = {"model": model, "loader": data.discovery_loader([0, 1])}
+    exec(code, names)
+    sample = names["explanation"].sample
+    total = sum(sample.contributions) + sample.bias
+    assert total == pytest.approx(sample.logit, abs=1e-5)
+    assert (tmp_path / "explanation.png").is_file()
 
 
 @pytest.mark.parametrize("line", [c for c in README if c.startswith("make ")])

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def parser() -> Parser:
+    """Return the parser of `ppn explain`."""
+    found = Parser(
+        prog="ppn explain",
+        description="Explain images: the predicted class's logit as a sum of parts.",
+    )
+    found.add_argument("images", nargs="+", help="image files, or folders of them")
+    found.add_argument("--ckpt", required=True, help="checkpoint of a prototype network")
+    found.add_argument("--out", default="explanations", help="folder for PNG and JSON files")
+    found.add_argument("--class", dest="of", help="class to explain instead of the predicted one")
+    found.add_argument("--gallery", help="folder of nearest training patches, if moved")
+    return found
+
+
 def main(arguments: Sequence[str]) -> int:
     """Explain images with a fitted network.
 
@@ -21,16 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         Exit code: 0, or 2 if an image could not be explained; the others are written all the same.
     """
-    parser = Parser(
-        prog="ppn explain",
-        description="Explain images: the predicted class's logit as a sum of parts.",
-    )
-    parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument("--ckpt", required=True, help="checkpoint of a prototype network")
-    parser.add_argument("--out", default="explanations", help="folder for PNG and JSON files")
-    parser.add_argument("--class", dest="of", help="class to explain instead of the predicted one")
-    parser.add_argument("--gallery", help="folder of nearest training patches, if moved")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
 
     import torch
 
