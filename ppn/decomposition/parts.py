@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ppn.decomposition.faiss_search import spherical_kmeans
-from ppn.decomposition.nmf import Factors, nmf, nndsvda, nonnegative_coefficients
+from ppn.decomposition.nmf import (
+    Factors,
+    Sketch,
+    make_sketch,
+    nmf,
+    nndsvda,
+    nonnegative_coefficients,
+)
 from ppn.errors import DiscoveryError
 
 Discoverer = Literal["nmf", "kmeans"]
@@ -59,17 +66,41 @@ def discover_parts(
             group * (raw @ weight).clamp(min=0).sqrt()[:, None]
             for group, raw, weight in zip(positive, tokens, weights, strict=True)
         ]
-    padded = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
-    start = torch.stack([_start(group, k, seeding, seed) for group in seen])
-    batch = nmf(padded, start)
     factors = []
-    for position, group in enumerate(positive):
-        coefficients = batch.coefficients[position, : len(group)]
-        parts = batch.parts[position]
+    for group, found in zip(positive, _factorise(seen, k, seeding, seed), strict=True):
         if token_weighting == "cam":
-            coefficients = nonnegative_coefficients(group, parts)
-        factors.append(Factors(coefficients, parts, batch.error[position], batch.iterations))
+            found = found._replace(coefficients=nonnegative_coefficients(group, found.parts))
+        factors.append(found)
     return factors
+
+
+def _factorise(tokens: list[Tensor], k: int, seeding: Seeding, seed: int) -> list[Factors]:
+    """Factorise classes: one by one on a CPU, whose caches hold one, else all at once."""
+    rank = min(_rank(k), *(side for group in tokens for side in group.shape))
+    sketches = [make_sketch(group, rank, seed) for group in tokens]
+    starts = [
+        _start(group, k, seeding, seed, sketch)
+        for group, sketch in zip(tokens, sketches, strict=True)
+    ]
+    if tokens[0].device.type == "cpu":
+        return [nmf(*problem) for problem in zip(tokens, starts, sketches, strict=True)]
+    pad = torch.nn.utils.rnn.pad_sequence
+    sketch = Sketch(
+        pad([sketch.left for sketch in sketches], batch_first=True),
+        torch.stack([sketch.right for sketch in sketches]),
+    )
+    batch = nmf(pad(tokens, batch_first=True), torch.stack(starts), sketch)
+    return [
+        Factors(coefficients[: len(group)], parts, error, batch.iterations)
+        for group, coefficients, parts, error in zip(
+            tokens, batch.coefficients, batch.parts, batch.error, strict=True
+        )
+    ]
+
+
+def _rank(k: int) -> int:
+    """Rank of the sketch: ten more than there are parts, and a multiple of eight."""
+    return -(-(k + 10) // 8) * 8
 
 
 def _check(tokens: Tensor, k: int, name: str) -> None:
@@ -85,9 +116,9 @@ def _check(tokens: Tensor, k: int, name: str) -> None:
         )
 
 
-def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int) -> Tensor:
+def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int, sketch: Sketch) -> Tensor:
     if seeding == "nndsvda":
-        return nndsvda(tokens, k, seed)
+        return nndsvda(tokens, k, sketch)
     return spherical_kmeans(tokens, k, seed).centroids.clamp(min=0)
 
 

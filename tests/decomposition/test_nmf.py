@@ -5,15 +5,20 @@ import torch
 from sklearn.decomposition import NMF
 
 from ppn.decomposition import nmf as module
-from ppn.decomposition.nmf import coordinate_descent, nndsvda, nonnegative_coefficients
+from ppn.decomposition.nmf import (
+    coordinate_descent,
+    make_sketch,
+    nmf,
+    nonnegative_coefficients,
+)
 
 
-def nmf(tokens, start, **options):
-    """One class, or a batch of classes."""
-    if tokens.dim() == 3:
-        return module.nmf(tokens, start, **options)
-    batch = module.nmf(tokens[None], start[None], **options)
-    return module.Factors(batch.coefficients[0], batch.parts[0], batch.error[0], batch.iterations)
+def sketch(tokens, seed=0):
+    return make_sketch(tokens, min(24, *tokens.shape), seed)
+
+
+def nndsvda(tokens, k, seed=0):
+    return module.nndsvda(tokens, k, sketch(tokens, seed))
 
 
 def planted(n=300, width=40, k=3, noise=0.05):
@@ -25,10 +30,11 @@ def planted(n=300, width=40, k=3, noise=0.05):
     return coefficients @ parts + noise * torch.rand(n, width, generator=generator)
 
 
+@pytest.mark.parametrize("sketched", [True, False])
 @pytest.mark.parametrize("k", [1, 3, 10])
-def test_objective_is_as_low_as_scikit_learns(k):
+def test_objective_is_as_low_as_scikit_learns(k, sketched):
     tokens = planted(k=5)
-    ours = nmf(tokens, nndsvda(tokens, k))
+    ours = nmf(tokens, nndsvda(tokens, k), sketch(tokens) if sketched else None)
     theirs = NMF(k, init="nndsvda", solver="cd", tol=1e-4, max_iter=200, random_state=0)
     mixture = theirs.fit_transform(tokens.numpy())
     error = (tokens - torch.from_numpy(mixture @ theirs.components_)).square().sum()
@@ -66,6 +72,24 @@ def test_padding_and_batching_change_nothing():
     assert torch.allclose(together.parts[1], alone.parts, atol=1e-4)
     assert torch.allclose(together.coefficients[1, :120], alone.coefficients, atol=1e-3)
     assert (together.coefficients[1, 120:] == 0).all()
+
+
+def test_a_sketch_saves_passes_over_the_tokens_and_moves_nothing_far():
+    tokens = planted(noise=0.3)
+    start = nndsvda(tokens, 3)
+    plain, sketched = nmf(tokens, start), nmf(tokens, start, sketch(tokens))
+    assert sketched.iterations < plain.iterations
+    assert sketched.error <= 1.001 * plain.error
+    assert torch.allclose(sketched.parts, plain.parts, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(30, 200), (200, 30), (5, 40)])
+def test_a_sketch_holds_what_tokens_of_low_rank_are(shape):
+    count, width = shape
+    tokens = torch.rand(count, 4) @ torch.rand(4, width)
+    found = make_sketch(tokens, min(8, *shape))
+    assert torch.allclose(found.left @ found.right, tokens, atol=1e-3)
+    assert torch.allclose(found.left.T @ found.left, torch.eye(min(8, *shape)), atol=1e-4)
 
 
 def test_a_class_stops_by_its_own_rule_whatever_shares_its_batch():

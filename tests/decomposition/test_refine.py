@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ppn.decomposition.nmf import nmf, nndsvda
+from ppn.decomposition.nmf import make_sketch, nmf, nndsvda
 from ppn.decomposition.refine import ClassProblem, cam_shares, cam_split, exact_sum, refine
 
 EXACT = ["cam_split", "equal", "alpha", "channel_share", "nelder_mead"]
@@ -12,9 +12,10 @@ EXACT = ["cam_split", "equal", "alpha", "channel_share", "nelder_mead"]
 def problem(n=200, width=30, k=3, **options):
     tokens = torch.randn(n, width).clamp(min=-0.2) + 0.1
     positive = tokens.clamp(min=0)
-    factors = nmf(positive[None], nndsvda(positive, k)[None])
+    sketch = make_sketch(positive, 16)
+    factors = nmf(positive, nndsvda(positive, k, sketch), sketch)
     weight = torch.randn(width, dtype=torch.float64)
-    return ClassProblem(tokens, factors.coefficients[0], factors.parts[0], weight, **options)
+    return ClassProblem(tokens, factors.coefficients, factors.parts, weight, **options)
 
 
 def relative_error(prototypes, weight):
