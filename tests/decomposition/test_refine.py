@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppn.decomposition.nmf import make_sketch, nmf, nndsvda
-from ppn.decomposition.refine import ClassProblem, cam_shares, cam_split, exact_sum, refine
+from ppn.decomposition.refine import ClassProblem, cam_shares, cam_split, exact_sum, refine, solve_ridge
 
 EXACT = ["cam_split", "equal", "alpha", "channel_share", "nelder_mead"]
 
@@ -131,3 +131,28 @@ def test_shares_sum_to_one_also_where_nothing_is_active():
     shares = cam_shares(coefficients)
     assert torch.allclose(shares.sum(1), torch.ones(50))
     assert torch.equal(shares[:10], torch.full((10, 4), 0.25))
+
+
+@pytest.mark.parametrize("shape", [(60, 200), (200, 60)])
+@pytest.mark.parametrize("strength", [1e-6, 0.1, 3.0])
+def test_conjugate_gradients_and_factorisation_solve_the_same_system(shape, strength):
+    tokens = torch.rand(shape) ** 4
+    rows = torch.randn(3, shape[0]) @ tokens
+    ridge = strength * tokens.square().mean() * len(tokens)
+    solution = solve_ridge(tokens, rows, ridge)
+    back = (solution @ tokens.T) @ tokens + ridge * solution
+    assert (back - rows).norm() <= 1e-3 * rows.norm()
+    gram = tokens.T.double() @ tokens.double()
+    exact = torch.linalg.solve(gram + ridge.double() * torch.eye(shape[1]), rows.double().T).T
+    if strength >= 0.1:  # below, float32 itself does not determine the solution
+        assert (solution - exact).norm() <= 1e-3 * exact.norm()
+
+
+def test_a_system_that_iterations_do_not_solve_is_factorised(monkeypatch):
+    monkeypatch.setattr("ppn.decomposition.refine._CG_STEPS", 1)
+    tokens = torch.rand(80, 30)
+    rows = torch.randn(3, 80) @ tokens
+    ridge = tokens.square().mean() * len(tokens)
+    solution = solve_ridge(tokens, rows, ridge)
+    back = (solution @ tokens.T) @ tokens + ridge * solution
+    assert (back - rows).norm() <= 1e-4 * rows.norm()
