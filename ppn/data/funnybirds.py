@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.download import Archive
 from ppn.data.images import read_image, read_labels
-from ppn.data.lists import read_text
+from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
 
@@ -190,10 +189,7 @@ def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:
 
 
 def _read_list(path: Path, key: str) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} holds no list of entries: get the complete data set.")
     for number, entry in enumerate(entries):
