@@ -69,6 +69,20 @@ def test_what_is_no_intervention_is_refused(root, tmp_path):
         FunnyBirds(root, "train").without_parts(0, ["beak"])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_part_maps_are_read_once(workers, root):
+    data = FunnyBirdsDataModule(str(root), num_workers=workers, val_fraction=0.0, batch_size=3)
+    data.input_config = InputConfig((64, 64))
+    first = list(data.discovery_loader([0, 1, 2]))
+    for path in (root / "train_part_map").rglob("*.png"):
+        path.unlink()
+    again = list(data.discovery_loader([0, 1, 2]))
+    for one, two in zip(first, again, strict=True):
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    with pytest.raises(DataError, match="is missing"):
+        FunnyBirds(root, "train").read(0)
+
+
 @pytest.fixture(scope="module")
 def real(funnybirds_root):
     return {split: FunnyBirds(funnybirds_root, split) for split in ("train", "test")}
