@@ -16,9 +16,9 @@ from tests.data.markers import marker
 KINDS = ("beak", "eye", "foot", "tail", "wing")
 
 
-@pytest.fixture
-def root(tmp_path):
-    return fakes.funnybirds(tmp_path / "FunnyBirds")
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return fakes.funnybirds(tmp_path_factory.mktemp("set") / "FunnyBirds", interventions=True)
 
 
 def kind_of(part):
@@ -58,7 +58,7 @@ def test_interventions_are_the_authors_renderings_without_parts(root, parts):
         assert np.abs(marker(pixels) - [58.5, 41.5]).max() <= 0.5
 
 
-def test_what_is_no_intervention_is_refused(root, tmp_path):
+def test_what_is_no_intervention_is_refused(root):
     test = FunnyBirds(root, "test")
     assert test.without_background_object(0, 1).size == (120, 90)
     with pytest.raises(DataError, match="no part 'leg': parts are beak, eye, foot, tail, wing"):
@@ -70,7 +70,8 @@ def test_what_is_no_intervention_is_refused(root, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_part_maps_are_read_once(workers, root):
+def test_part_maps_are_read_once(workers, tmp_path):
+    root = fakes.funnybirds(tmp_path / "FunnyBirds")
     data = FunnyBirdsDataModule(str(root), num_workers=workers, val_fraction=0.0, batch_size=3)
     data.input_config = InputConfig((64, 64))
     first = list(data.discovery_loader([0, 1, 2]))
