@@ -11,9 +11,10 @@ from torchvision.datasets import FGVCAircraft
 
 from ppn.data.download import Archive
 from ppn.data.listed import ImageList
-from ppn.data.lists import read_rows
+from ppn.data.lists import read_rows, read_text
 from ppn.data.published import Card, PublishedDataModule
-from ppn.data.torchvision_sets import read_with_torchvision, relative
+from ppn.data.torchvision_sets import check_list, read_with_torchvision, relative
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 BANNER = 20
 """Rows at the lower edge of each photograph that show its copyright, to be cut off (README)."""
 Level = Literal["variant", "family", "manufacturer"]
+_CLASSES = {
+    "variant": "data/variants.txt",
+    "family": "data/families.txt",
+    "manufacturer": "data/manufacturers.txt",
+}
 CARD = Card(
     name="aircraft",
     title="FGVC-Aircraft",
@@ -71,12 +77,14 @@ class Aircraft(ImageList):
     def __init__(
         self, root: Path, split: Literal["train", "test"], level: Level = "variant"
     ) -> None:
+        official = "trainval" if split == "train" else "test"
+        classes = {line.strip() for line in read_text(root / _CLASSES[level]).splitlines()}
+        path = root / f"data/images_{level}_{official}.txt"
+        for number, (_, name) in check_list(path, 2):
+            if name not in classes:
+                raise DataError(f"{path}, line {number}: {_CLASSES[level]} does not list '{name}'.")
         source = read_with_torchvision(
-            FGVCAircraft,
-            root,
-            CARD.folder,
-            split="trainval" if split == "train" else "test",
-            annotation_level=level,
+            FGVCAircraft, root, CARD.folder, split=official, annotation_level=level
         )
         paths = relative(source._image_files, root)
         super().__init__(root, paths, source._labels, source.classes, self._read_boxes(root, paths))
@@ -97,6 +105,9 @@ class Aircraft(ImageList):
             if fields[0] in row_of:
                 x0, y0, x1, y1 = (float(value) for value in fields[1:])
                 boxes[row_of[fields[0]]] = [x0 - 1, y0 - 1, x1, y1]  # counted from 1, both included
+        absent = np.flatnonzero(np.isnan(boxes).any(1))
+        if len(absent):
+            raise DataError(f"{path} has no line for image {Path(paths[int(absent[0])]).stem}.")
         return boxes
 
 

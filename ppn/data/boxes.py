@@ -41,4 +41,7 @@ def read_xml_box(path: Path) -> NDArray[np.float64]:
     if not boxes:
         raise DataError(f"Annotation {path} has no box: replace the file.")
     corners = np.array(boxes)
+    # In pixels counted from 1, a box of one pixel has twice the same corner.
+    if not np.isfinite(corners).all() or (corners[:, 2:] < corners[:, :2]).any():
+        raise DataError(f"Annotation {path} has an empty box: replace the file.")
     return np.concatenate([corners[:, :2].min(0) - 1, corners[:, 2:].max(0)])

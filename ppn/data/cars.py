@@ -102,6 +102,9 @@ def _csv_boxes(root: Path, split: str, paths: list[str]) -> NDArray[np.float64] 
             ) from None
         if fields[0] in row_of:
             boxes[row_of[fields[0]]] = [x0 - 1, y0 - 1, x1, y1]
+    absent = np.flatnonzero(np.isnan(boxes).any(1))
+    if len(absent):
+        raise DataError(f"{path} has no line for image {paths[int(absent[0])]}.")
     return boxes
 
 

@@ -84,7 +84,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """The official test images.
 
         Raises:
-            DataError: If one belongs to a class that training does not know.
+            DataError: If one belongs to a class that training does not know, or is a training image
+                too.
         """
         source = self.read_split("test")
         strange = np.flatnonzero(source.labels >= self.num_classes)
@@ -92,6 +93,14 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             raise DataError(
                 f"Test image {source.name(int(strange[0]))} is of class "
                 f"{source.labels[strange[0]]}, but training has {self.num_classes} classes."
+            )
+        tested = {source.name(index) for index in range(len(source))}
+        train = self.train_source
+        names = (train.name(index) for index in range(len(train)))
+        leaked = next((name for name in names if name in tested), None)
+        if leaked is not None:
+            raise DataError(
+                f"Image {leaked} is listed for training and for test: take it off one of the lists."
             )
         return source
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
 import stat
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CHUNK = 1 << 20
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ def install(archives: Sequence[Archive], folder: str, root: Path) -> None:
             if archive.rename is not None:
                 before, after = archive.rename
                 (target / before).rename(target / after)
+        if not (staging / folder).is_dir():
+            raise DataError(
+                f"{', '.join(archive.name for archive in archives)} in {cache} hold no folder "
+                f"{folder}: remove {cache} and run the same command again."
+            )
         if root.exists():
             root.rmdir()
         for beside in staging.iterdir():
@@ -109,7 +117,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:  # 416: nothing is missing of what we have
             raise _unreachable(archive, error) from None
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise _unreachable(archive, error) from None
     if archive.md5 is not None and (found := _md5(part)) != archive.md5:
         part.unlink()
@@ -140,11 +148,16 @@ def unpack(file: Path, target: Path) -> None:
                 for member in members:
                     _refuse_outside(file, member.name)
                     members.extract(member, target, filter="data")
+                # tarfile takes damage for the end; reading on makes gzip compare its checksum.
+                while members.fileobj is not None and members.fileobj.read(_CHUNK):
+                    pass
+        elif file.suffix in _ARCHIVES:
+            raise zipfile.BadZipFile("it is no archive")
         else:
             shutil.copy(file, target / file.name)
     except tarfile.FilterError as error:
         raise DataError(f"{file} is not safe to unpack: {error}.") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise DataError(
             f"{file} cannot be unpacked ({error}): check the space left on the disk, or remove the "
             "file and run the same command again."
@@ -153,7 +166,7 @@ def unpack(file: Path, target: Path) -> None:
 
 def _refuse_outside(file: Path, member: str) -> None:
     path = PurePosixPath(member.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise DataError(
             f"{file} is not safe to unpack: its member {member} would lie outside of the folder."
         )

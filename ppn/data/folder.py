@@ -179,11 +179,15 @@ def read_table(root: Path, path: Path) -> tuple[UserImages, NDArray[np.str_] | N
         raise DataError(f"{path} has no column '{absent[0]}': a box needs {', '.join(_BOX)}.")
     parts = [name[:-2] for name in columns if name.endswith("_x") and name[:-2] + "_y" in columns]
     rows = []
+    listed: set[str] = set()
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise DataError(f"{where}: it has not as many columns as the first line.")
         rows.append(_read_row(where, {k: v.strip() for k, v in row.items()}, parts, not absent))
+        if rows[-1][0] in listed:
+            raise DataError(f"{where}: image {rows[-1][0]} is listed before.")
+        listed.add(rows[-1][0])
     if not rows:
         raise DataError(f"{path} lists no image.")
     paths, labels, splits, boxes, keypoints = (list(column) for column in zip(*rows, strict=True))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.download import Archive
 from ppn.data.images import read_image, read_labels
-from ppn.data.lists import read_text
+from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL import Image
+    from torch import Tensor
 
 # Colours of the part maps, as in the authors' reader; the last one is the rest of the bird.
 COLOURS = {
@@ -98,28 +99,41 @@ class FunnyBirds(AnnotatedDataset):
                     "listed in classes.json."
                 )
         self.labels = np.array([label_of[c] for c in self._class_ids], dtype=np.int64)
+        self._known = _shared(len(scenes), dtype=torch.bool)
+        self._boxes = _shared(len(scenes), 4)
+        self._keypoints = _shared(len(scenes), len(self.part_names), 3)
         self.removed = [
             [kind for kind in self.kinds if scene.get(f"{kind}_model") == "placeholder"]
             for scene in scenes
         ]
 
     def read(self, index: int) -> Annotated:
-        """Return image `index` with box and keypoints."""
+        """Return image `index` with box and keypoints.
+
+        They are found in the part map once; all workers of a loader share what was found.
+        """
         image = read_image(self.root / self.name(index))
-        mask = self.mask(index)
+        if not self._known[index]:
+            self._boxes[index], self._keypoints[index] = self._locate(self.mask(index))
+            self._known[index] = True  # last, so that nobody reads half of it
+        box = self._boxes[index].numpy().copy()
+        keypoints = self._keypoints[index].numpy().copy()
+        return Annotated(image, None if np.isnan(box).any() else box, keypoints)
+
+    def _locate(self, mask: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Return box (4,), NaN without a bird, and keypoints (P, 3) of a part map."""
         bird = np.flatnonzero((mask > 0) & (mask < 255))
         rows, columns = np.divmod(bird, mask.shape[1])
-        box = None
+        box = np.full(4, np.nan)
         if len(bird):
-            edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            box = np.array(edges, dtype=np.float64)
+            box[:] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
         values = mask.ravel()[bird]
         keypoints = np.zeros((len(self.part_names), 3))
         for part in range(len(keypoints)):
             of_part = values == part + 1
             if of_part.any():
                 keypoints[part] = _centre(columns[of_part], rows[of_part])
-        return Annotated(image, box, keypoints)
+        return torch.from_numpy(box), torch.from_numpy(keypoints)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Return the part map of image `index`; 255 where colours of two parts are mixed."""
@@ -183,6 +197,13 @@ class FunnyBirdsDataModule(PublishedDataModule):
         return FunnyBirds(folder, split)
 
 
+def _shared(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Zeros in memory that the workers of a loader write to and read from together."""
+    zeros = torch.zeros(*shape, dtype=dtype)
+    zeros.share_memory_()  # type: ignore[no-untyped-call]
+    return zeros
+
+
 def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:
     """The pixel closest to the centre of mass of some: x and y of its middle, visible."""
     nearest = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
@@ -190,10 +211,7 @@ def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:
 
 
 def _read_list(path: Path, key: str) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} holds no list of entries: get the complete data set.")
     for number, entry in enumerate(entries):

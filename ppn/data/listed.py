@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ class ImageList(AnnotatedDataset):
         boxes: (n, 4) x0, y0, x1, y1 in pixels; rows of NaN where unknown; None without boxes.
 
     Raises:
-        DataError: If a label is not that of a class.
+        DataError: If a label is not that of a class, an image is listed twice, or a box is empty.
     """
 
     def __init__(
@@ -49,6 +50,18 @@ class ImageList(AnnotatedDataset):
             raise DataError(
                 f"Image {paths[first]} in {root} has label {self.labels[first]}, but labels go "
                 f"from 0 to {len(class_names) - 1}: correct the data set's lists."
+            )
+        if len(set(paths)) < len(paths):
+            twice = next(path for path, count in Counter(paths).items() if count > 1)
+            raise DataError(
+                f"Image {twice} in {root} is listed twice: correct the data set's lists."
+            )
+        corners = np.zeros((0, 4)) if boxes is None else boxes
+        empty = np.flatnonzero((corners[:, 2:] <= corners[:, :2]).any(1))
+        if len(empty):
+            raise DataError(
+                f"The box of image {paths[int(empty[0])]} in {root} has no width or no height: "
+                "correct the data set's lists."
             )
         # One array of bytes: a list of strings is copied into every worker, page by page.
         self._paths = np.array([path.encode() for path in paths])

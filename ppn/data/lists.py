@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +28,18 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is missing: complete the data set.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace the file.") from None
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Read a JSON file of a data set.
+
+    Raises:
+        DataError: If it is missing, unreadable or no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
 
 
 def read_rows(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, list[str]]]:
@@ -83,12 +97,15 @@ class ListedBirds(AnnotatedDataset):
         self.part_names = list(parts.values())
         wanted = "1" if split == "train" else "0"
         members = self._table("train_test_split.txt")
+        strange = next((image for image, flag in members.items() if flag not in ("0", "1")), None)
+        if strange is not None:
+            raise DataError(
+                f"{root / 'train_test_split.txt'} puts image {strange} in split "
+                f"{members[strange]!r}, but splits are 1 (training) and 0 (test)."
+            )
         ids = [image for image, flag in members.items() if flag == wanted]
         paths = self._table("images.txt")
-        boxes = {
-            row[0]: [float(value) for value in row[1:]]
-            for _, row in read_rows(root / "bounding_boxes.txt", 5, numbers=4)
-        }
+        boxes = self._read_boxes()
         label_of = {identifier: label for label, identifier in enumerate(self.class_ids)}
         lists: dict[str, dict[str, Any]] = {
             "images.txt": paths,
@@ -107,6 +124,12 @@ class ListedBirds(AnnotatedDataset):
                     f"{root / 'image_class_labels.txt'} gives image {image} class "
                     f"{labels[image]}, which classes.txt does not list."
                 )
+        lost = next((image for image in paths if image not in members), None)
+        if lost is not None:
+            raise DataError(
+                f"{root / 'train_test_split.txt'} has no line for image {lost}, which is listed in "
+                "images.txt: complete the data set."
+            )
         self._paths = [paths[image] for image in ids]
         self.labels = np.array([label_of[labels[image]] for image in ids], dtype=np.int64)
         corner = np.array([boxes[image] for image in ids], dtype=float).reshape(-1, 4)
@@ -131,27 +154,60 @@ class ListedBirds(AnnotatedDataset):
         """Return the path of image `index` below `images/`."""
         return self._paths[index]
 
+    def _read_boxes(self) -> dict[str, list[float]]:
+        path = self.root / "bounding_boxes.txt"
+        boxes: dict[str, list[float]] = {}
+        for number, row in read_rows(path, 5, numbers=4):
+            if row[0] in boxes:
+                raise DataError(f"{path}, line {number}: image {row[0]} is listed before.")
+            boxes[row[0]] = [float(value) for value in row[1:]]
+            if min(boxes[row[0]][2:]) <= 0:
+                raise DataError(f"{path}, line {number}: the box has no width or no height.")
+        return boxes
+
     def _read_keypoints(self, ids: list[str], parts: list[str]) -> np.ndarray:
         row_of = {image: i for i, image in enumerate(ids)}
         column_of = {part: i for i, part in enumerate(parts)}
-        keypoints = np.zeros((len(ids), len(parts), 3))
+        keypoints = np.full((len(ids), len(parts), 3), np.nan)
         path = self.root / "parts/part_locs.txt"
         for number, row in read_rows(path, 5, numbers=3):
             if row[0] not in row_of:
                 continue
             if row[1] not in column_of:
                 raise DataError(f"{path}, line {number}: part {row[1]} is not listed in parts.txt.")
-            keypoints[row_of[row[0]], column_of[row[1]]] = [float(value) for value in row[2:]]
+            place = row_of[row[0]], column_of[row[1]]
+            if not np.isnan(keypoints[place]).any():
+                raise DataError(f"{path}, line {number}: image and part are listed before.")
+            keypoints[place] = [float(value) for value in row[2:]]
+        absent = np.argwhere(np.isnan(keypoints[..., 2]))
+        if len(absent):
+            image, part = ids[absent[0, 0]], parts[absent[0, 1]]
+            raise DataError(
+                f"{path} has no line for part {part} of image {image}: complete the data set."
+            )
         return keypoints
 
     def _table(self, name: str) -> dict[str, str]:
         """First column -> rest of the line, in the file's order."""
-        return {row[0]: row[1] for _, row in read_rows(self.root / name, 2)}
+        return read_table(self.root / name)
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """Read a list of identifiers, each followed by a text: identifier -> text, in its order.
+
+    Raises:
+        DataError: If the file is unreadable, or an identifier has no text or two.
+    """
+    table: dict[str, str] = {}
+    for number, (identifier, text) in read_rows(path, 2):
+        if identifier in table:
+            raise DataError(f"{path}, line {number}: {identifier} is listed before.")
+        table[identifier] = text
+    return table
 
 
 def _is_number(field: str) -> bool:
     try:
-        float(field)
+        return math.isfinite(float(field))
     except ValueError:
         return False
-    return True

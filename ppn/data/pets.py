@@ -13,7 +13,7 @@ from ppn.data.download import Archive
 from ppn.data.images import read_labels
 from ppn.data.listed import ImageList
 from ppn.data.published import Card, PublishedDataModule
-from ppn.data.torchvision_sets import read_with_torchvision, relative
+from ppn.data.torchvision_sets import check_list, read_with_torchvision, relative
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,9 +59,9 @@ class Pets(ImageList):
     mask_names = ("pet",)
 
     def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
-        source = read_with_torchvision(
-            OxfordIIITPet, root, CARD.folder, split="trainval" if split == "train" else "test"
-        )
+        official = "trainval" if split == "train" else "test"
+        check_list(root / f"annotations/{official}.txt", 4, numbers=3)
+        source = read_with_torchvision(OxfordIIITPet, root, CARD.folder, split=official)
         super().__init__(root, relative(source._images, root), source._labels, source.classes)
 
     def box(self, index: int) -> NDArray[np.float64] | None:

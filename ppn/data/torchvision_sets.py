@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Any
 
 from torchvision.datasets import ImageFolder
 
+from ppn.data.lists import read_rows, read_text
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +33,32 @@ def read_with_torchvision(make: Callable[..., Any], folder: Path, name: str, **o
             f"{folder} must be named {name} to be read: rename it, or link to it by that name."
         )
     return _read(make, folder, root=folder.parent, **options)
+
+
+def check_list(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, list[str]]]:
+    """Read a list that torchvision is about to read, to name the line that it would stumble over.
+
+    Args:
+        path: The list.
+        columns: Number of columns.
+        numbers: How many of the last columns must be numbers.
+
+    Raises:
+        DataError: If a line does not fit, or torchvision would misread the file's first line.
+    """
+    rows = read_rows(path, columns, numbers)
+    with path.open("rb") as content:
+        if content.read(3) == codecs.BOM_UTF8:
+            raise DataError(f"{path} begins with a byte order mark: save it as UTF-8 without one.")
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            raise DataError(f"{path}, line {number}: the line is empty, remove it.")
+    listed: set[str] = set()
+    for number, row in rows:
+        if row[0] in listed:
+            raise DataError(f"{path}, line {number}: image {row[0]} is listed before.")
+        listed.add(row[0])
+    return rows
 
 
 def read_class_folders(

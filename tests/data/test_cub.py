@@ -121,3 +121,59 @@ def test_real_subset(cub_root):
             assert inside.mean() > 0.9
             assert 0 <= x0 < x1 <= width + 1
             assert 0 <= y0 < y1 <= height + 1
+
+
+def test_real_keypoints_lie_in_their_images_and_stay_there(cub_root):
+    data = CUBDataModule(str(cub_root), crop="frame")
+    data.input_config = InputConfig((224, 224))
+    for split in ("train", "test"):
+        view = data.view(split)
+        for position in range(0, len(view), 12):
+            sample = view.source.read(int(view.indices[position]))
+            seen = sample.keypoints[sample.keypoints[:, 2] == 1, :2]
+            assert (seen >= 0).all()
+            assert (seen <= sample.image.size).all()
+            batch = view[position]
+            kept = batch["keypoints"][:, 2] == 1
+            assert kept.sum() <= len(seen)
+            assert (
+                (batch["keypoints"][kept, :2] >= 0) & (batch["keypoints"][kept, :2] < 224)
+            ).all()
+
+
+def test_real_class_attributes(cub_root):
+    names, table = CUB(cub_root, "train").class_attributes()
+    assert table.shape == (10, 312)
+    assert len(names) == len(set(names)) == 312
+    assert table.min() >= 0
+    assert table.max() <= 100
+    assert np.unique(table, axis=0).shape == (10, 312)
+
+
+def test_class_attributes_are_named_where_the_archive_left_the_names(tmp_path):
+    root = fakes.cub(tmp_path / "data/CUB_200_2011", attributes=True)
+    names, table = CUB(root, "train").class_attributes()
+    assert (names[0], names[311]) == ("has_bill_shape::shape_0", "has_bill_shape::shape_311")
+    assert table.shape == (3, 312)
+    (root.parent / "attributes.txt").unlink()
+    assert CUB(root, "train").class_attributes()[0][:2] == ["1", "2"]
+
+
+def test_segmentations_are_what_most_annotators_marked(tmp_path):
+    root = fakes.cub(tmp_path / "CUB_200_2011", segmentations=True)
+    beside = root.parent / "segmentations"
+    for place in (root / "segmentations", beside):
+        if place == beside:
+            (root / "segmentations").rename(beside)
+        source = CUB(root, "train")
+        for index in range(3):  # the first has an alpha channel
+            mask = source.mask(index)
+            assert mask.shape == (90, 120)
+            assert mask[10:80, 20:100].all()
+            assert mask.sum() == 70 * 80
+    (beside / "001.Bird_0/Bird_0_0001.png").unlink()
+    assert CUB(root, "train").mask(1) is None
+    data = CUBDataModule(str(root), masks=True, num_workers=0, val_fraction=0.0)
+    masks = next(batch["mask"] for batch in data.discovery_loader([0]))
+    assert (masks[1] == 255).all()
+    assert set(masks[0].unique().tolist()) == {0, 1}

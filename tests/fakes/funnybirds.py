@@ -53,7 +53,7 @@ def _picture(rng, label, removed=()):
 
 
 def funnybirds(
-    root: Path, classes: int = 3, train: int = 4, test: int = 2, interventions: bool = True
+    root: Path, classes: int = 3, train: int = 4, test: int = 2, interventions: bool = False
 ) -> Path:
     """Write a FunnyBirds; every other training image lacks parts.
 
