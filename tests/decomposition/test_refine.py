@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from ppn.decomposition.nmf import make_sketch, nmf, nndsvda
-from ppn.decomposition.refine import ClassProblem, cam_shares, cam_split, exact_sum, refine, solve_ridge
+from ppn.decomposition.refine import (
+    ClassProblem,
+    cam_shares,
+    cam_split,
+    exact_sum,
+    refine,
+    solve_ridge,
+)
 
 EXACT = ["cam_split", "equal", "alpha", "channel_share", "nelder_mead"]
 
