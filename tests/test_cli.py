@@ -85,7 +85,7 @@ def test_version_and_help_are_fast_and_import_nothing_heavy():
 def test_help_lists_every_command(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in ("fit", "validate", "test", "predict"))
+    assert all(f"  {name} " in out for name in ("check", "fit", "validate", "test", "predict"))
 
 
 def test_an_unknown_command_is_refused(capsys):
