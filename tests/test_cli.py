@@ -198,7 +198,9 @@ def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, archit
     assert figures["agreement"] == 1.0
     assert figures["max_relative_logit_error"] <= 1e-4
     assert figures["certificate"]["level"] == figures["head"]["level"]
-    assert told in (tmp_path / "test/report/index.html").read_text()
+    page = (tmp_path / "test/report/index.html").read_text()
+    assert told in page
+    assert "contributions are exact, heatmaps" in " ".join(page.split())
 
 
 def test_a_users_own_model_goes_through_both_stages_when_named(
