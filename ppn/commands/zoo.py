@@ -80,7 +80,9 @@ def read(table: Path) -> list[Examination]:
 
 def apart(name: str, memory: float, seconds: float) -> Examination:
     """Examine one architecture in a process of its own, with capped memory and time."""
-    context = multiprocessing.get_context("fork")
+    # A server that has loaded everything and runs no threads forks a fresh process for each.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(name, memory, theirs))
     process.start()
