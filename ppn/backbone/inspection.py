@@ -65,13 +65,23 @@ def inspect_head(
             `forward_features`, or finds the last module with a grid that nothing bypasses.
 
     Raises:
-        HeadError: If the classifier has no last linear layer, or no features on a grid.
+        HeadError: If the model does not run on such images, has no last linear layer, or no
+            features on a grid.
     """
     reference = next(model.parameters())
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     images = images.to(reference.device, reference.dtype)
     with _evaluating(model):
-        seen = _cut(model, images, features)
+        try:
+            seen = _cut(model, images, features)
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+            if "allocate" in str(error):
+                raise  # too little memory says nothing of the head
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise HeadError(
+                f"{type(model).__name__} does not classify images of {size[0]} x {size[1]} pixels "
+                f"({first[:200]}): check the image size and that the model is a classifier."
+            ) from error
         return _measured(model, seen, _mean(model, seen) or _other(model, seen))
 
 
