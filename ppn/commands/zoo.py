@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import signal
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -91,8 +92,12 @@ def apart(name: str, memory: float, seconds: float) -> Examination:
         if not ours.poll(seconds):
             return Examination(name, status="time", reason=f"more than {seconds:.0f} s")
         return Examination(**ours.recv())
-    except EOFError:  # killed by the system
-        return Examination(name, status="memory", reason=f"more than {memory:g} GiB")
+    except EOFError:
+        process.join()
+        if process.exitcode == -signal.SIGKILL:  # by the system, which ran out of memory
+            return Examination(name, status="memory", reason=f"more than {memory:g} GiB")
+        reason = f"its process ended with exit code {process.exitcode}"
+        return Examination(name, status="failed", reason=reason)
     finally:
         process.kill()
         process.join()
