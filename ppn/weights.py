@@ -1,4 +1,4 @@
-"""Weights from wherever a user has them, into a timm model."""
+"""Weights from wherever a user has them, into a model."""
 
 from __future__ import annotations
 

@@ -28,6 +28,20 @@ NETWORK = ["--model=PrototypeNetwork", "--model.compare=[equal]"]
 DISCOVERY = ["--trainer.callbacks=PrototypeDiscovery", "--trainer.max_epochs=0"]
 
 
+MY_MODEL = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1))
+        self.classifier = nn.Linear(12, num_classes)
+
+    def forward(self, x):
+        return self.classifier(self.body(x).mean((2, 3)))
+"""
+
+
 def data(root, *more):
     return [
         "--data=CUBDataModule",
@@ -85,7 +99,7 @@ def test_version_and_help_are_fast_and_import_nothing_heavy():
 def test_help_lists_every_command(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in ("fit", "validate", "test", "predict"))
+    assert all(f"  {name} " in out for name in ("check", "fit", "validate", "test", "predict"))
 
 
 def test_an_unknown_command_is_refused(capsys):
@@ -184,7 +198,34 @@ def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, archit
     assert figures["agreement"] == 1.0
     assert figures["max_relative_logit_error"] <= 1e-4
     assert figures["certificate"]["level"] == figures["head"]["level"]
-    assert told in (tmp_path / "test/report/index.html").read_text()
+    page = (tmp_path / "test/report/index.html").read_text()
+    assert told in page
+    assert "contributions are exact, heatmaps" in " ".join(page.split())
+
+
+def test_a_users_own_model_goes_through_both_stages_when_named(
+    world, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "my_models.py").write_text(MY_MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = ["--model.architecture=my_models:Net", "--model.image_size=32"]
+    saving = ["--trainer.max_epochs=1", "--trainer.callbacks=ModelCheckpoint"]
+    common = data(world["root"])
+    assert ppn("fit", tmp_path / "box", *common, BLACK_BOX[0], *named, *saving) == 0
+    (black_box,) = (tmp_path / "box/checkpoints").glob("*.ckpt")
+    given = [*common, *NETWORK, f"--model.backbone_ckpt={black_box}"]
+    unnamed = ppn("fit", tmp_path / "net", *given, *DISCOVERY)
+    refused(capsys, unnamed, "wants to run 'my_models:Net'")
+    assert ppn("fit", tmp_path / "net", *given, *named, *DISCOVERY) == 0
+    given = [*NETWORK, f"--ckpt_path={tmp_path / 'net/checkpoints/prototypes.ckpt'}"]
+    unnamed = ppn("test", tmp_path / "test", *common, *given)
+    refused(capsys, unnamed, "wants to run 'my_models:Net'")
+    assert ppn("test", tmp_path / "test", *common, *given, *named) == 0
+    figures = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert figures["agreement"] == 1.0
+    assert figures["head"]["features"] == "body"
+    assert figures["max_completeness_error"] < 1e-4  # a plain mean of what `body` gives
 
 
 def test_predict_runs(world, tmp_path):

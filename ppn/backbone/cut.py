@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ppn.backbone.norms import fixed_scales
 from ppn.backbone.split import Features, inputs_of, read_of
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
     """Return N * <f_n, d<z, p_i> / df_n>: gradient times token of what each direction receives.
 
     Their mean over n is the contribution <z, p_i> where the head is linear in the patches; how far
-    it is elsewhere is the completeness error. Costs one run of the head and one backward pass
+    it is elsewhere is the completeness error. Layer norms on the way count as linear: see
+    `fixed_scales`. Costs one run of the head and one backward pass
     through it for each direction; nothing of the backbone.
 
     Args:
@@ -155,7 +157,8 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
         ]
         source = leaves[cut.leaf].requires_grad_()
         leaves[cut.leaf] = source.clone()  # an activation may change it in place
-        z = head_input(cut, Features(leaves, features.spec, features.size))
+        with fixed_scales(cut.split.model):
+            z = head_input(cut, Features(leaves, features.spec, features.size))
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)
         tokens = cut.location.read(source.detach())
         maps = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -66,13 +65,23 @@ def inspect_head(
             `forward_features`, or finds the last module with a grid that nothing bypasses.
 
     Raises:
-        HeadError: If the classifier has no last linear layer, or no features on a grid.
+        HeadError: If the model does not run on such images, has no last linear layer, or no
+            features on a grid.
     """
     reference = next(model.parameters())
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     images = images.to(reference.device, reference.dtype)
     with _evaluating(model):
-        seen = _cut(model, images, features)
+        try:
+            seen = _cut(model, images, features)
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+            if "allocate" in str(error):
+                raise  # too little memory says nothing of the head
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise HeadError(
+                f"{type(model).__name__} does not classify images of {size[0]} x {size[1]} pixels "
+                f"({first[:200]}): check the image size and that the model is a classifier."
+            ) from error
         return _measured(model, seen, _mean(model, seen) or _other(model, seen))
 
 
@@ -95,7 +104,9 @@ def _cut(model: nn.Module, images: Tensor, named: str | None) -> _Seen:
         if not any(_places(leaf, features.size, model) for leaf in features.leaves):
             continue
         cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
-        features, inputs, logits = run(cut, images)
+        inputs = head_input(cut, features)
+        if isinstance(split, ModuleSplit):  # whose head may see more than the features
+            features, inputs, logits = run(cut, images)
         if not bool(torch.isfinite(logits).all() and torch.isfinite(inputs).all()):
             raise HeadError(
                 f"{type(model).__name__} gives NaN or infinity on random input: its weights are "
@@ -159,30 +170,27 @@ def _norms_before(model: nn.Module, seen: _Seen, linears: list[Linear]) -> list[
     ran: list[_Ran] = []
     before: dict[int, int] = {}
 
-    def note(name: str, norm: nn.Module, output: object) -> None:
-        if isinstance(output, Tensor):
-            ran.append(_Ran(name, norm, output))
+    def after(name: str) -> Callable[[nn.Module, object, object], None]:
+        def note(norm: nn.Module, _: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                ran.append(_Ran(name, norm, output))
+
+        return note
+
+    def start(index: int) -> Callable[[nn.Module, object], None]:
+        def note(_: nn.Module, __: object) -> None:
+            before[index] = len(ran)
+
+        return note
 
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if may_be_norm(module):
-                hook = partial(_pass_output, partial(note, name))
-                stack.callback(module.register_forward_hook(hook).remove)
+                stack.callback(module.register_forward_hook(after(name)).remove)
         for index, linear in enumerate(linears):
-            hook = partial(_pass_position, before, index, ran)
-            stack.callback(linear.register_forward_pre_hook(hook).remove)
+            stack.callback(linear.register_forward_pre_hook(start(index)).remove)
         seen.split.head(seen.features)
     return [ran[: before[index]][::-1] for index in range(len(linears))]
-
-
-def _pass_output(note: Callable[[nn.Module, object], None], *call: object) -> None:
-    module, _, output = call
-    assert isinstance(module, nn.Module)
-    note(module, output)
-
-
-def _pass_position(before: dict[int, int], index: int, ran: list[_Ran], *_: object) -> None:
-    before[index] = len(ran)
 
 
 def _other(model: nn.Module, seen: _Seen) -> HeadReport:

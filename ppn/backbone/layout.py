@@ -136,7 +136,7 @@ def locations(
         if grid is not None and _proportional(grid, size):
             found += [Location("NLC", extra), Location("NLC", 0, extra)]
             break
-    if min(shape[1:]) > 1 and fold(shape[2], size):
+    if shape[1] >= shape[2] > 1 and fold(shape[2], size):  # fewer channels are a few class tokens
         found.append(Location("NCL"))
     return found
 
@@ -147,7 +147,8 @@ def _fits(grid: tuple[int, int], size: tuple[int, int]) -> bool:
     if cells > size[0] * size[1]:
         return False
     side = (size[0] * size[1] / cells) ** 0.5
-    return all(abs(n - extent / side) <= 1 for n, extent in zip(grid, size, strict=True))
+    slack = 1.0 if cells > 8 else 0.56  # two tokens are no row of a square image
+    return all(abs(n - extent / side) <= slack for n, extent in zip(grid, size, strict=True))
 
 
 def _proportional(grid: tuple[int, int], size: tuple[int, int]) -> bool:

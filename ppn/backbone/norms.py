@@ -6,10 +6,14 @@ norms) logits keep the factor 1/s; with s constant (batch norm in evaluation) no
 
 from __future__ import annotations
 
-from typing import Literal
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NormKind = Literal["batch", "layer", "rms"]
 KINDS: tuple[NormKind, ...] = ("batch", "layer", "rms")
@@ -77,3 +81,38 @@ def fold(norm: nn.Module, kind: NormKind, weight: Tensor, bias: Tensor) -> tuple
         weight = weight * (norm.running_var.double() + norm.eps).rsqrt()  # type: ignore[operator]
         bias = bias - weight @ norm.running_mean.double()  # type: ignore[operator]
     return weight, bias
+
+
+@contextmanager
+def fixed_scales(model: nn.Module) -> Iterator[None]:
+    """Let gradients take the standard deviation by which layer norms divide as a constant.
+
+    What comes behind a layer norm does not change when its input is scaled, so gradient times
+    input is zero in sum, whatever the input; with s fixed, as the factor 1/s of an image is in
+    mean, norm, linear heads, it is the norm's output up to its bias.
+    """
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
+                stack.callback(module.register_forward_hook(_with_fixed_scale).remove)
+        yield
+
+
+def _with_fixed_scale(norm: nn.Module, given: Any, output: Tensor) -> Tensor | None:  # noqa: ANN401
+    """The same output (a forward hook), with another gradient; None where the norm is unusual."""
+    value: Tensor = given[0]
+    if not isinstance(norm, nn.LayerNorm) or not value.requires_grad:
+        return None
+    # timm's norms of maps act on the channels of NCHW.
+    axis = 1 if value.dim() == 4 and value.shape[-1] != norm.normalized_shape[0] else -1
+    if value.shape[axis] != norm.normalized_shape[0]:
+        return None
+    shape = [1] * value.dim()
+    shape[axis] = -1
+    scale = (value.detach().var(axis, unbiased=False, keepdim=True) + norm.eps).rsqrt()
+    result = (value - value.mean(axis, keepdim=True)) * scale
+    if norm.weight is not None:
+        result = result * norm.weight.reshape(shape)
+    if norm.bias is not None:
+        result = result + norm.bias.reshape(shape)
+    return result if torch.allclose(result, output, rtol=1e-3, atol=1e-4) else None

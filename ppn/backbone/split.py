@@ -46,6 +46,8 @@ class Features(NamedTuple):
 class Split(Protocol):
     """A classifier that can be run as a whole, or from its features on."""
 
+    model: nn.Module
+
     def run(self, images: Tensor) -> tuple[Features, Tensor]:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
 

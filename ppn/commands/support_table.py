@@ -40,7 +40,12 @@ def markdown(rows: list[Examination], total: int, version: str) -> str:
         "in a process of its own. The case is found by running the model, never by its name;",
         "`ppn check MODEL --checkpoint FILE` says what holds for yours.",
         "",
-        f"{len(rows)} of the {total} architectures of timm {version} were tried.",
+        f"{len(rows)} of the {total} architectures of timm {version} were tried."
+        + (
+            " The rest has not been tried yet: the command goes on where it stopped."
+            if len(rows) < total
+            else ""
+        ),
         "",
         "| head | what is exact | architectures |",
         "| --- | --- | --- |",

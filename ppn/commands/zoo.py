@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import signal
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -80,7 +81,9 @@ def read(table: Path) -> list[Examination]:
 
 def apart(name: str, memory: float, seconds: float) -> Examination:
     """Examine one architecture in a process of its own, with capped memory and time."""
-    context = multiprocessing.get_context("fork")
+    # A server that has loaded everything and runs no threads forks a fresh process for each.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(name, memory, theirs))
     process.start()
@@ -89,8 +92,12 @@ def apart(name: str, memory: float, seconds: float) -> Examination:
         if not ours.poll(seconds):
             return Examination(name, status="time", reason=f"more than {seconds:.0f} s")
         return Examination(**ours.recv())
-    except EOFError:  # killed by the system
-        return Examination(name, status="memory", reason=f"more than {memory:g} GiB")
+    except EOFError:
+        process.join()
+        if process.exitcode == -signal.SIGKILL:  # by the system, which ran out of memory
+            return Examination(name, status="memory", reason=f"more than {memory:g} GiB")
+        reason = f"its process ended with exit code {process.exitcode}"
+        return Examination(name, status="failed", reason=reason)
     finally:
         process.kill()
         process.join()

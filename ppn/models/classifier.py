@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BackboneClassifier(LightningModule):
-    """A timm classifier with the usual fine-tuning recipe.
+    """A classifier with the usual fine-tuning recipe.
 
     Any architecture whose head can be decomposed is accepted, and checked before training. An
     exponential moving average of the weights is Lightning's `EMAWeightAveraging` callback, mixed

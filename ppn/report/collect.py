@@ -14,6 +14,7 @@ from ppn.report.images import to_picture
 from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
 
 if TYPE_CHECKING:
+    from ppn.backbone.report import HeadCase
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import ImageView
     from ppn.metrics.evaluation import Results
@@ -118,7 +119,6 @@ def _explain(
     predicted = logits.argmax(1)
     maps = network.head.maps(tokens, predicted).cpu().numpy()
     probability = logits.softmax(1)
-    scaled = network.backbone.report.case == "mean_norm_linear"
     explained = []
     for row, label in enumerate(predicted.tolist()):
         true = int(batch["label"][row])
@@ -133,15 +133,29 @@ def _explain(
             contributions=contributions[row, label].tolist(),
             maps=list(maps[row]),
             predicted_label=label,
-            scale_note=(
-                "The classifier normalises its pooled features: contributions carry this image's "
-                f"factor 1/s = {float(tokens.scale[row]):.3g}."
-                if scaled
-                else None
-            ),
+            scale_note=_note(network.backbone.report.case, float(tokens.scale[row])),
         )
         explained.append((sample, label == true))
     return explained
+
+
+def _note(case: HeadCase, scale: float) -> str | None:
+    """What a reader of one explanation must know of the head behind it."""
+    return {
+        "mean_linear": None,
+        "mean_norm_linear": (
+            "The classifier normalises its pooled features: contributions carry this image's "
+            f"factor 1/s = {scale:.3g}."
+        ),
+        "class_token": (
+            "The classifier reads its class token alone: contributions are exact, heatmaps "
+            "indicative."
+        ),
+        "pre_logits": (
+            "Layers lie between patches and classifier: contributions are exact, heatmaps are "
+            "gradient times feature."
+        ),
+    }[case]
 
 
 def _cards(

@@ -96,7 +96,8 @@ class Sample:
         contributions: (k) what each prototype adds to the logit.
         maps: (k) of (H, W), each prototype's map on the image.
         predicted_label: Index of the predicted class, by which its `ClassCard` is found.
-        scale_note: One sentence on a factor that the contributions carry (normalised heads).
+        scale_note: One sentence on a factor that the contributions carry (normalised heads), or
+            on what heatmaps are not (heads that do not average patches).
         looks_like: (k) nearest training patch of each prototype; empty: taken from the class's
             card where the report shows one.
     """

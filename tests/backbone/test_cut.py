@@ -1,11 +1,13 @@
 import pytest
 import timm
 import torch
+from timm.layers import LayerNorm2d
 from torch import nn
 
 from ppn.backbone import Backbone
 from ppn.backbone.cut import gradient_maps, head_input, lift
 from ppn.backbone.effective import live_cut
+from ppn.backbone.norms import fixed_scales
 from ppn.types import InputConfig
 
 
@@ -189,3 +191,43 @@ def test_an_activation_in_place_after_the_last_layer_is_refused():
     model.fc = nn.Sequential(nn.Linear(8, 5), nn.ReLU(inplace=True))
     with pytest.raises(Exception, match="does not end in a linear layer"):
         Backbone(model, InputConfig((20, 12)))
+
+
+def test_a_norm_on_the_way_keeps_gradient_maps_complete():
+    """Plain gradient times token would be zero in sum: the norm undoes any scale of its input."""
+    norm = nn.LayerNorm(8, bias=False)
+    nn.init.normal_(norm.weight)
+    model = Toy(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), norm, nn.Linear(8, 6, False)), 6
+    )
+    backbone, cut, features = cut_of(model)
+    assert backbone.report.case == "pre_logits"
+    assert backbone.report.completeness_error < 1e-5
+    raw = features.leaves[0].clone().requires_grad_()
+    z = model.head(raw)
+    (gradient,) = torch.autograd.grad(z[:, 0].sum(), raw)
+    plain = (gradient * raw).sum((1, 2, 3))
+    assert (plain - z[:, 0]).abs().max() > 0.5 * z.std()
+    direction = torch.eye(6)[:1].expand(3, 1, 6)
+    assert torch.allclose(
+        gradient_maps(cut, features, direction).mean(-1)[:, 0], z[:, 0], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_fixed_scales_change_gradients_but_no_value(affine):
+    for norm, shape in [
+        (nn.LayerNorm(6, elementwise_affine=affine), (2, 5, 6)),
+        (LayerNorm2d(6, affine=affine), (2, 6, 3, 4)),
+    ]:
+        for parameter in norm.parameters():
+            nn.init.normal_(parameter)
+        value = torch.randn(shape, requires_grad=True)
+        expected = norm(value)
+        with fixed_scales(norm):
+            found = norm(value)
+        assert torch.allclose(found, expected, atol=1e-5)
+        weight = torch.randn_like(found)
+        gradients = [torch.autograd.grad((y * weight).sum(), value)[0] for y in (expected, found)]
+        assert not torch.allclose(*gradients, atol=1e-3)
+        assert torch.equal(norm(value), expected)

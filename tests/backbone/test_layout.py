@@ -15,6 +15,9 @@ SQUARE = (224, 224)
         (35, (200, 150), (7, 5)),  # odd grids: sides that patches do not divide
         (197, SQUARE, None),  # a prime number, only one long row
         (200, SQUARE, None),
+        (2, SQUARE, None),  # a class and a distillation token
+        (2, (96, 192), (1, 2)),
+        (40, (100, 300), (4, 10)),  # both sides rounded up
     ],
 )
 def test_tokens_fold_into_the_images_proportions(count, size, grid):
@@ -34,6 +37,7 @@ def test_tokens_fold_into_the_images_proportions(count, size, grid):
         ((2, 512), []),
         ((2, 512, 1, 1), []),
         ((2, 1, 256), []),
+        ((2, 2, 256), []),
     ],
 )
 def test_where_patches_may_be(shape, expected):

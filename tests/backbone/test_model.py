@@ -70,6 +70,11 @@ def test_heads_without_a_last_linear_layer_are_refused_with_the_reason(name, opt
         inspect_head(model, size_of(model))
 
 
+def test_a_model_that_does_not_run_at_a_size_is_refused_in_one_sentence():
+    with pytest.raises(HeadError, match=r"does not classify images of 160 x 160 pixels \(.*\)"):
+        inspect_head(timm.create_model("levit_128s"), (160, 160))
+
+
 def test_inspection_leaves_modes_and_statistics_alone():
     model = timm.create_model("test_resnet").train()
     model.bn1.eval()

@@ -120,13 +120,13 @@ def test_a_table_of_another_kind_is_refused(capsys, tmp_path):
 
 
 def test_each_model_runs_within_its_memory_and_time():
-    starved = zoo.apart("resnet50", 0.01, 60)
+    starved = zoo.apart("resnet50", 0.01, 200)
     assert (starved.status, starved.family) == ("memory", "resnet")
     assert zoo.apart("resnet50", 4, 0.01).status == "time"
-    refused = zoo.apart("volo_d1_224", 4, 60)
+    refused = zoo.apart("volo_d1_224", 4, 200)
     assert (refused.status, refused.family) == ("refused", "volo")
     assert "does not end in a linear layer" in refused.reason
-    assert zoo.apart("nonet", 4, 60).status == "failed"
+    assert zoo.apart("nonet", 4, 200).status == "failed"
 
 
 def test_quick_initialisation_is_neither_constant_nor_wild():

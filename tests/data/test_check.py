@@ -35,7 +35,8 @@ class Plain(AnnotatedDataset):
     part_names = ("beak", "tail")
     mask_names = ("bird",)
 
-    def __init__(self, count=4):
+    def __init__(self, count=4, prefix=""):
+        self.prefix = prefix
         self.labels = np.arange(count) % 2
         self.reads = []
         self.change = {}  # index -> attributes of its annotated image
@@ -58,13 +59,13 @@ class Plain(AnnotatedDataset):
         return sample
 
     def name(self, index):
-        return f"image{index}"
+        return f"{self.prefix}image{index}"
 
 
 class PlainModule(FineGrainedDataModule):
     def __init__(self, train=4, test=2):
         super().__init__()
-        self.splits = {"train": Plain(train), "test": Plain(test)}
+        self.splits = {"train": Plain(train), "test": Plain(test, "test/")}
 
     def read_split(self, split):
         return self.splits[split]
