@@ -23,6 +23,7 @@ def parser() -> Parser:
     found.add_argument("--out", default="explanations", help="folder for PNG and JSON files")
     found.add_argument("--class", dest="of", help="class to explain instead of the predicted one")
     found.add_argument("--gallery", help="folder of nearest training patches, if moved")
+    found.add_argument("--architecture", help="module:factory, if the model is your own code")
     return found
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     from ppn.explain.load import load
     from ppn.files import write_json
 
-    network = load(given.ckpt, given.gallery)
+    network = load(given.ckpt, given.gallery, given.architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     of = int(given.of) if given.of is not None and given.of.isdigit() else given.of
     files = _files(given.images)

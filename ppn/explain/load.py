@@ -9,22 +9,26 @@ from ppn.data.lists import read_text
 from ppn.errors import DataError
 from ppn.explain.gallery import FOLDER, Gallery, image_names
 from ppn.explain.network import ExplainedClassifier
-from ppn.models.prototype_network import load_network
+from ppn.models.loading import load_network
 
 
-def load(path: str | Path, gallery: str | Path | None = None) -> ExplainedClassifier:
+def load(
+    path: str | Path, gallery: str | Path | None = None, architecture: str | None = None
+) -> ExplainedClassifier:
     """Load what `ppn fit` wrote.
 
     Args:
         path: The checkpoint of a prototype network.
         gallery: Folder of the nearest training patches; None takes the one beside the folder of
             the checkpoint, where it is.
+        architecture: Needed only if the model is made by your own code, as `module:factory`: a
+            checkpoint alone never runs code.
 
     Raises:
         CheckpointError: If the file is unreadable or holds something else.
         DataError: If the gallery was named but is not there.
     """
-    network = load_network(str(path))
+    network = load_network(str(path), architecture)
     run_dir = Path(path).resolve().parent.parent
     folder = run_dir / FOLDER if gallery is None else Path(gallery)
     if gallery is not None and not folder.is_dir():

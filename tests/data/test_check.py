@@ -134,7 +134,9 @@ def test_whatever_goes_wrong_with_a_file_is_one_sentence():
     _, sentences = run(data)
     assert len(sentences) == 2
     assert "shape (3, 3), but 2 parts have names" in sentences[0]
-    expected = "image1 cannot be read (ValueError: a parser stumbled over this): replace the file."
+    expected = (
+        "test/image1 cannot be read (ValueError: a parser stumbled over this): replace the file."
+    )
     assert sentences[1] == expected
 
 

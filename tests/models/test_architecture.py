@@ -5,7 +5,8 @@ from torch import nn
 from ppn.errors import CheckpointError, HeadError
 from ppn.models.architecture import is_code, make_model
 from ppn.models.builder import build_backbone
-from ppn.models.prototype_network import PrototypeNetwork, load_network
+from ppn.models.loading import load_network
+from ppn.models.prototype_network import PrototypeNetwork
 from ppn.models.record import KEY, Record
 
 USERS = """

@@ -12,7 +12,8 @@ from ppn.callbacks.discovery import PrototypeDiscovery
 from ppn.data.cub import CUBDataModule
 from ppn.errors import CheckpointError, DiscoveryError
 from ppn.models.classifier import BackboneClassifier
-from ppn.models.prototype_network import PrototypeNetwork, load_network
+from ppn.models.loading import load_network
+from ppn.models.prototype_network import PrototypeNetwork
 from tests import fakes
 
 ROOT = Path(__file__).parents[2]
