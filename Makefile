@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint type clean
+.PHONY: help setup bench demo test test-all lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -14,6 +14,9 @@ setup: .venv/installed ## Make .venv and install the package with its developmen
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+bench: setup ## Speed and memory against their limits
+	$(BIN)/python experiments/bench.py
 
 demo: setup ## Train, discover, refine, evaluate and report on the built-in birds
 	$(BIN)/python experiments/demo.py

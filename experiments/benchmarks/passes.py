@@ -1,0 +1,168 @@
+"""Discovery, inference and metrics against the forward passes that they cannot do without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from experiments.benchmarks.measure import Row, side_by_side
+from ppn.decomposition.certificate import CertificateSample
+from ppn.decomposition.dictionary import PartDictionary
+from ppn.decomposition.discovery import DiscoverySettings
+from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.stream import class_by_class, decompose_stream
+from ppn.metrics.evaluation import MapScores
+from ppn.metrics.noise import stability_noise
+from tests.metrics import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ppn.backbone import Backbone
+    from ppn.decomposition.stream import Seen
+    from ppn.types import Batch
+
+K = 3
+
+
+def discover(
+    backbone: Backbone, batches: list[Batch], classes: int
+) -> tuple[PrototypeHead, PartDictionary]:
+    """Find and refine the prototypes of the classes in some batches, as `ppn fit` does."""
+    weight, bias = backbone.effective_head()
+    count, width = weight.shape
+    head, dictionary = PrototypeHead(count, K, width), PartDictionary(count, K, width, 5)
+    sample = CertificateSample(count, width)
+
+    def tokens() -> Iterator[Seen]:
+        for batch in batches:
+            yield backbone(batch["image"]), batch["label"].tolist(), batch["index"]
+
+    names = [str(label) for label in range(classes)]
+    decompose_stream(
+        class_by_class(tokens(), names, sample),
+        weight,
+        {"cam_split": head},
+        "cam_split",
+        dictionary,
+        backbone.config.size,
+        DiscoverySettings(),
+        8,
+    )
+    head.bias.copy_(bias)
+    return head, dictionary
+
+
+@torch.no_grad()
+def pass_rows(backbone: Backbone, batches: list[Batch], classes: int) -> Iterator[Row]:
+    """Compare with bare forward passes over images that are in memory.
+
+    Args:
+        backbone: The classifier.
+        batches: Training images, class by class, with keypoints.
+        classes: Number of classes in them.
+    """
+
+    def forward(times: int = 1) -> None:
+        for _ in range(times):
+            for batch in batches:
+                backbone.classify(batch["image"])
+
+    images = sum(len(batch["label"]) for batch in batches)
+    quick, slow = side_by_side(lambda: discover(backbone, batches, classes), forward, 3)
+    yield Row(
+        f"discovery, refinement and nearest patches ({images} images)",
+        "the bare forward pass",
+        quick,
+        slow,
+        quick / slow,
+        "<= 1.1",
+        "the forward pass itself",
+    )
+    head, _ = discover(backbone, batches, classes)
+
+    def explain() -> None:
+        for batch in batches:
+            tokens = backbone(batch["image"], patches=False)
+            output = head(tokens)
+            head.maps(tokens, output.logits.argmax(1))
+
+    quick, slow = side_by_side(explain, forward, 5)
+    yield Row(
+        "logits, contributions and maps of the predicted class",
+        "the bare classifier",
+        quick,
+        slow,
+        quick / slow,
+        "<= 1.03",
+        "the forward pass itself",
+    )
+    yield from _metric_rows(backbone, batches, head, lambda: forward(2))
+
+
+def _metric_rows(
+    backbone: Backbone, batches: list[Batch], head: PrototypeHead, forward: object
+) -> Iterator[Row]:
+    count, parts = len(head.bias), batches[0]["keypoints"].shape[1]
+    size = backbone.config.size[0]
+
+    def maps(batch: Batch, noisy: bool) -> torch.Tensor:
+        image = batch["image"]
+        if noisy:
+            image = image + stability_noise(image, batch["index"], 0)
+        return head.maps(backbone(image, patches=False), batch["label"])
+
+    def whole() -> None:
+        scores = MapScores(count, K, parts, size)
+        for batch in batches:
+            scores.update(maps(batch, False), maps(batch, True), batch)
+        assert scores.consistency is not None
+        assert scores.stability is not None
+        scores.consistency.compute()
+        scores.stability.compute()
+
+    quick, slow = side_by_side(whole, forward, 3)  # type: ignore[arg-type]
+    yield Row(
+        "consistency and stability, with their forward passes",
+        "two forward passes",
+        quick,
+        slow,
+        quick / slow,
+        "<= 1.1",
+        "the two forward passes",
+    )
+    few = batches[:2]
+    known = [(maps(batch, False), maps(batch, True), batch) for batch in few]
+
+    def ours() -> None:
+        scores = MapScores(count, K, parts, size)
+        for clean, noisy, batch in known:
+            scores.update(clean, noisy, batch)
+        assert scores.consistency is not None
+        assert scores.stability is not None
+        scores.consistency.compute()
+        scores.stability.compute()
+
+    def loops() -> None:
+        keypoints = torch.cat([batch["keypoints"] for batch in few])
+        labels = torch.cat([batch["label"] for batch in few])
+        peaks = []
+        for which in (0, 1):
+            grids = torch.cat([entry[which] for entry in known])
+            peaks.append(
+                torch.tensor([[literal.peak(g, (size, size)) for g in image] for image in grids])
+            )
+        literal.consistency(peaks[0], keypoints, labels, size=size)
+        literal.stability(*peaks, keypoints, labels, size=size)
+
+    quick, slow = side_by_side(ours, loops, 3)
+    yield Row(
+        "consistency and stability of given maps",
+        "the literal loops",
+        quick,
+        slow,
+        slow / quick,
+        ">= 50",
+        "one bicubic upsampling of each map",
+    )

@@ -1,0 +1,133 @@
+"""Memory, two processes, and start-up: what needs processes of its own."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from experiments.benchmarks.measure import Row
+from ppn.decomposition.certificate import CertificateSample
+from ppn.decomposition.dictionary import PartDictionary, merge_ranks
+from ppn.decomposition.discovery import DiscoverySettings
+from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.stream import class_by_class, decompose_stream
+from ppn.types import Tokens
+from tests import ddp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ppn.decomposition.stream import Seen
+
+
+def memory_row() -> Row:
+    """Peak memory of discovery on 400 and on 50 classes of equally many images."""
+    peaks = []
+    for classes in (400, 50):
+        code = f"from experiments.benchmarks.processes import peak; print(peak({classes}))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        )
+        peaks.append(float(done.stdout))
+    return Row(
+        "peak memory of discovery at 400 classes, MiB",
+        "at 50 classes",
+        peaks[0],
+        peaks[1],
+        peaks[0] / peaks[1],
+        "<= 1.05",
+        "prototypes and dictionary: k D values per class",
+    )
+
+
+def peak(classes: int, images: int = 10, width: int = 512) -> float:
+    """Return the peak memory of this process in MiB after discovery on random tokens."""
+    torch.set_num_threads(1)
+    decompose_random(list(range(classes)), classes, images, width)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:
+    """Find prototypes in tokens that are made on the way, as a backbone makes them."""
+    head, dictionary = PrototypeHead(classes, 3, width), PartDictionary(classes, 3, width, 5)
+    sample = CertificateSample(classes, width)
+    weight = torch.randn(classes, width, generator=torch.Generator().manual_seed(0)).double()
+
+    def tokens() -> Iterator[Seen]:
+        for label in labels:
+            generator = torch.Generator().manual_seed(label)
+            values = torch.randn(images, 49, width, generator=generator).clamp(min=0)
+            pooled = values.mean(1)
+            logits = pooled @ weight.float().T
+            made = Tokens(values, (7, 7), pooled, torch.ones(images), logits)
+            yield made, [label] * images, torch.arange(images)
+
+    decompose_stream(
+        class_by_class(tokens(), [str(label) for label in range(classes)], sample),
+        weight,
+        {"cam_split": head},
+        "cam_split",
+        dictionary,
+        (224, 224),
+        DiscoverySettings(),
+        8,
+    )
+    merge_ranks(dictionary, sample, head)
+
+
+def two_ranks_row(classes: int = 40) -> Row:
+    """Discovery by two processes of one thread each, against one."""
+    alone = statistics.median(ddp.run(_share, classes, processes=1)[0])
+    both = statistics.median(ddp.run(_share, classes, processes=2)[0])
+    return Row(
+        f"discovery of {classes} classes by 2 processes",
+        "1 process, 1 thread each",
+        both,
+        alone,
+        alone / both,
+        ">= 1.8",
+        "half of the work, and one sum over the processes",
+    )
+
+
+def _share(classes: int) -> list[float]:
+    """Seconds that this process's share of the classes takes, several times."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    spent = []
+    for repeat in range(4):
+        dist.barrier()
+        began = time.perf_counter()
+        decompose_random(list(range(rank, classes, size)), classes, 20, 1024)
+        dist.barrier()
+        if repeat:  # the first one warms up
+            spent.append(time.perf_counter() - began)
+    return spent
+
+
+def start_rows() -> Iterator[Row]:
+    """`ppn --help` and `ppn --version` against importing torch."""
+    commands = {
+        "torch": [sys.executable, "-c", "import torch"],
+        "--help": [sys.executable, "-m", "ppn", "--help"],
+        "--version": [sys.executable, "-m", "ppn", "--version"],
+    }
+    spent: dict[str, list[float]] = {name: [] for name in commands}
+    for repeat in range(6):
+        for name, command in commands.items():
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            if repeat:
+                spent[name].append(time.perf_counter() - began)
+    torch_seconds = statistics.median(spent["torch"])
+    for name, goal in (("--help", "<= 0.4"), ("--version", "<= 0.15")):
+        ours = statistics.median(spent[name])
+        yield Row(
+            f"ppn {name}", "import torch", ours, torch_seconds, ours / torch_seconds, goal, "Python"
+        )
