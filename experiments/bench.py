@@ -28,6 +28,7 @@ from rich.table import Table  # noqa: E402
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
 from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_row  # noqa: E402
+from ppn.allocator import keep_memory  # noqa: E402
 from ppn.data.cub import CUBDataModule  # noqa: E402
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: E402
 from ppn.files import write_bytes  # noqa: E402
@@ -45,6 +46,7 @@ CLASSES = 6
 def rows(root: str | None) -> Iterator[Row]:
     """Run all benchmarks, the quick ones first."""
     torch.set_num_threads(1)
+    keep_memory()  # as `ppn` does
     yield from start_rows()
     yield memory_row()
     yield two_ranks_row()

@@ -6,6 +6,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
+from ppn.allocator import keep_memory
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         sys.stdout.write(f"ppn {__version__}\n")
         return 0
+    keep_memory()
     if given[0] in SMALL_COMMANDS:
         return _small(given[0], given[1:])
     from ppn.cli import COMMANDS, run

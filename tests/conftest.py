@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ppn.allocator import keep_memory
+
 # Beside the project, unless the variable says where.
+keep_memory()
 SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 

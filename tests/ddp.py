@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from ppn.allocator import keep_memory
+
 
 def run(function, *args, processes=2):
     """Call `function(*args)` once per rank and return the results in the order of the ranks.
@@ -25,6 +27,7 @@ def run(function, *args, processes=2):
 
 def _rank(rank, processes, folder, function, args):
     torch.set_num_threads(1)
+    keep_memory()
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/store",

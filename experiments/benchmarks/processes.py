@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
 from experiments.benchmarks.measure import Row
+from ppn.allocator import keep_memory
 from ppn.decomposition.certificate import CertificateSample
 from ppn.decomposition.dictionary import PartDictionary, merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
@@ -50,8 +52,10 @@ def memory_row() -> Row:
 def peak(classes: int, images: int = 10, width: int = 512) -> float:
     """Return the peak memory of this process in MiB after discovery on random tokens."""
     torch.set_num_threads(1)
+    keep_memory()
     decompose_random(list(range(classes)), classes, images, width)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak too
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
 
 def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:

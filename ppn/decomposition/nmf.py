@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 MAX_ITERATIONS = 200
 _SWEEPS = 2
 """Coordinate sweeps over E per pass over the tokens; a sweep costs k/D of the pass."""
-_RESOLUTION = 1e-7
+_RESOLUTION = 1e-6
 """Share of ||F||^2 below which float32 cannot tell errors apart."""
 _CARE = 0.1
 """Tolerance on the sketch over that on the tokens: its iterations cost little."""
@@ -68,7 +68,8 @@ def nmf(
     Returns:
         The factors, rows of P scaled to unit L2 norm and E accordingly.
     """
-    total = tokens.square().sum((-2, -1), dtype=torch.float64)
+    # Row by row: no copy of the tokens, and no long sum in float32.
+    total = torch.linalg.vector_norm(tokens, dim=-1).double().square().sum(-1)
     transposed = tokens.mT
     parts, coefficients = start, None
     if sketch is not None:

@@ -55,9 +55,7 @@ def discover_parts(
     Raises:
         DiscoveryError: If tokens are not finite, or a class has fewer than k of them.
     """
-    for group, name in zip(tokens, names, strict=True):
-        _check(group, k, name)
-    positive = [group.clamp(min=0) for group in tokens]
+    positive = [_positive(group, k, name) for group, name in zip(tokens, names, strict=True)]
     if discoverer == "kmeans":
         return [_kmeans_factors(group, k, seed) for group in positive]
     seen = positive
@@ -103,17 +101,20 @@ def _rank(k: int) -> int:
     return -(-(k + 10) // 8) * 8
 
 
-def _check(tokens: Tensor, k: int, name: str) -> None:
-    if not bool(torch.isfinite(tokens).all()):
-        raise DiscoveryError(
-            f"The backbone's features of class {name} contain NaN or infinity: check its weights "
-            "and the precision (bf16-mixed instead of 16-mixed, or 32-true)."
-        )
+def _positive(tokens: Tensor, k: int, name: str) -> Tensor:
+    """Clip at zero, after a look at what there is; one pass, and no copy where none is needed."""
     if len(tokens) < k:
         raise DiscoveryError(
             f"Class {name} has {len(tokens)} patch tokens, fewer than the {k} prototypes asked "
             "for: lower num_prototypes or add images."
         )
+    low, high = torch.aminmax(tokens)  # NaN in, NaN out
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        raise DiscoveryError(
+            f"The backbone's features of class {name} contain NaN or infinity: check its weights "
+            "and the precision (bf16-mixed instead of 16-mixed, or 32-true)."
+        )
+    return tokens if bool(low >= 0) else tokens.clamp(min=0)
 
 
 def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int, sketch: Sketch) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ppn.allocator import keep_memory
 from ppn.backbone import Backbone
 from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import PartDictionary
@@ -67,6 +68,7 @@ def from_classifier(
         DataError: If a class has no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches.
     """
+    keep_memory()
     if config is None:
         config = input_config(model)
         config = replace(config, size=Source(loader, config).size())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ppn.allocator import keep_memory
 from ppn.data.lists import read_text
 from ppn.errors import DataError
 from ppn.explain.gallery import FOLDER, Gallery, image_names
@@ -28,6 +29,7 @@ def load(
         CheckpointError: If the file is unreadable or holds something else.
         DataError: If the gallery was named but is not there.
     """
+    keep_memory()
     network = load_network(str(path), architecture)
     run_dir = Path(path).resolve().parent.parent
     folder = run_dir / FOLDER if gallery is None else Path(gallery)
