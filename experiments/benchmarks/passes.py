@@ -13,7 +13,9 @@ from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.head import PrototypeHead
 from ppn.decomposition.stream import class_by_class, decompose_stream
 from ppn.metrics.evaluation import MapScores
+from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
+from ppn.metrics.parts import Consistency, Stability
 from tests.metrics import literal
 
 if TYPE_CHECKING:
@@ -136,13 +138,15 @@ def _metric_rows(
     known = [(maps(batch, False), maps(batch, True), batch) for batch in few]
 
     def ours() -> None:
-        scores = MapScores(count, K, parts, size)
+        consistency = Consistency(count, K, parts, size=size)
+        stability = Stability(count, K, parts, size=size)
         for clean, noisy, batch in known:
-            scores.update(clean, noisy, batch)
-        assert scores.consistency is not None
-        assert scores.stability is not None
-        scores.consistency.compute()
-        scores.stability.compute()
+            peaks = peak(clean, (size, size))
+            consistency.update(peaks, batch["keypoints"], batch["label"])
+            seen = peak(noisy, (size, size))
+            stability.update(peaks, seen, batch["keypoints"], batch["label"])
+        consistency.compute()
+        stability.compute()
 
     def loops() -> None:
         keypoints = torch.cat([batch["keypoints"] for batch in few])

@@ -86,7 +86,7 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
     merge_ranks(dictionary, sample, head)
 
 
-def two_ranks_row(classes: int = 40) -> Row:
+def two_ranks_row(classes: int = 160) -> Row:
     """Discovery by two processes of one thread each, against one."""
     alone = statistics.median(ddp.run(_share, classes, processes=1)[0])
     both = statistics.median(ddp.run(_share, classes, processes=2)[0])
