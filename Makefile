@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo test test-all lint type clean
+.PHONY: help setup bench demo reproduce test test-all lint type clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## Make .venv and install the package with its development tools
 
@@ -20,6 +20,15 @@ bench: setup ## Speed and memory against their limits
 
 demo: setup ## Train, discover, refine, evaluate and report on the built-in birds
 	$(BIN)/python experiments/demo.py
+
+DATA ?=
+WEIGHTS ?=
+PRESET ?= cpu
+SEEDS ?= 3
+ONLINE ?=
+
+reproduce: setup ## Tables, figures and a check of all results: DATA=folder PRESET=smoke|cpu|full SEEDS=3
+	$(BIN)/python -m experiments.reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(ONLINE),--online)
 
 test: setup lint type ## Everything that continuous integration checks
 	$(BIN)/python -m pytest -m 'not slow'

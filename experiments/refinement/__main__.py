@@ -1,0 +1,71 @@
+"""Strategies x ways to find parts x k x lambda x seeds, on tokens that are extracted once.
+
+Usage: python -m experiments.refinement --backbone-ckpt CKPT [--data cub --root ROOT] [--seeds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.refinement.cells import KS, cells, score
+from experiments.refinement.present import draw, markdown
+from experiments.refinement.tokens import extract
+from ppn.data.build import parse_options
+from ppn.errors import PPNError
+from ppn.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.refinement", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--backbone-ckpt", required=True, help="a BackboneClassifier's checkpoint")
+    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
+    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
+    parser.add_argument("--k", type=int, nargs="+", default=list(KS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", default="runs/refinement")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Extract, score what is not scored yet, and write tables and figures.
+
+    Args:
+        arguments: Command line; None takes it from `sys.argv`.
+
+    Returns:
+        Exit code: 0, or 2 after a mistake in the input.
+    """
+    parser = make_parser()
+    given = parser.parse_args(arguments)
+    folder = Path(given.out, given.data)
+    try:
+        options = parse_options(given.set)
+        checkpoint = Path(given.backbone_ckpt)
+        if not checkpoint.is_file():
+            parser.error(f"--backbone-ckpt {checkpoint} is no file")
+        tokens, key = extract(given.data, given.root, checkpoint, folder / "tokens.pt", options)
+        rows: list[dict[str, Any]] = []
+        for cell in cells(given.seeds, tuple(given.k)):
+            rows += score(cell, tokens, key, folder / "cells")
+            print(f"== {cell.stem}", flush=True)
+    except PPNError as error:
+        sys.stderr.write(f"refinement: {error}\n")
+        return 2
+    write_bytes(folder / "results.md", markdown(given.data, rows, given.seeds).encode())
+    draw(given.data, rows, folder)
+    print(f"results: {folder / 'results.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Tables and figures of the study."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from experiments.refinement.cells import DISCOVERERS, HELD_OUT, METRICS, STRENGTHS
+from ppn.files import replacing
+from ppn.report.palette import identity_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Rows = list[dict[str, Any]]
+DEFAULT_STRENGTH = 3.0
+_MARKS = "osD^vP"
+_CHANCE = "#6b7280"
+
+
+def mean_std(rows: Rows, metric: str, **wanted: object) -> tuple[float, float] | None:
+    """Return mean and sample standard deviation over seeds of the rows that are as wanted."""
+    names = {name.replace("strength", "lambda"): value for name, value in wanted.items()}
+    values = [
+        row[metric]
+        for row in rows
+        if all(row[name] == value for name, value in names.items()) and row[metric] is not None
+    ]
+    if not values:
+        return None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def markdown(title: str, rows: Rows, seeds: int) -> str:
+    """Return the page: every combination, with chance, and what is best on held-out images."""
+    lines = [
+        f"# Refinement study: {title}",
+        "",
+        f"Mean ± sample standard deviation over {seeds} seeds. In each, {HELD_OUT:.0%} of the "
+        "training images of every class are held out of discovery and scored; test images are not "
+        "touched. The black box was trained on images of both halves, so its own fit is the same "
+        "for all rows. With k = 1 there is nothing to split: all exact strategies are the same.",
+        "",
+        *_best(rows),
+    ]
+    for k in sorted({row["k"] for row in rows}):
+        lines += ["", f"## k = {k}", ""]
+        lines.append("| parts | maps | lambda | consistency % | stability % | distinctness % |")
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for discoverer, maps, strength in _combinations(rows, k):
+            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "strength": strength}
+            cells = []
+            for metric in METRICS[:3]:
+                found = mean_std(rows, metric, **wanted)
+                factor = 100 if metric == "distinctness" else 1
+                cells.append(
+                    "" if found is None else f"{factor * found[0]:.1f} ± {factor * found[1]:.1f}"
+                )
+            shown = "" if strength is None else f"{strength:g}"
+            name = "" if maps.startswith("chance") else discoverer
+            lines.append("| " + " | ".join([name, maps, shown, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
+    """Draw consistency over k for each way to find parts, and over lambda."""
+    style = {"font.size": 9, "svg.hashsalt": "ppn"}
+    style |= {"axes.spines.top": False, "axes.spines.right": False}  # type: ignore[dict-item]
+    files = []
+    with mpl.rc_context(style):  # type: ignore[arg-type]
+        for name, figure in (("strategies", _over_k(rows)), ("strength", _over_strength(rows))):
+            figure.suptitle(f"{title}, held-out training images", x=0.01, ha="left")
+            for suffix in ("png", "svg"):
+                file = folder / f"{name}.{suffix}"
+                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+                with replacing(file) as temporary:
+                    figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+                files.append(file)
+    return files
+
+
+def _combinations(rows: Rows, k: int) -> list[tuple[str, str, float | None]]:
+    """All rows of a table; chance levels once, as they do not depend on the parts."""
+    first = next(iter(DISCOVERERS))
+    found = dict.fromkeys(
+        (row["discoverer"], row["maps"], row["lambda"])
+        for row in rows
+        if row["k"] == k and (not row["maps"].startswith("chance") or row["discoverer"] == first)
+    )
+    return sorted(found, key=lambda entry: entry[1].startswith("chance"))
+
+
+def _best(rows: Rows) -> list[str]:
+    lines = []
+    for k in sorted({row["k"] for row in rows}):
+        scored = []
+        for discoverer, maps, strength in _combinations(rows, k):
+            if maps.startswith("chance") or maps == "unrefined":
+                continue
+            found = mean_std(
+                rows, "consistency", k=k, discoverer=discoverer, maps=maps, strength=strength
+            )
+            if found is not None:
+                shown = "" if strength is None else f", lambda {strength:g}"
+                scored.append((found[0], f"`{maps}`{shown}, {discoverer}"))
+        if scored and k > 1:
+            value, name = max(scored)
+            lines.append(f"- k = {k}: {name} has the highest consistency, {value:.1f} %.")
+    return lines
+
+
+def _over_k(rows: Rows) -> Figure:
+    names = [name for name in DISCOVERERS if any(row["discoverer"] == name for row in rows)]
+    ks = sorted({row["k"] for row in rows})
+    strategies = list(dict.fromkeys(row["maps"] for row in rows))
+    figure = Figure(figsize=(3.1 * len(names) + 1.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    shown = [s for s in strategies if not s.startswith("chance")]
+    for axes, name in zip(panels, names, strict=True):
+        for number, maps in enumerate([*shown, "chance: centre"]):
+            chance = maps.startswith("chance")
+            strength = DEFAULT_STRENGTH if maps == "cam_split" else None
+            points = [
+                (
+                    k,
+                    mean_std(
+                        rows, "consistency", k=k, discoverer=name, maps=maps, strength=strength
+                    ),
+                )
+                for k in ks
+            ]
+            _line(
+                axes,
+                # Side by side: points of equal height would hide each other.
+                [(k + 0.09 * (number - 3), found) for k, found in points if found is not None],
+                maps if maps != "cam_split" else f"cam_split, lambda {DEFAULT_STRENGTH:g}",
+                _CHANCE if chance else identity_colour(number),
+                None if chance else _MARKS[number % len(_MARKS)],
+            )
+        axes.set_title(name, loc="left")
+        axes.set_xlabel("prototypes per class, k")
+        axes.set_xticks(ks)
+        axes.set_ylim(0, 100)
+    panels[0].set_ylabel("consistency %")
+    panels[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    return figure
+
+
+def _over_strength(rows: Rows) -> Figure:
+    ks = [k for k in sorted({row["k"] for row in rows}) if k > 1]
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for number, k in enumerate(ks):
+        points = [
+            (s, mean_std(rows, "consistency", k=k, discoverer="NMF", maps="cam_split", strength=s))
+            for s in STRENGTHS
+        ]
+        seen = [(s * 1.06 ** (number - 1), found) for s, found in points if found is not None]
+        _line(axes, seen, f"k = {k}", identity_colour(number), _MARKS[number])
+    axes.set_xscale("log")
+    axes.set_xticks(STRENGTHS, [f"{s:g}" for s in STRENGTHS])
+    axes.minorticks_off()
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("lambda of cam_split (NMF)")
+    axes.set_ylabel("consistency %")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    return figure
+
+
+def _line(
+    axes: Any,  # noqa: ANN401 - matplotlib's axes
+    points: Sequence[tuple[float, tuple[float, float]]],
+    label: str,
+    colour: str,
+    mark: str | None,
+) -> None:
+    axes.errorbar(
+        [x for x, _ in points],
+        [mean for _, (mean, _) in points],
+        yerr=[std for _, (_, std) in points],
+        marker=mark,
+        linestyle="--" if mark is None else "-",
+        markersize=4.5,
+        linewidth=1.3,
+        capsize=2,
+        color=colour,
+        label=label,
+    )

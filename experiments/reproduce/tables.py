@@ -1,0 +1,241 @@
+"""Results as Markdown for people, CSV for programs and LaTeX for papers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from experiments.reproduce.collect import Row, Spread, Summary
+    from experiments.reproduce.plan import Chain, Lacking
+
+PUBLISHED = Path(__file__).with_name("published.yaml")
+BASELINES = ("unrefined",)
+"""Strategies that are not exact."""
+
+
+class Column(NamedTuple):
+    """How a metric is shown: heading, factor, and format."""
+
+    title: str
+    factor: float = 1.0
+    form: str = ".1f"
+
+
+PART_COLUMNS = {
+    "consistency": Column("consistency %"),
+    "stability": Column("stability %"),
+    "distinctness": Column("distinctness %", 100),
+    "distinctiveness": Column("distinctiveness %", 100),
+}
+FIDELITY_COLUMNS = {
+    "blackbox_accuracy": Column("accuracy of the black box %", 100, ".2f"),
+    "accuracy": Column("of the prototypes %", 100, ".2f"),
+    "agreement": Column("agreement %", 100, ".2f"),
+    "max_logit_error": Column("largest logit error", 1, ".1e"),
+    "completeness_error": Column("completeness error of maps", 1, ".1e"),
+}
+COMPACT_COLUMNS = {
+    "negative_share": Column("negative contributions %", 100),
+    "gini": Column("Gini", 1, ".3f"),
+    "hoyer": Column("Hoyer", 1, ".3f"),
+    "effective_prototypes": Column("prototypes for 90 % of the logit", 1, ".2f"),
+}
+COST_COLUMNS = {
+    "seconds_classifier": Column("black box, s", 1, ".0f"),
+    "seconds_prototypes": Column("prototypes, s", 1, ".0f"),
+    "seconds_test": Column("evaluation, s", 1, ".0f"),
+}
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Under which results came about.
+
+    Attributes:
+        preset: Name of the preset.
+        command: The command line.
+        machine: Processors in words.
+        versions: Name and version of what matters.
+        date: Day on which the last step ended.
+        seeds: Number of seeds.
+    """
+
+    preset: str
+    command: str
+    machine: str
+    versions: str
+    date: str
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A chain that ran: what its data are, and which head case its black box has."""
+
+    chain: Chain
+    note: str
+    case: str
+
+
+def maps_of(summary: Summary, chain: str) -> list[str]:
+    """Return the strategies of a chain, then its chance levels, in the order of evaluation."""
+    return list(dict.fromkeys(maps for name, maps, _ in summary if name == chain and maps))
+
+
+def published(data: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what others have published on some data sets."""
+    wanted = set(data)
+    return [group for group in yaml.safe_load(PUBLISHED.read_text()) if group["data"] in wanted]
+
+
+def markdown(
+    ran: Sequence[Ran], lacking: Sequence[Lacking], summary: Summary, about: Circumstances
+) -> str:
+    """Return the whole page."""
+    lines = [
+        f"# Results of the preset `{about.preset}`",
+        "",
+        f"{about.date}, {about.machine}; {about.versions}; `{about.command}`.",
+        "",
+        f"Mean ± sample standard deviation over {about.seeds} seeds, on test images; nothing is "
+        "selected on them. Where seeds share a black box, they vary which training images "
+        "discovery sees (all but a tenth, drawn anew), its random numbers, and the metrics' noise "
+        "and chance maps; the spread says nothing of other black boxes.",
+        "",
+        "## What ran",
+        "",
+    ]
+    for entry in ran:
+        shared = "one black box for all seeds" if entry.chain.shared else "a black box per seed"
+        recipe = f"recipe `{entry.chain.recipe}`, {shared}, head case `{entry.case}`"
+        lines.append(f"- `{entry.chain.name}` ({entry.note}): {recipe}")
+    lines += [] if ran else ["Nothing."]
+    if lacking:
+        lines += ["", "## What could not run, and how to get it", ""]
+    for missing in lacking:
+        waiting = ", ".join(f"`{name}`" for name in missing.chains)
+        lines.append(f"- {missing.what}: {missing.how}. Waiting: {waiting}.")
+    names = [entry.chain.name for entry in ran]
+    for title, columns in (
+        ("Accuracy and exactness", FIDELITY_COLUMNS),
+        ("Compactness", COMPACT_COLUMNS),
+        ("Cost", COST_COLUMNS),
+    ):
+        lines += ["", f"## {title}", "", *_network_table(names, columns, summary)]
+    lines += ["", "## Strategies side by side", ""]
+    lines += [
+        "Maps that ignore the image are perfectly stable: read stability only beside consistency, "
+        "and both beside the chance levels.",
+    ]
+    for name in names:
+        lines += ["", f"### {name}", "", *_part_table(name, summary)]
+    lines += _published_section(sorted({entry.chain.data for entry in ran}))
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(found: Iterable[Row]) -> str:
+    """Return all numbers, one per line."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("data", "backbone", "seed", "maps", "metric", "value"))
+    for row in found:
+        data, _, backbone = row.chain.partition("/")
+        writer.writerow((data, backbone, row.seed, row.maps, row.metric, repr(row.value)))
+    return buffer.getvalue()
+
+
+def latex(names: Sequence[str], summary: Summary) -> str:
+    """Return a booktabs table of the strategies of all chains."""
+    columns = list(PART_COLUMNS.items())
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{tabular}{lll" + "r" * len(columns) + "}",
+        "\\toprule",
+        " & ".join(_escape(text) for text in _part_headings("data set", "backbone")) + r" \\",
+    ]
+    for name in names:
+        lines.append("\\midrule")
+        data, _, backbone = name.partition("/")
+        for maps in maps_of(summary, name):
+            cells = [_cell(summary.get((name, maps, m)), c, "$\\pm$") for m, c in columns]
+            texts = [_escape(text) for text in (data, backbone, _label(maps))]
+            lines.append(" & ".join([*texts, *cells]) + r" \\")
+            data = backbone = ""
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _network_table(names: list[str], columns: dict[str, Column], summary: Summary) -> list[str]:
+    shown = {m: c for m, c in columns.items() if any((n, "", m) in summary for n in names)}
+    lines = _head("data set / backbone", *(column.title for column in shown.values()))
+    for name in names:
+        cells = [_cell(summary.get((name, "", m)), c) for m, c in shown.items()]
+        lines.append(_line(f"`{name}`", *cells))
+    return lines
+
+
+def _part_table(name: str, summary: Summary) -> list[str]:
+    lines = _head("maps", "exact", *(column.title for column in PART_COLUMNS.values()))
+    for maps in maps_of(summary, name):
+        exact = "" if maps.startswith("chance") else "no" if maps in BASELINES else "yes"
+        cells = [_cell(summary.get((name, maps, m)), c) for m, c in PART_COLUMNS.items()]
+        lines.append(_line(_label(maps), exact, *cells))
+    return lines
+
+
+def _published_section(data: list[str]) -> list[str]:
+    groups = published(data)
+    lines = ["", "## Published numbers", ""]
+    if not groups:
+        return [*lines, "None is known to us on these data sets."]
+    lines += [
+        "Other methods on other backbones and mostly the whole data set, often selected on test "
+        "images. A cell is empty where the source gives no number or could not be read.",
+        "",
+        *_head(
+            *("data set", "method", "backbone"),
+            *("consistency %", "stability %", "distinctiveness %", "accuracy %", "source"),
+        ),
+    ]
+    for group in groups:
+        for method, values in group["rows"].items():
+            names = ("consistency", "stability", "distinctiveness", "accuracy")
+            cells = [f"{values[name]:.2f}" if name in values else "" for name in names]
+            lines.append(_line(group["data"], method, group["setting"], *cells, group["source"]))
+    return lines
+
+
+def _part_headings(*first: str) -> list[str]:
+    return [*first, "maps", *(column.title for column in PART_COLUMNS.values())]
+
+
+def _label(maps: str) -> str:
+    return "unrefined NMF" if maps == "unrefined" else maps
+
+
+def _cell(spread: Spread | None, column: Column, sign: str = "±") -> str:
+    if spread is None:
+        return ""
+    mean = format(spread.mean * column.factor, column.form)
+    if spread.std is None or column.form.endswith("e"):
+        return mean
+    return f"{mean} {sign} {format(spread.std * column.factor, column.form)}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("_", "\\_").replace("%", "\\%")
+
+
+def _head(*cells: str) -> list[str]:
+    return [_line(*cells), _line(*("---" for _ in cells))]
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
