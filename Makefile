@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo test test-all lint type clean
+.PHONY: help setup bench demo sweep test test-all lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ bench: setup ## Speed and memory against their limits
 
 demo: setup ## Train, discover, refine, evaluate and report on the built-in birds
 	$(BIN)/python experiments/demo.py
+
+sweep: setup ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with an account, else (or LOCAL=1) here
+	$(BIN)/python experiments/sweep.py $(SWEEP) $(if $(LOCAL),,--wandb)
 
 test: setup lint type ## Everything that continuous integration checks
 	$(BIN)/python -m pytest -m 'not slow'

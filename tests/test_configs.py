@@ -11,6 +11,7 @@ from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
 from ppn.cli import PrototypeCLI
+from ppn.commands import compare as compare_command
 from ppn.commands import data as data_command
 from ppn.commands import explain as explain_command
 from ppn.data.build import build as build_data
@@ -22,7 +23,8 @@ from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs/datasets.md"
-EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))  # see test_sweeps.py
+EXPERIMENTS = sorted(set((ROOT / "experiments").rglob("*.yaml")) - set(SWEEPS))
 FRAGMENTS = sorted((ROOT / "configs").rglob("*.yaml"))
 # Small stand-ins: what an experiment builds, not what it trains, is tested here.
 SMALL = {
@@ -133,6 +135,9 @@ def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
         given = explain_command.parser().parse_args(words[1:])
         assert given.ckpt.endswith(".ckpt")
         return
+    if words[0] == "compare":
+        assert len(compare_command.parser().parse_args(words[1:]).runs) > 1
+        return
     if "--config" not in words:
         assert main(words) == 0
         return
@@ -161,8 +166,13 @@ def test_readmes_python_example_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("line", [c for c in README if c.startswith("make ")])
 def test_readme_make_targets_exist(line):
     makefile = (ROOT / "Makefile").read_text()
-    for target in shlex.split(line)[1:]:
+    for target in (word for word in shlex.split(line)[1:] if "=" not in word):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_readmes_sweep_is_there():
+    (line,) = (c for c in README if c.startswith("make sweep "))
+    assert (ROOT / line.split("SWEEP=")[1].split()[0]) in SWEEPS
 
 
 def test_readme_has_both_commands_that_do_everything():
