@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import os
+import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +19,7 @@ from experiments.sweeping.space import proposals
 from experiments.sweeping.spec import read_sweep
 from ppn.cli import PrototypeCLI, _run_dir
 from tests import fakes
+from tests.callbacks.wandb_files import read
 
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))
@@ -280,3 +283,26 @@ def test_the_best_trial_comes_first_and_failed_ones_last(tmp_path):
         sweep = read_sweep(write(tmp_path / "s.yaml", metric=metric))
         rows = [{"value": value} for value in (0.5, None, 0.9)]
         assert [row["value"] for row in runner.ranked(sweep, rows)] == order
+
+
+@pytest.mark.slow
+def test_an_agents_command_under_ddp_is_one_run_with_the_metric(small, tmp_path):
+    """Two processes, as W&B's agent starts them: one run, in which the sweep finds its metric."""
+    path, (_, _, _, *more), _ = small
+    sweep = read_sweep(path)
+    words = sweep.arguments({"model.init_args.num_prototypes": 3})
+    parallel = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    place = f"--trainer.default_root_dir={tmp_path / 'run'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "ppn", *words, *more, *parallel, place],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_RUN_ID": "r1", "WANDB_SWEEP_ID": "s1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    run = read(tmp_path / "run")  # which takes exactly one
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert run["summary"][sweep.metric] == pytest.approx(figures["consistency"])
+    assert run["exits"] == [0]

@@ -205,6 +205,38 @@ def test_a_trial_is_one_run_with_what_validation_measures(world, tmp_path):
     assert (tmp_path / "checkpoints/prototypes.ckpt").is_file()
 
 
+def test_a_black_boxs_trial_validates_its_best_checkpoint(world, tmp_path):
+    box = [
+        "trial",
+        "--model=BackboneClassifier",
+        "--model.architecture=test_resnet",
+        "--model.image_size=64",
+        "--model.lr=0.05",
+        "--data=CUBDataModule",
+        f"--data.root={world / 'CUB_200_2011'}",
+        "--data.num_workers=0",
+        "--data.batch_size=4",
+        "--data.val_fraction=0.25",
+        *QUIET,
+        "--trainer.max_epochs=3",
+        "--trainer.callbacks=ModelCheckpoint",
+        "--trainer.callbacks.filename=best",
+        "--trainer.callbacks.monitor=val/accuracy",
+        "--trainer.callbacks.mode=max",
+        f"--trainer.default_root_dir={tmp_path}",
+        logger("wandb"),
+    ]
+    assert main(box) == 0
+    run = read(tmp_path)
+    accuracies = [row["val/accuracy"] for row in run["history"] if "val/accuracy" in row]
+    assert len(accuracies) == 4  # three epochs, and the best of them again
+    assert accuracies[-1] == max(accuracies)
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["accuracy"] == pytest.approx(accuracies[-1])
+    assert run["summary"]["output/model/sha256"] == sha256(tmp_path / "checkpoints/best.ckpt")
+    assert set(artifacts(run)) == {"model"}
+
+
 def test_tensorboard_has_metrics_gallery_certificate_and_configuration(world, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -20,6 +21,8 @@ def records(path):
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
         at += 7
+        if at + length > len(content):  # still being written
+            break
         parts = (
             content[at : at + length]
             if kind in (FULL, FIRST)
@@ -43,7 +46,16 @@ def _named(items):
     return found
 
 
-def read(run_dir):
+def read(run_dir, patience=20.0):
+    """What the only run holds, when it is all there: W&B's own process writes it a moment later."""
+    given_up = time.monotonic() + patience
+    while not (found := _read(run_dir))["exits"] and time.monotonic() < given_up:
+        time.sleep(0.05)
+    assert found["exits"], "the run was never finished"
+    return found
+
+
+def _read(run_dir):
     """Config, history rows, summary, artifacts (type: names of their files) of the only run."""
     (path,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
     config, history, summary, artifacts, exits = {}, [], {}, [], []
