@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo reproduce test test-all lint type clean
+.PHONY: help setup bench demo reproduce sweep test test-all lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -29,6 +29,12 @@ ONLINE ?=
 
 reproduce: setup ## Tables, figures and a check of all results: DATA=folder PRESET=smoke|cpu|full SEEDS=3
 	$(BIN)/python -m experiments.reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(ONLINE),--online)
+
+SWEEP ?=
+LOCAL ?=
+
+sweep: setup ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with an account, else (or LOCAL=1) here
+	$(BIN)/python experiments/sweep.py $(SWEEP) $(if $(LOCAL),,--wandb)
 
 test: setup lint type ## Everything that continuous integration checks
 	$(BIN)/python -m pytest -m 'not slow'

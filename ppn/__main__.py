@@ -23,7 +23,9 @@ commands (each has its own --help; options come from YAML files and flags):
   validate   measure on the validation images, write metrics.json and the report
   test       measure on the test images, write metrics.json and the report
   predict    predictions and contributions of the test images, for writer callbacks
+  trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images with a fitted network: a picture and a JSON file each
+  compare    put finished runs side by side: a table, and a figure or file
   data       list the data sets, check one, or draw a sheet of its images
 
   ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
@@ -39,6 +41,7 @@ Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
+    "compare": "ppn.commands.compare",
     "data": "ppn.commands.data",
 }
 """Commands beside Lightning's, and the module whose `main(arguments)` runs each."""

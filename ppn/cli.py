@@ -1,4 +1,4 @@
-"""`ppn fit|validate|test|predict`: Lightning's CLI with one directory per run."""
+"""`ppn fit|validate|test|predict|trial`: Lightning's CLI with one directory per run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
 from ppn.callbacks.report import HTMLReport  # noqa: F401
 from ppn.callbacks.results import ResultsFile
+from ppn.callbacks.tracking import (
+    STAGING,
+    LoggedConfig,
+    RunTracking,
+    closing_wandb,
+    needed_package,
+)
 from ppn.data import catalog  # noqa: F401
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "trial")
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
 
@@ -96,15 +103,41 @@ class PrototypeCLI(LightningCLI):
         run_dir = str(trainer.default_root_dir)
         os.environ[RUN_DIR] = run_dir
         for logger in _listed(trainer.logger):
-            if logger is not True and "save_dir" in logger.init_args:
+            if logger is True:
+                continue
+            needed_package(logger.class_path)
+            if "save_dir" in logger.init_args:
                 logger.init_args.save_dir = run_dir
+            if logger.class_path.endswith("WandbLogger"):
+                os.environ.setdefault(STAGING, str(Path(run_dir, "wandb").absolute()))
+                if not logger.init_args.name:
+                    logger.init_args.name = "/".join(Path(run_dir).parts[-2:])
         for callback in _listed(trainer.callbacks):
             if callback.class_path.endswith("ModelCheckpoint") and not callback.init_args.dirpath:
                 callback.init_args.dirpath = str(Path(run_dir) / "checkpoints")
 
 
+class TrialCLI(PrototypeCLI):
+    """`ppn trial`: `fit`, then validation by the same trainer, so that one run has both.
+
+    The numbers that a sweep selects on, consistency above all, are measured by validation alone,
+    and `fit` with `trainer.max_epochs: 0` has none.
+    """
+
+    def after_fit(self) -> None:
+        """Validate the best checkpoint, or the network as it is where no epoch has made one."""
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        self.trainer.validate(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path=best or None,
+            weights_only=True if best else None,
+            verbose=False,
+        )
+
+
 def run(args: Sequence[str] | None = None) -> int:
-    """Run a command of Lightning's CLI.
+    """Run a command of Lightning's CLI, or a trial: `fit` and then validation.
 
     Args:
         args: Command line; None takes it from `sys.argv`.
@@ -113,19 +146,26 @@ def run(args: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after a mistake in the input, which is told in one sentence on stderr.
     """
     _quieten()
+    given = None if args is None else list(args)
+    kind: type[PrototypeCLI] = PrototypeCLI
+    if (sys.argv[1:2] if given is None else given[:1]) == ["trial"]:
+        kind = TrialCLI
+        given = ["fit", *(sys.argv[2:] if given is None else given[1:])]
     inherited = os.environ.get(RUN_DIR)
     try:
-        PrototypeCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [ResultsFile()], "logger": _LOGGER},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            args=None if args is None else list(args),
-        )
+        with closing_wandb():
+            kind(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=LoggedConfig,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults={"callbacks": [ResultsFile(), RunTracking()], "logger": _LOGGER},
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                args=given,
+            )
     except Exception as error:
         mistake = _mistake(error)
         if mistake is None:
@@ -193,6 +233,8 @@ def _run_dir(config: Any) -> str:  # noqa: ANN401 - jsonargparse's namespace
         experiment = Path(files[-1].resolve().parent.name, files[-1].stem)
     else:
         experiment = Path(config.model.class_path.rsplit(".", 1)[-1])
-    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
+    # The first, because an agent runs many trials in one job.
+    names = ("WANDB_RUN_ID", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")
+    job = next((os.environ[name] for name in names if os.environ.get(name)), None)
     stamp = job if job and job != "none" else time.strftime("%Y%m%d-%H%M%S")
     return str(Path("runs", experiment, stamp))

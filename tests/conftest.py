@@ -12,9 +12,11 @@ SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "
 
 
 @pytest.fixture(autouse=True)
-def _steady():
-    """Every test starts from the same random state."""
+def _steady(monkeypatch):
+    """Every test starts from the same random state, and none reaches a server."""
     torch.manual_seed(0)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
 from ppn.cli import PrototypeCLI
+from ppn.commands import compare as compare_command
 from ppn.commands import data as data_command
 from ppn.commands import explain as explain_command
 from ppn.data.build import build as build_data
@@ -22,9 +23,12 @@ from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs/datasets.md"
+SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))  # see test_sweeps.py
 # What has a command line of its own is parsed in tests/experiments.
 EXPERIMENTS = sorted(
-    path for path in (ROOT / "experiments").rglob("*.yaml") if path.parent.name != "reproduce"
+    path
+    for path in (ROOT / "experiments").rglob("*.yaml")
+    if path.parent.name not in ("reproduce", "sweeps")
 )
 FRAGMENTS = sorted(
     path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "backbone"
@@ -138,6 +142,9 @@ def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
         given = explain_command.parser().parse_args(words[1:])
         assert given.ckpt.endswith(".ckpt")
         return
+    if words[0] == "compare":
+        assert len(compare_command.parser().parse_args(words[1:]).runs) > 1
+        return
     if "--config" not in words:
         assert main(words) == 0
         return
@@ -170,6 +177,11 @@ def test_readme_make_targets_exist(line):
         name, variable, _ = word.partition("=")
         mark = r" \?=" if variable else ":"
         assert re.search(rf"^{name}{mark}", makefile, flags=re.MULTILINE), word
+
+
+def test_readmes_sweep_is_there():
+    (line,) = (c for c in README if c.startswith("make sweep "))
+    assert (ROOT / line.split("SWEEP=")[1].split()[0]) in SWEEPS
 
 
 def test_readme_has_both_commands_that_do_everything():

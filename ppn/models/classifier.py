@@ -67,7 +67,7 @@ class BackboneClassifier(LightningModule):
         label_smoothing: float = 0.1,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # config.yaml has them
         self.backbone = build_backbone(
             architecture, num_classes, weights, pretrained, image_size, model_options
         )

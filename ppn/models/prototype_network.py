@@ -90,7 +90,7 @@ class PrototypeNetwork(LightningModule):
                 "No classifier was given: set model.init_args.backbone_ckpt to the checkpoint of "
                 "a trained classifier, or --ckpt_path to that of a prototype network."
             )
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # config.yaml has them
         self.backbone = build_backbone(
             architecture, num_classes, backbone_ckpt, False, image_size, model_options, whole=True
         )

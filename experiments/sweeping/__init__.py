@@ -1,0 +1,1 @@
+"""What `experiments/sweep.py` is made of: the sweep file, and what proposes trials."""

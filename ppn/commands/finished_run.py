@@ -1,0 +1,169 @@
+"""A finished run, read from the files in its directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ppn.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = "metrics.json"
+# Options of a DataModule that do not change which pixels are measured.
+_IRRELEVANT = {"root", "download", "batch_size", "num_workers", "augmentation", "masks"}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What the files of a run say.
+
+    Attributes:
+        path: Its directory.
+        name: Short name, different from those of the runs beside it.
+        figures: Content of `metrics.json`.
+        config: Content of `config.yaml`; empty where there is none.
+        seconds: How long a sweep's trial took; None for other runs.
+    """
+
+    path: Path
+    name: str
+    figures: dict[str, Any]
+    config: dict[str, Any]
+    seconds: float | None
+
+    @property
+    def data(self) -> str:
+        """Name of the data set; empty where it is not known."""
+        return (
+            str(self._part("data").get("class_path", ""))
+            .rsplit(".", 1)[-1]
+            .removesuffix("DataModule")
+        )
+
+    @property
+    def split(self) -> str:
+        """The evaluated split: "val" or "test"."""
+        return str(self.figures["split"])
+
+    @property
+    def architecture(self) -> str:
+        """The black box's architecture; empty where it is not known."""
+        return str(self._part("model").get("init_args", {}).get("architecture") or "")
+
+    @property
+    def prototypes(self) -> int | None:
+        """Prototypes per class, k; None for a black box."""
+        found = self._part("model").get("init_args", {}).get("num_prototypes")
+        return found if isinstance(found, int) else None
+
+    @property
+    def level(self) -> str | None:
+        """What is exact about its explanations, in words; None for a black box."""
+        level: str | None = self.figures.get("head", {}).get("level")
+        return level
+
+    def rows(self, group: str) -> dict[str, dict[str, Any]]:
+        """Return the scores of each of its "strategies" or "chance" levels."""
+        found: dict[str, dict[str, Any]] = self.figures.get(group, {})
+        return found
+
+    def chance(self, level: str, metric: str) -> float | None:
+        """Return a chance level of a metric; None where it was not measured."""
+        found: float | None = self.rows("chance").get(level, {}).get(metric)
+        return found
+
+    def measured_on(self) -> dict[str, Any]:
+        """Return what must be equal for two runs' numbers to be comparable."""
+        options = self._part("data").get("init_args", {})
+        relevant = {k: v for k, v in options.items() if k not in _IRRELEVANT}
+        if self.split == "test":
+            relevant = {
+                k: v for k, v in relevant.items() if k not in ("val_fraction", "split_seed")
+            }
+        return {
+            "data": self.data,
+            "split": self.split,
+            "images": self.figures.get("images"),
+            "options of the data": relevant,
+            "protocols": self.figures.get("protocols"),
+        }
+
+    def _part(self, name: str) -> dict[str, Any]:
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
+
+
+def read_runs(paths: Sequence[str]) -> list[FinishedRun]:
+    """Read several runs, and give each a name that the others do not have.
+
+    Raises:
+        DataError: If one is missing, unfinished or damaged, or is given twice.
+    """
+    folders = [Path(path) for path in paths]
+    resolved = [folder.resolve() for folder in folders]
+    for index, folder in enumerate(resolved):
+        if folder in resolved[:index]:
+            raise DataError(f"{folders[index]} is given twice: give each run once.")
+    return [_read(f, name) for f, name in zip(folders, _names(resolved), strict=True)]
+
+
+def differences(runs: Sequence[FinishedRun]) -> list[str]:
+    """Say what was not measured alike, in one sentence each; none where runs are comparable."""
+    notes: list[str] = []
+    for key in runs[0].measured_on():
+        if key.startswith(("images", "options")) and notes:
+            continue  # of other data they are others anyway
+        groups: dict[str, list[str]] = {}
+        for run in runs:
+            value = run.measured_on()[key]
+            groups.setdefault(json.dumps(value, sort_keys=True), []).append(run.name)
+        if len(groups) > 1 and key in ("data", "split", "images"):
+            told = "; ".join(f"{json.loads(v)} ({', '.join(names)})" for v, names in groups.items())
+            notes.append(f"Not comparable across runs, {key} differ: {told}.")
+        elif len(groups) > 1:
+            told = "; ".join(", ".join(names) for names in groups.values())
+            notes.append(f"Not comparable across runs, {key} differ between: {told}.")
+    return notes
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The fewest last parts of the paths that tell them apart."""
+    longest = max(len(folder.parts) for folder in folders)
+    for count in range(1, longest):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _read(folder: Path, name: str) -> FinishedRun:
+    path = folder / RESULTS
+    if not path.is_file():
+        raise DataError(
+            f"{folder} has no {RESULTS}: give the directory of a run of `ppn test`, `ppn validate` "
+            "or `ppn trial` that has finished."
+        )
+    figures = _load(path)
+    if "split" not in figures or "accuracy" not in figures:
+        raise DataError(f"{path} is not what `ppn test` writes: run it again.")
+    config = _load(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+    trial = _load(folder / "trial.json") if (folder / "trial.json").is_file() else {}
+    return FinishedRun(folder, name, figures, config, trial.get("seconds"))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read ({reason}): run the command again.") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not what ppn writes: run the command again.")
+    return content
