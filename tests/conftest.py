@@ -6,8 +6,8 @@ import torch
 
 from ppn.allocator import keep_memory
 
-# Beside the project, unless the variable says where.
 keep_memory()
+# Beside the project, unless the variable says where.
 SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
@@ -15,6 +15,7 @@ SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "
 def _steady(monkeypatch):
     """Every test starts from the same random state, and none reaches a server."""
     torch.manual_seed(0)
+    os.environ.pop("PPN_RUN_DIR", None)  # a command line that was only built leaves it
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
 

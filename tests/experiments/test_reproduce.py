@@ -1,6 +1,7 @@
 """`make reproduce`: plans, runs once, resumes, and notices drift."""
 
 import csv
+import os
 import re
 import shlex
 import subprocess
@@ -275,10 +276,18 @@ def test_expected_values_are_of_chains_that_presets_have():
 
 def test_makefile_passes_its_variables_on():
     given = ["DATA=some folder", "WEIGHTS=files", "PRESET=smoke", "SEEDS=2", "ONLINE=1"]
+    # Without the variables by which an outer `make test` would take part.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
-        ["make", "-n", "reproduce", *given], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "reproduce", *given],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean,
     )
-    words = shlex.split(done.stdout.splitlines()[-1])
+    (line,) = (line for line in done.stdout.splitlines() if "experiments.reproduce" in line)
+    words = shlex.split(line)
     parsed = parser().parse_args(words[words.index("experiments.reproduce") + 1 :])
     assert (parsed.data, parsed.weights) == ("some folder", "files")
     assert (parsed.preset, parsed.seeds, parsed.online) == ("smoke", 2, True)
