@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import yaml
-from lightning import LightningDataModule, LightningModule
 
 from ppn.__main__ import main
-from ppn.cli import PrototypeCLI
 from ppn.commands import compare as compare_command
 from ppn.commands import data as data_command
 from ppn.commands import explain as explain_command
@@ -19,6 +17,7 @@ from ppn.data.build import parse_options
 from ppn.data.catalog import CATALOG
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from tests import fakes
+from tests.command_line import built
 from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
@@ -49,16 +48,7 @@ def build(path, tmp_path, *more):
     for key in ("model", "data"):
         part = yaml.safe_load((path.parent / loaded[key]).read_text())
         args += [a.format(cub=root) for a in SMALL.get(part["class_path"], [])]
-    return PrototypeCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        run=False,
-        args=[*args, *more],
-    )
+    return built([*args, *more])
 
 
 DATA = sorted((ROOT / "configs/data").glob("*.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,9 +161,9 @@ class PublishedDataModule(FineGrainedDataModule):
         """
         return self.read_folder(self.folder, split)
 
+    @abstractmethod
     def read_folder(self, folder: Path, split: Literal["train", "test"]) -> AnnotatedDataset:
         """Return an official split of the data set in a folder whose layout is complete."""
-        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Say so if only a part of the data set is there."""

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import timm
 import yaml
-from lightning import LightningDataModule, LightningModule
 from timm.models import vgg
 
 from experiments.reproduce.plan import backbone_arguments, chains
-from ppn.cli import PrototypeCLI
 from ppn.models.builder import build_backbone
+from tests.command_line import built
 from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[2]
@@ -49,19 +48,6 @@ def shrunken(architecture, pretrained=False, **options):
     return create_model(architecture, **options, **SHRUNK.get(family, {}))
 
 
-def command_line(args):
-    return PrototypeCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        run=False,
-        args=args,
-    )
-
-
 def flags(recipe, backbone, data):
     return [
         *("--config", str(ROOT / f"experiments/{recipe}.yaml")),
@@ -80,7 +66,7 @@ def test_backbone_builds_with_data_and_has_its_head(name, monkeypatch):
     monkeypatch.setattr("ppn.models.architecture.timm.create_model", shrunken)
     monkeypatch.setitem(vgg.cfgs, "vgg19", [8, "M"] * 5)
     more = ["--model.init_args.weights=null", "--model.init_args.pretrained=false"]
-    cli = command_line([*flags("probe", name, "synthetic_birds"), *more])
+    cli = built([*flags("probe", name, "synthetic_birds"), *more])
     assert cli.model.backbone.report.case == CASES[name]
     assert cli.model.hparams["num_classes"] == cli.datamodule.num_classes == 24
     assert cli.model.hparams["freeze_backbone"]
@@ -106,7 +92,7 @@ def test_published_weights_fit_the_mean_of_vit():
 
 
 def test_every_pair_parses():
-    parser = command_line(
+    parser = built(
         [*flags("probe", "test_resnet", "synthetic_birds"), "--data.init_args.num_classes=2"]
     ).parser
     # What recipe and backbone are merged to does not depend on the data.

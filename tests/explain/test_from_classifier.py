@@ -205,6 +205,13 @@ def test_the_picture_is_saved_and_replaced_whole(network, photo, tmp_path, suffi
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
+def test_show_opens_the_picture(network, photo, monkeypatch):
+    opened = []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: opened.append(picture.size))
+    network.explain(photo).show()
+    assert opened == [network.explain(photo).picture().size]
+
+
 def test_a_notebook_shows_the_picture(network, photo):
     html = network.explain(photo)._repr_html_()
     assert html.startswith("<img")
