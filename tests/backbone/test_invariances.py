@@ -1,5 +1,7 @@
 """The same exactness in half precision, any batch, any memory format, and compiled."""
 
+import shutil
+
 import pytest
 import timm
 import torch
@@ -93,9 +95,12 @@ SLOW = pytest.mark.slow
     ["test_resnet", "test_mambaout", *(pytest.param(n, marks=SLOW) for n in list(CASES)[1:3])],
     indirect=True,
 )
-def test_compiled_backbones_explain_themselves(backbone):
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=SLOW)])
+def test_compiled_backbones_explain_themselves(backbone, compiler):
+    if compiler == "inductor" and shutil.which("g++") is None:
+        pytest.skip("inductor needs a C++ compiler")
     images = images_for(backbone, 2)
-    compiled = torch.compile(backbone, backend="aot_eager")
+    compiled = torch.compile(backbone, backend=compiler)
     tokens = compiled(images)
     expected = backbone.model(images)
     assert (from_parts(backbone, tokens) - expected).abs().max() <= 1e-4 * expected.std()
