@@ -41,6 +41,7 @@ def from_classifier(
     class_names: Sequence[str] | None = None,
     refinement: Strategy = "cam_split",
     config: InputConfig | None = None,
+    features: str | None = None,
     seed: int = 0,
 ) -> ExplainedClassifier:
     """Find the prototypes of a trained classifier.
@@ -61,10 +62,12 @@ def from_classifier(
         refinement: How the rows of the head are split; see `ppn.decomposition.refine`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
             and ImageNet's otherwise, at the size of the loader's images.
+        features: Name of the module whose output are the patch features, such as `layer4`; None
+            finds it by computing.
         seed: Seed of discovery.
 
     Raises:
-        HeadError: If the classifier has no last linear layer.
+        HeadError: If the classifier has no last linear layer, or no such module.
         DataError: If a class has no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches.
     """
@@ -73,7 +76,7 @@ def from_classifier(
         config = input_config(model)
         config = replace(config, size=Source(loader, config).size())
     source = Source(loader, config)
-    backbone = Backbone(model.eval(), config)
+    backbone = Backbone(model.eval(), config, features)
     weight, bias = backbone.effective_head()
     count, width = weight.shape
     names = list(class_names or source.class_names or map(str, range(count)))

@@ -99,6 +99,17 @@ def test_exact_maps_have_the_contributions_as_their_means():
         assert np.mean(grid) == pytest.approx(contribution, rel=1e-4, abs=1e-7)
 
 
+def test_features_are_taken_from_the_module_that_is_named():
+    black_box = model("plain")
+    found = ppn.from_classifier(black_box, loader(), k=2).backbone.report
+    named = ppn.from_classifier(black_box, loader(), k=2, features="features.0").backbone.report
+    assert (found.width, found.case) == (16, "mean_linear")
+    # Between the first convolution and the head there is a ReLU: no linear head of its features.
+    assert (named.features, named.case) == ("features.0", "pre_logits")
+    with pytest.raises(HeadError, match="no module 'layer4'"):
+        ppn.from_classifier(black_box, loader(), features="layer4")
+
+
 def test_what_is_exact_is_said_as_the_head_allows():
     exact = ppn.from_classifier(model(), loader(Named()), k=2).exactness
     assert "maps exact" in exact
