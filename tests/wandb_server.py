@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server: as much of its interface as registering a sweep and an agent need."""
+"""A stand-in for W&B's server: what registering a sweep and an agent ask of it."""
 
 import json
 import re

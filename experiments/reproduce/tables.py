@@ -130,6 +130,8 @@ def markdown(
         ("Cost", COST_COLUMNS),
     ):
         lines += ["", f"## {title}", "", *_network_table(names, columns, summary)]
+    if any(maps_of(summary, name) for name in names):
+        lines += ["", *_pictures("accuracy", "cost")]
     lines += ["", "## Strategies side by side", ""]
     lines += [
         "Maps that ignore the image are perfectly stable: read stability only beside consistency, "
@@ -137,6 +139,8 @@ def markdown(
     ]
     for name in names:
         lines += ["", f"### {name}", "", *_part_table(name, summary)]
+    shown = dict.fromkeys(name.partition("/")[0] for name in names if maps_of(summary, name))
+    lines += ["", *_pictures(*(f"parts-{data}" for data in shown))] if shown else []
     lines += _published_section(sorted({entry.chain.data for entry in ran}))
     return "\n".join(lines) + "\n"
 
@@ -210,6 +214,11 @@ def _published_section(data: list[str]) -> list[str]:
             cells = [f"{values[name]:.2f}" if name in values else "" for name in names]
             lines.append(_line(group["data"], method, group["setting"], *cells, group["source"]))
     return lines
+
+
+def _pictures(*names: str) -> list[str]:
+    """Figures of `experiments.reproduce.figures.draw`, in the folder beside the page."""
+    return [f"![{name}](figures/{name}.png)" for name in names]
 
 
 def _part_headings(*first: str) -> list[str]:

@@ -5,6 +5,8 @@ import os
 import re
 import shlex
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,9 @@ def test_smoke_gives_tables_and_figures_as_expected(smoke):
     stems = {file.name for file in (folder / "figures").iterdir()}
     for stem in ("parts-synthetic_birds", "accuracy", "cost"):
         assert {f"{stem}.png", f"{stem}.svg"} <= stems
+    linked = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(linked) == 3
+    assert all((folder / file).is_file() for file in linked)
     latex = (folder / "results.tex").read_text()
     assert latex.count("\\\\\n") == 10
     assert "cam\\_split" in latex
@@ -75,10 +80,40 @@ def test_numbers_are_those_of_the_runs(smoke):
         )
         assert float(row["value"]) == figures["strategies"]["equal"]["stability"]
     # The seeds are different runs of one black box.
-    values = {r["value"] for r in table if (r["maps"], r["metric"]) == ("random", "stability")}
     assert len({p.name for p in (folder / NAME).glob("classifier-*")}) == 1
     seen = [r["value"] for r in table if (r["maps"], r["metric"]) == ("", "gini")]
-    assert len(set(seen)) == 2, values
+    assert len(set(seen)) == 2
+
+
+def numbers(folder, seed):
+    """All that was measured but durations, as written."""
+    with (folder / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] == str(seed)]
+    measured = [row for row in rows if not row["metric"].startswith("seconds")]
+    return {(row["maps"], row["metric"]): row["value"] for row in measured}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["classifier-0", "prototypes-0"])
+def test_a_killed_run_goes_on_and_ends_with_the_numbers_of_another(smoke, tmp_path, stage):
+    _, folder = smoke
+    words = ["--preset", "smoke", "--seeds", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.reproduce", *words]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        begun = tmp_path / "smoke" / NAME / stage
+        deadline = time.monotonic() + 120
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert begun.exists()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    assert not (begun / "done.json").exists()
+    assert main(words) == 0
+    assert numbers(tmp_path / "smoke", 0) == numbers(folder, 0)
+    assert len(numbers(folder, 0)) > 30
 
 
 def test_second_run_changes_nothing_but_the_tables(smoke, capsys):
