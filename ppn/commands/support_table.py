@@ -17,6 +17,14 @@ _UNTRIED = {
 }
 
 
+_HEADS = {
+    "mean_linear": "mean",
+    "mean_norm_linear": "mean, norm",
+    "class_token": "class token",
+    "pre_logits": "layers between",
+}
+
+
 def counts(rows: list[Examination]) -> dict[str, int]:
     """Return how many architectures fall in which case, and how many in none."""
     counted = Counter(row.case if row.status == "supported" else row.status for row in rows)
@@ -61,7 +69,7 @@ def markdown(rows: list[Examination], total: int, version: str) -> str:
     if exact:
         worst = max(row.completeness_error or 0.0 for row in exact)
         lines += [f"Largest completeness error of exact maps: {worst:.1e}."]
-    lines += _gradient_maps(rows) + _families(rows) + _rest(rows)
+    lines += _gradient_maps(rows) + _families(rows) + _rest(rows) + _architectures(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -86,21 +94,41 @@ def _gradient_maps(rows: list[Examination]) -> list[str]:
 
 
 def _families(rows: list[Examination]) -> list[str]:
-    names = sorted({row.family for row in rows if row.family})
-    heads = ("mean_linear", "mean_norm_linear", "class_token", "pre_logits")
     lines = [
         "",
         "## Families",
         "",
-        "| family | mean | mean, norm | class token | layers between | not supported |",
+        "| family | " + " | ".join(_HEADS.values()) + " | not supported |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in names:
-        family = [row for row in rows if row.family == name]
-        by_case = [sum(row.case == head for row in family) for head in heads]
+    for name, family in _by_family(rows):
+        by_case = [sum(row.case == head for row in family) for head in _HEADS]
         cells = [str(count or "") for count in (*by_case, len(family) - sum(by_case))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _architectures(rows: list[Examination]) -> list[str]:
+    """Every architecture that is supported, family by family, folded up."""
+    lines = ["", "## Architectures"]
+    for name, family in _by_family(rows):
+        shown = sorted((r for r in family if r.status == "supported"), key=lambda r: r.model)
+        if not shown:
+            continue
+        lines += ["", f"<details><summary>{name} ({len(shown)})</summary>", ""]
+        lines.append("| architecture | head | input | patches | width | completeness error |")
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for row in shown:
+            error = "" if row.completeness_error is None else f"{row.completeness_error:.1e}"
+            cells = (_HEADS[row.case], row.image_size, row.grid, row.width, error)
+            lines.append(f"| `{row.model}` | " + " | ".join(map(str, cells)) + " |")
+        lines += ["", "</details>"]
+    return lines
+
+
+def _by_family(rows: list[Examination]) -> list[tuple[str, list[Examination]]]:
+    names = sorted({row.family for row in rows if row.family})
+    return [(name, [row for row in rows if row.family == name]) for name in names]
 
 
 def _rest(rows: list[Examination]) -> list[str]:

@@ -139,7 +139,11 @@ def test_quick_initialisation_is_neither_constant_nor_wild():
 
 def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
     rows = [
-        Examination("a", "fam", case="mean_linear", logit_error=1e-7, completeness_error=2e-7),
+        Examination(
+            *("a", "fam"),
+            **{"case": "mean_linear", "logit_error": 1e-7, "completeness_error": 2e-7},
+            **{"grid": "7 x 7", "width": 64, "image_size": "224 x 224"},
+        ),
         Examination("b", "fam", case="pre_logits", logit_error=0.0, completeness_error=0.5),
         Examination("c", "fam", "refused", reason="no | last layer"),
         Examination("d", "other", "time", reason="more than 9 s"),
@@ -149,6 +153,7 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
     assert "4 of the 10 architectures of timm 1.2 were tried" in page
     assert "| fam | 1 |  |  | 1 | 1 |" in page
     assert "| `c` | no / last layer |" in page
+    assert "| `a` | mean | 224 x 224 | 7 x 7 | 64 | 2.0e-07 |" in page
     assert "| `d` | took too long: more than 9 s |" in page
     path = tmp_path / "t.csv"
     with path.open("w", newline="") as file:
