@@ -30,7 +30,7 @@ DISCOVERERS = {
     "FAISS k-means": ("kmeans", "none"),
 }
 KS = (1, 3, 5, 10)
-STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """lambda of `cam_split`; the other strategies have none."""
 HELD_OUT = 0.3
 """Share of each class's training images that discovery does not see and that are scored."""
@@ -68,12 +68,13 @@ def score(cell: Cell, extracted: Extracted, key: str, folder: Path) -> list[dict
         A row per refinement and chance level.
     """
     file = folder / f"{cell.stem}.json"
+    asked = [key, *(list(refinement) for refinement in refinements())]
     if file.is_file():
         kept = json.loads(file.read_text())
-        if kept["key"] == key:
+        if kept["key"] == asked:
             return list(kept["rows"])
     rows = list(_rows(cell, extracted))
-    write_json(file, {"key": key, "rows": rows})
+    write_json(file, {"key": asked, "rows": rows})
     return rows
 
 

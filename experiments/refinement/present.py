@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 DEFAULT_STRENGTH = 3.0
+DEFAULT = (next(iter(DISCOVERERS)), "cam_split", DEFAULT_STRENGTH)
+"""Parts, maps and lambda that all others are held against."""
 _MARKS = "osD^vP"
 _CHANCE = "#6b7280"
 
@@ -43,9 +45,10 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         f"Mean ± sample standard deviation over {seeds} seeds. In each, {HELD_OUT:.0%} of the "
         "training images of every class are held out of discovery and scored; test images are not "
         "touched. The black box was trained on images of both halves, so its own fit is the same "
-        "for all rows. With k = 1 there is nothing to split: all exact strategies are the same.",
+        "for all rows. With k = 1 there is nothing to split: one exact strategy stands for all.",
         "",
         *_best(rows),
+        *_summary(rows),
     ]
     for k in sorted({row["k"] for row in rows}):
         lines += ["", f"## k = {k}", ""]
@@ -64,6 +67,46 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
             name = "" if maps.startswith("chance") else discoverer
             lines.append("| " + " | ".join([name, maps, shown, *cells]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _summary(rows: Rows) -> list[str]:
+    """Every way over all k > 1, best first, and how far it is from the default, seed by seed."""
+    seeds = sorted({row["seed"] for row in rows})
+
+    def by_seed(way: tuple[str, str, float | None], metric: str) -> list[float]:
+        wanted = [
+            r for r in rows if r["k"] > 1 and (r["discoverer"], r["maps"], r["lambda"]) == way
+        ]
+        found = [[r[metric] for r in wanted if r["seed"] == seed] for seed in seeds]
+        return [statistics.fmean(v) for v in found if v and None not in v]
+
+    first = DEFAULT[0]
+    ways = {(r["discoverer"], r["maps"], r["lambda"]) for r in rows if r["k"] > 1}
+    ways = {way for way in ways if way[0] == first or not way[1].startswith("chance")}
+    default = by_seed(DEFAULT, "consistency")
+    if not default:
+        return []
+    lines = [
+        "",
+        "## All k > 1 together",
+        "",
+        "The difference is from the default, in the same seed, thus on the same images; ± is the "
+        "standard error over seeds.",
+        "",
+        "| parts | maps | lambda | consistency % | difference | distinctness % |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    scored = [(by_seed(way, "consistency"), way) for way in ways]
+    for values, way in sorted(scored, key=lambda entry: -statistics.fmean(entry[0])):
+        gained = [ours - theirs for ours, theirs in zip(values, default, strict=True)]
+        error = statistics.stdev(gained) / len(gained) ** 0.5 if len(gained) > 1 else 0.0
+        apart = "default" if way == DEFAULT else f"{statistics.fmean(gained):+.1f} ± {error:.1f}"
+        distinct = 100 * statistics.fmean(by_seed(way, "distinctness"))
+        name = "" if way[1].startswith("chance") else way[0]
+        shown = "" if way[2] is None else f"{way[2]:g}"
+        cells = (f"{statistics.fmean(values):.1f}", apart, f"{distinct:.1f}")
+        lines.append("| " + " | ".join([name, way[1], shown, *cells]) + " |")
+    return lines
 
 
 def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
@@ -86,11 +129,14 @@ def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
 def _combinations(rows: Rows, k: int) -> list[tuple[str, str, float | None]]:
     """All rows of a table; chance levels once, as they do not depend on the parts."""
     first = next(iter(DISCOVERERS))
-    found = dict.fromkeys(
+    found: dict[tuple[str, str, float | None], None] = dict.fromkeys(
         (row["discoverer"], row["maps"], row["lambda"])
         for row in rows
         if row["k"] == k and (not row["maps"].startswith("chance") or row["discoverer"] == first)
     )
+    if k == 1:  # nothing to split: one of the exact ones stands for all
+        same = (DEFAULT[1:], ("unrefined", None))
+        found = {c: None for c in found if c[1:] in same or c[1].startswith("chance")}
     return sorted(found, key=lambda entry: entry[1].startswith("chance"))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from experiments.refinement.__main__ import main, make_parser
 from experiments.refinement.cells import Cell, cells, refinements, score
-from experiments.refinement.present import mean_std
+from experiments.refinement.present import markdown, mean_std
 from experiments.refinement.tokens import Extracted
 from ppn.__main__ import main as ppn
 from tests.experiments.test_backbones import ROOT
@@ -92,6 +92,29 @@ def test_mean_and_spread_are_over_what_was_asked_for():
         pytest.approx(50**0.5),
     )
     assert mean_std(rows, "consistency", maps="alpha") is None
+
+
+def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
+    def row(maps, strength, seed, k, consistency):
+        found = {"discoverer": "NMF", "maps": maps, "lambda": strength, "seed": seed, "k": k}
+        return {**found, "consistency": consistency, "stability": 50.0, "distinctness": 0.5}
+
+    values = {
+        ("cam_split", 3.0): {0: (10.0, 30.0), 1: (50.0, 70.0)},
+        ("equal", None): {0: (20.0, 30.0), 1: (60.0, 80.0)},
+    }
+    rows = [
+        row(*way, seed, k, value)
+        for way, by_seed in values.items()
+        for seed, pair in by_seed.items()
+        for k, value in zip((3, 5), pair, strict=True)
+    ]
+    rows += [row(*way, 0, 1, 0.0) for way in values]  # k = 1 is left out
+    text = markdown("birds", rows, 2)
+    assert "| NMF | equal |  | 47.5 | +7.5 ± 2.5 | 50.0 |" in text
+    assert "| NMF | cam_split | 3 | 40.0 | default | 50.0 |" in text
+    assert text.index("| 47.5") < text.index("| 40.0")
+    assert "equal" not in text.split("## k = 1")[1].split("## k = 3")[0]
 
 
 def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
