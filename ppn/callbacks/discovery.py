@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ppn.data.datamodule import FineGrainedDataModule
@@ -18,6 +19,7 @@ from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
 from ppn.files import write_json
@@ -145,20 +147,21 @@ class PrototypeDiscovery(Callback):
             total, left = (sum(map(len, groups)) for groups in (owned, missing))
             rank_zero_info(f"Going on: {total - left} of {total} classes are in {journal.folder}.")
         try:
-            decompose_stream(
-                class_by_class(
-                    self._batches(trainer, network, data, missing), data.class_names, sample
-                ),
-                weight,
-                network.strategies,
-                network.refinement,
-                network.dictionary,
-                network.input_config.size,
-                self.settings,
-                map(len, missing),
-                journal.write,
-            )
-        except KeyboardInterrupt:
+            with ending_on_sigterm():
+                decompose_stream(
+                    class_by_class(
+                        self._batches(trainer, network, data, missing), data.class_names, sample
+                    ),
+                    weight,
+                    network.strategies,
+                    network.refinement,
+                    network.dictionary,
+                    network.input_config.size,
+                    self.settings,
+                    map(len, missing),
+                    journal.write,
+                )
+        except (KeyboardInterrupt, SIGTERMException):
             rank_zero_info(
                 f"Stopped; the classes that are done are in {journal.folder}: run the same command "
                 "again to go on."
