@@ -35,7 +35,7 @@ from ppn.callbacks.tracking import (
 from ppn.data import catalog  # noqa: F401
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
-from ppn.distributed import LOST, WatchfulLauncher
+from ppn.distributed import LOST, WatchfulLauncher, expect_launched
 from ppn.errors import PPNError
 from ppn.models.checkpoint_io import WholeCheckpointIO
 from ppn.models.classifier import BackboneClassifier  # noqa: F401
@@ -90,7 +90,16 @@ class PrototypeCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with checkpoints that appear whole and processes that end together."""
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except RuntimeError as error:
+            if "--ntasks-per-node" not in str(error):
+                raise
+            raise PPNError(
+                "SLURM was told --ntasks alone: say --ntasks-per-node (and --nodes) instead, by "
+                "which Lightning counts processes."
+            ) from None
+        expect_launched(trainer.num_devices, trainer.num_nodes)
         launcher = trainer.strategy.launcher
         if type(launcher) is _SubprocessScriptLauncher:
             trainer.strategy._launcher = WatchfulLauncher.taking_over(launcher)

@@ -16,9 +16,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
+
+from ppn.errors import PPNError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,6 +101,35 @@ def _end() -> NoReturn:
     sys.stderr.flush()
     sys.stdout.flush()
     os._exit(2)
+
+
+def expect_launched(devices: int, nodes: int) -> None:
+    """Refuse a Trainer that counts on other processes than those a launcher has started.
+
+    Lightning would wait for the missing ones, or let each process do all of the work.
+
+    Args:
+        devices: The Trainer's processes on each node.
+        nodes: The Trainer's nodes.
+
+    Raises:
+        PPNError: If they are not what `torchrun` or SLURM has started.
+    """
+    given = os.environ
+    if TorchElasticEnvironment.detect():
+        launcher, local = "torchrun", int(given["LOCAL_WORLD_SIZE"])
+        started = local, int(given["WORLD_SIZE"]) // local
+    elif SLURMEnvironment.detect():
+        launcher, local = "SLURM", int(given.get("SLURM_NTASKS_PER_NODE", "1"))
+        started = local, int(given.get("SLURM_NNODES", "1"))
+    else:
+        return
+    if started != (devices, nodes):
+        raise PPNError(
+            f"{launcher} has started {started[0]} processes on each of {started[1]} nodes, but the "
+            f"Trainer counts on {devices} on each of {nodes}: make trainer.devices {started[0]}, "
+            f"trainer.num_nodes {started[1]} and trainer.strategy ddp."
+        )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import pickle
 import signal
@@ -84,6 +85,8 @@ def forked(function, output, environment):
         os.dup2(sink, 2)
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - pytest's captures
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        for name in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(name).handlers = [logging.StreamHandler(sys.stderr)]
         torch.set_num_threads(1)
         os.environ.update(environment)
         code = function()

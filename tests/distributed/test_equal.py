@@ -78,7 +78,9 @@ def world(tmp_path_factory):
         if not run_dir.exists():
             given = commands(base, run_dir, processes)
             ended = ddp.commands(given, base / f"out{processes}", processes)
-            assert [code for code, _ in ended] == [0] * processes, "\n".join(o for _, o in ended)
+            output = "\n".join(output for _, output in ended)
+            assert [code for code, _ in ended] == [0] * processes, output
+            assert (f"MEMBER: {processes}/{processes}" in output) == (processes > 1)
         return run_dir
 
     return run
