@@ -57,6 +57,7 @@ def commands(base, run_dir, processes):
         "found": ["fit", *network, *given, "--trainer.max_epochs=0"],
         "validated": ["validate", *network, f"--ckpt_path={saved}"],
         "tested": ["test", *network, f"--ckpt_path={saved}"],
+        "predicted": ["predict", *network, f"--ckpt_path={saved}"],
     }
     return [
         [line[0], *common, *line[1:], f"--trainer.default_root_dir={run_dir / name}"]

@@ -80,9 +80,10 @@ def test_other_processes_than_the_trainer_counts_on(
 @pytest.mark.slow
 def test_torchrun(base, tmp_path):
     given = command(base, tmp_path / "run", *PARALLEL, "--trainer.devices=2")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher.append("--nproc-per-node=2")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        + ["-m", "ppn", *given],
+        [*launcher, "-m", "ppn", *given],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,
