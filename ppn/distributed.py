@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
@@ -24,7 +24,8 @@ from typing_extensions import override
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from subprocess import Popen
 
     from lightning import Trainer
 
@@ -71,17 +72,18 @@ class WatchfulLauncher(_SubprocessScriptLauncher):
             del os.environ[LAUNCHER]
             _watch(lambda: any(child.poll() for child in self.procs))
             # The end of this process is a failure to the others, so it comes after theirs.
-            atexit.register(self._join)
+            atexit.register(_join, self.procs)
         try:
             # The environment says by now that the processes are there: none is started again.
             return super().launch(function, *args, trainer=trainer, **kwargs)
         except BaseException:
-            atexit.unregister(self._join)
+            atexit.unregister(_join)  # also that of an earlier Trainer
             raise
 
-    def _join(self) -> None:
-        if any(child.wait() for child in self.procs):
-            _end()
+
+def _join(processes: Iterable[Popen[bytes]]) -> None:
+    if any(process.wait() for process in processes):
+        _end()
 
 
 def _watch(lost: Callable[[], bool]) -> None:
@@ -126,7 +128,7 @@ def expect_launched(devices: int, nodes: int) -> None:
         return
     if started != (devices, nodes):
         raise PPNError(
-            f"{launcher} has started {started[0]} processes on each of {started[1]} nodes, but the "
+            f"{launcher} runs {started[0]} processes on each of {started[1]} nodes, but the "
             f"Trainer counts on {devices} on each of {nodes}: make trainer.devices {started[0]}, "
             f"trainer.num_nodes {started[1]} and trainer.strategy ddp."
         )

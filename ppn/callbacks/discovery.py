@@ -161,13 +161,13 @@ class PrototypeDiscovery(Callback):
                     map(len, missing),
                     journal.write,
                 )
+                merge_ranks(network.dictionary, sample, *network.strategies.values())
         except (KeyboardInterrupt, SIGTERMException):
             rank_zero_info(
                 f"Stopped; the classes that are done are in {journal.folder}: run the same command "
                 "again to go on."
             )
             raise
-        merge_ranks(network.dictionary, sample, *network.strategies.values())
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))

@@ -54,10 +54,10 @@ def test_two_tasks_of_slurm_on_two_nodes(base, tmp_path):
 @pytest.mark.parametrize(
     ("environment", "trainer", "told"),
     [
-        (ddp.torchrun(0, 4, 1), [2, 1], "torchrun has started 4 processes on each of 1 nodes"),
-        (ddp.torchrun(0, 2, 1), [1, 1], "torchrun has started 2 processes on each of 1 nodes"),
-        (slurm(0, 4, 1, 2), [4, 1], "SLURM has started 2 processes on each of 2 nodes"),
-        (slurm(0, 1, 1), [2, 1], "SLURM has started 1 processes on each of 1 nodes"),
+        (ddp.torchrun(0, 4, 1), [2, 1], "torchrun runs 4 processes on each of 1 nodes"),
+        (ddp.torchrun(0, 2, 1), [1, 1], "torchrun runs 2 processes on each of 1 nodes"),
+        (slurm(0, 4, 1, 2), [4, 1], "SLURM runs 2 processes on each of 2 nodes"),
+        (slurm(0, 1, 1), [2, 1], "SLURM runs 1 processes on each of 1 nodes"),
         ({"SLURM_NTASKS": "2"}, [2, 1], "--ntasks-per-node (and --nodes) instead"),
     ],
 )
