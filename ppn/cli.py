@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -16,7 +17,9 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # Imported so that the command line knows them by their short names.
 from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
@@ -32,6 +35,7 @@ from ppn.callbacks.tracking import (
 from ppn.data import catalog  # noqa: F401
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
+from ppn.distributed import LOST, WatchfulLauncher, expect_launched
 from ppn.errors import PPNError
 from ppn.models.checkpoint_io import WholeCheckpointIO
 from ppn.models.classifier import BackboneClassifier  # noqa: F401
@@ -85,8 +89,20 @@ class PrototypeCLI(LightningCLI):
             model.init_args[key] = value
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with checkpoints that appear whole or not at all."""
-        trainer = super().instantiate_trainer(**kwargs)
+        """Make the trainer, with checkpoints that appear whole and processes that end together."""
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except RuntimeError as error:
+            if "--ntasks-per-node" not in str(error):
+                raise
+            raise PPNError(
+                "SLURM was told --ntasks alone: say --ntasks-per-node (and --nodes) instead, by "
+                "which Lightning counts processes."
+            ) from None
+        expect_launched(trainer.num_devices, trainer.num_nodes)
+        launcher = trainer.strategy.launcher
+        if type(launcher) is _SubprocessScriptLauncher:
+            trainer.strategy._launcher = WatchfulLauncher.taking_over(launcher)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
         return trainer
@@ -143,7 +159,8 @@ def run(args: Sequence[str] | None = None) -> int:
         args: Command line; None takes it from `sys.argv`.
 
     Returns:
-        Exit code: 0, or 2 after a mistake in the input, which is told in one sentence on stderr.
+        Exit code: 0, or 2 after a mistake in the input, which is told in one sentence on stderr;
+        143 after SIGTERM.
     """
     _quieten()
     given = None if args is None else list(args)
@@ -166,6 +183,8 @@ def run(args: Sequence[str] | None = None) -> int:
                 auto_configure_optimizers=False,
                 args=given,
             )
+    except SIGTERMException:  # which would end the process as if all had gone well
+        return 128 + signal.SIGTERM
     except Exception as error:
         mistake = _mistake(error)
         if mistake is None:
@@ -185,10 +204,7 @@ def _mistake(error: BaseException | None) -> str | None:
         if isinstance(error, MisconfigurationException):
             return " ".join(str(error).split())
         if isinstance(error, RuntimeError) and _LOST.search(str(error)):
-            return (
-                "Another process of this run has ended before the work was done: its own message "
-                "is above; run the same command again to go on."
-            )
+            return LOST
         if isinstance(error, OSError) and error.errno in _FULL:
             place = error.filename or "The run's directory"
             return f"{place} cannot be written ({error.strerror}): check the space left on it."

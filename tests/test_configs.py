@@ -16,12 +16,14 @@ from ppn.data.build import build as build_data
 from ppn.data.build import parse_options
 from ppn.data.catalog import CATALOG
 from ppn.data.synthetic import SyntheticBirdsDataModule
+from ppn.distributed import WatchfulLauncher
 from tests import fakes
 from tests.command_line import built
 from tests.data.sets import SETS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs/datasets.md"
+DISTRIBUTED = ROOT / "docs/distributed.md"
 SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))  # see test_sweeps.py
 # What has a command line of its own is parsed in tests/experiments.
 EXPERIMENTS = sorted(
@@ -92,8 +94,19 @@ def test_the_moving_average_is_added_to_the_experiments_callbacks(tmp_path):
     assert {"EMAWeightAveraging", "ModelCheckpoint"} <= set(names)
 
 
+@pytest.mark.parametrize(("name", "processes"), [("ddp", 2), ("multinode", 8)])
+def test_processes_are_added_to_the_experiment(tmp_path, name, processes):
+    more = ["--trainer", str(ROOT / f"configs/trainer/{name}.yaml"), "--trainer.accelerator=cpu"]
+    if name == "ddp":  # "auto" is one on a CPU
+        more.append("--trainer.devices=2")
+    trainer = build(ROOT / "experiments/synthetic/prototypes.yaml", tmp_path, *more).trainer
+    assert trainer.world_size == processes
+    assert type(trainer.strategy.launcher) is WatchfulLauncher
+    assert "PrototypeDiscovery" in [type(callback).__name__ for callback in trainer.callbacks]
+
+
 def test_every_fragment_is_used_by_an_experiment_or_named_in_the_docs():
-    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md", DOCS])
+    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md", DOCS, DISTRIBUTED])
     for fragment in FRAGMENTS:
         assert str(fragment.relative_to(ROOT)) in text, fragment
 
@@ -106,7 +119,9 @@ def commands(text):
 
 
 README = commands((ROOT / "README.md").read_text())
-DATASETS = commands((ROOT / "docs/datasets.md").read_text())
+DATASETS = commands(DOCS.read_text())
+# What torchrun or srun starts is a command of ppn too.
+PARALLEL = [f"ppn {c.split('ppn ', 1)[1]}" for c in commands(DISTRIBUTED.read_text())]
 DATA_COMMANDS = [c for c in [*README, *DATASETS] if c.startswith("ppn data ")]
 
 
@@ -123,7 +138,7 @@ def test_documented_data_command_parses(line):
 
 
 @pytest.mark.parametrize(
-    "line", [c for c in README if c.startswith("ppn ") and c not in DATA_COMMANDS]
+    "line", [c for c in [*README, *PARALLEL] if c.startswith("ppn ") and c not in DATA_COMMANDS]
 )
 def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,7 +51,7 @@ def discover(
         dictionary,
         backbone.config.size,
         DiscoverySettings(),
-        8,
+        repeat(8),
     )
     head.bias.copy_(bias)
     return head, dictionary

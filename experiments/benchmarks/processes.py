@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 import subprocess
@@ -81,7 +82,7 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
         dictionary,
         (224, 224),
         DiscoverySettings(),
-        8,
+        itertools.repeat(8),
     )
     merge_ranks(dictionary, sample, head)
 

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ppn.data.datamodule import FineGrainedDataModule
-from ppn.data.split import balanced_classes
+from ppn.data.split import balanced
 from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
 from ppn.files import write_json
@@ -41,7 +43,7 @@ class PrototypeDiscovery(Callback):
     """Finds the prototypes of every class and refines the head, before the first epoch.
 
     Streams each class's un-augmented training images, class after class, and keeps the tokens of
-    one group of classes in memory. Under DDP each process owns some classes; processes exchange
+    one group of classes in memory. Under DDP each process owns some groups; processes exchange
     only what they found. At the end the certificate is measured and `checkpoints/prototypes.ckpt`
     and `prototypes.json` (each prototype's nearest training patches) are written to the run's
     directory, so `trainer.max_epochs: 0` leaves a complete checkpoint.
@@ -55,7 +57,8 @@ class PrototypeDiscovery(Callback):
         alpha_solver: Whether the coefficients alpha of the parts may be negative.
         strength: lambda of `cam_split`.
         seed: Seed of discovery.
-        classes_per_group: Classes whose tokens are kept in memory and factorised together.
+        classes_per_group: Most classes whose tokens are kept in memory and factorised together;
+            fewer where their images do not fit into one batch.
     """
 
     def __init__(
@@ -124,10 +127,14 @@ class PrototypeDiscovery(Callback):
     ) -> Journal:
         training = network.training
         network.eval()
-        counts = np.bincount(data.view("train").labels, minlength=data.num_classes).tolist()
-        owned = balanced_classes(counts, trainer.world_size)[trainer.global_rank]
+        # Groups do not depend on the number of processes, hence neither do the bits of the result.
+        every, images = data.discovery_groups(self.classes_per_group)
+        owned = [every[i] for i in balanced(images, trainer.world_size)[trainer.global_rank]]
         weight, bias = network.backbone.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
+        for module in (network.dictionary, *network.strategies.values()):
+            for buffer in module.buffers():  # of a checkpoint that was written on the way
+                buffer.zero_()
         journal = Journal(
             Path(trainer.default_root_dir).parent / JOURNALS,
             self._key(trainer, network, data),
@@ -135,37 +142,32 @@ class PrototypeDiscovery(Callback):
             network.dictionary,
             sample,
         )
-        groups = [
-            owned[i : i + self.classes_per_group]
-            for i in range(0, len(owned), self.classes_per_group)
-        ]
-        missing = [label for group in groups if not journal.restore(group) for label in group]
+        missing = [group for group in owned if not journal.restore(group)]
         if len(missing) < len(owned):
-            rank_zero_info(
-                f"Going on: {len(owned) - len(missing)} of {len(owned)} classes are in "
-                f"{journal.folder}."
-            )
+            total, left = (sum(map(len, groups)) for groups in (owned, missing))
+            rank_zero_info(f"Going on: {total - left} of {total} classes are in {journal.folder}.")
         try:
-            decompose_stream(
-                class_by_class(
-                    self._batches(trainer, network, data, missing), data.class_names, sample
-                ),
-                weight,
-                network.strategies,
-                network.refinement,
-                network.dictionary,
-                network.input_config.size,
-                self.settings,
-                self.classes_per_group,
-                journal.write,
-            )
-        except KeyboardInterrupt:
+            with ending_on_sigterm():
+                decompose_stream(
+                    class_by_class(
+                        self._batches(trainer, network, data, missing), data.class_names, sample
+                    ),
+                    weight,
+                    network.strategies,
+                    network.refinement,
+                    network.dictionary,
+                    network.input_config.size,
+                    self.settings,
+                    map(len, missing),
+                    journal.write,
+                )
+                merge_ranks(network.dictionary, sample, *network.strategies.values())
+        except (KeyboardInterrupt, SIGTERMException):
             rank_zero_info(
                 f"Stopped; the classes that are done are in {journal.folder}: run the same command "
                 "again to go on."
             )
             raise
-        merge_ranks(network.dictionary, sample, *network.strategies.values())
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))
@@ -196,7 +198,6 @@ class PrototypeDiscovery(Callback):
             network.input_config,
             self.settings,
             self.classes_per_group,
-            trainer.world_size,
             str(trainer.precision),
             network.device.type,
             data.batch_size,
@@ -212,12 +213,12 @@ class PrototypeDiscovery(Callback):
         trainer: Trainer,
         network: PrototypeNetwork,
         data: FineGrainedDataModule,
-        classes: list[int],
+        groups: list[list[int]],
     ) -> Iterator[Seen]:
-        """Yield tokens, labels and indices of the images of some classes, class by class."""
-        if not classes:
+        """Yield tokens, labels and indices of the images of groups of classes, class by class."""
+        if not groups:
             return
-        loader = data.discovery_loader(classes, self.classes_per_group)
+        loader = data.discovery_loader(*groups)
         columns = (
             TextColumn("Discovering prototypes"),
             BarColumn(),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import distributed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from ppn.data.dataset import AnnotatedDataset, ImageView
-from ppn.data.sampler import ShardSampler
-from ppn.data.split import stratified_split
+from ppn.data.sampler import ShardSampler, ShuffleSampler
+from ppn.data.split import grouped_classes, stratified_split
 from ppn.data.transforms import Crop, Transform
 from ppn.errors import DataError
 from ppn.types import Batch, InputConfig, Split
@@ -146,8 +148,10 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         return ImageView(source, indices, transform, self.masks and bool(source.mask_names))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled, augmented training images."""
-        return self._loader(self.view("train", self.augmentation), shuffle=True)
+        """Return the augmented training images, shuffled by the seed of `seed_everything`."""
+        view = self.view("train", self.augmentation)
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return self._loader(view, ShuffleSampler(view, *_processes(), seed=seed))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Return the validation images, each once, also under DDP.
@@ -167,30 +171,40 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """Return the test images, each once, also under DDP."""
         return self._evaluation_loader("test")
 
-    def discovery_loader(
-        self, classes: Sequence[int], group_size: int | None = None
-    ) -> DataLoader[Batch]:
+    def discovery_groups(self, most: int) -> tuple[list[list[int]], list[int]]:
+        """Return classes that discovery works on together: those whose images fit into one batch.
+
+        Args:
+            most: Most classes of a group.
+
+        Returns:
+            The labels of each group, and how many training images it has.
+        """
+        counts = np.bincount(self.view("train").labels, minlength=self.num_classes)
+        groups = grouped_classes(counts.tolist(), self.batch_size, most)
+        return groups, [int(counts[labels].sum()) for labels in groups]
+
+    def discovery_loader(self, *groups: Sequence[int]) -> DataLoader[Batch]:
         """Return the un-augmented training images of the given classes, class after class.
 
         Args:
-            classes: Labels in the order in which their images are wanted.
-            group_size: No batch holds images of two such groups of successive classes, so that
-                the batches of a group are the same whichever groups come before it.
+            groups: Labels in the order in which their images are wanted. No batch holds images of
+                two groups, so that the batches of a group, and with them the last bits of its
+                features, are the same whichever groups come before it.
 
         Raises:
             DataError: If a class has no training image.
         """
         view = self.view("train")
-        members = [view.indices[view.labels == label] for label in classes]
-        for label, indices in zip(classes, members, strict=True):
+        members = [[view.indices[view.labels == label] for label in group] for group in groups]
+        for label, indices in zip(chain(*groups), chain(*members), strict=True):
             if len(indices) == 0:
                 raise DataError(
                     f"Class {label} ({self.class_names[label]}) has no training image, hence no "
                     "prototypes: add images or take the class off the list of classes."
                 )
-        ordered = view.at(np.concatenate(members))
-        groups = range(0, len(members), group_size or len(members))
-        sizes = [sum(map(len, members[i : i + groups.step])) for i in groups]
+        ordered = view.at(np.concatenate(list(chain(*members))))
+        sizes = [sum(map(len, group)) for group in members]
         return DataLoader(
             ordered,
             batch_sampler=_batches(sizes, self.batch_size),
@@ -203,24 +217,32 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         if len(view) == 0:
             fix = "raise val_fraction" if split == "val" else "complete the data set"
             raise DataError(f"The {split} split has no image: {fix}.")
-        parallel = distributed.is_available() and distributed.is_initialized()
-        return self._loader(view, sampler=ShardSampler(view, shuffle=False) if parallel else None)
+        processes, rank = _processes()
+        if len(view) < processes:
+            raise DataError(
+                f"The {split} split has {len(view)} images, fewer than the {processes} processes "
+                "that share them: use fewer devices."
+            )
+        return self._loader(view, ShardSampler(view, processes, rank))
 
-    def _loader(
-        self,
-        view: ImageView,
-        shuffle: bool = False,
-        sampler: Sampler[Any] | None = None,
-    ) -> DataLoader[Batch]:
+    def _loader(self, view: ImageView, sampler: DistributedSampler[Any]) -> DataLoader[Batch]:
         return DataLoader(
             view,
             batch_size=self.batch_size,
-            shuffle=shuffle if sampler is None else None,
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # Else persistent workers and none at all draw differently often from torch's state.
+            generator=torch.Generator(),
         )
+
+
+def _processes() -> tuple[int, int]:
+    """How many processes share the work, and which one this is."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1, 0
+    return distributed.get_world_size(), distributed.get_rank()
 
 
 def _batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:

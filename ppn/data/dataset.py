@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ppn.data.sampler import Draw
 from ppn.types import Batch
 
 if TYPE_CHECKING:
@@ -114,8 +115,19 @@ class ImageView(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> Batch:
-        """Return one image as an unbatched `Batch`; `index` counts in the source, not the view."""
+    def __getitem__(self, position: int | Draw) -> Batch:
+        """Return one image as an unbatched `Batch`; `index` counts in the source, not the view.
+
+        What is random about it comes from the seed of a `Draw`, else from torch's own state.
+        """
+        if not isinstance(position, Draw):
+            return self._read(position)
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: in the main process that would seed the GPU's dropout too.
+            torch.default_generator.manual_seed(position.seed)
+            return self._read(position.position)
+
+    def _read(self, position: int) -> Batch:
         index = int(self.indices[position])
         sample = self.source.read(index)
         if not self.masks:

@@ -1,13 +1,39 @@
-"""Evaluation across processes without duplicates."""
+"""Which images each process reads in which order: the same for any number of workers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from torch.utils.data import DistributedSampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Draw(NamedTuple):
+    """A position in a data set, and the seed of the random changes of its image."""
+
+    position: int
+    seed: int
+
+
+class ShuffleSampler(DistributedSampler[Any]):
+    """All images in random order, each with a seed of its own for augmentation.
+
+    Order and seeds come from seed and epoch alone. So batches are the same however many workers
+    load them, and n processes together read in each step what one process with n times the batch
+    size would. Their shares are equally large: up to n - 1 images are read twice.
+    """
+
+    def __iter__(self) -> Iterator[Draw]:
+        chance = np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1  # for plain loops; Lightning sets it before every epoch
+        count = len(self.dataset)  # type: ignore[arg-type]
+        order = np.resize(chance.permutation(count), self.total_size)
+        seeds = chance.integers(2**63, size=count)
+        for position in order[self.rank :: self.num_replicas].tolist():
+            yield Draw(position, int(seeds[position]))
 
 
 class ShardSampler(DistributedSampler[Any]):

@@ -1,4 +1,4 @@
-"""Which images belong to training and validation, and which classes to which process."""
+"""Which images are for training and validation; which classes are found together, and where."""
 
 from __future__ import annotations
 
@@ -39,22 +39,44 @@ def stratified_split(
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
-def balanced_classes(counts: Sequence[int], processes: int) -> list[list[int]]:
-    """Share classes among processes so that each has about as many images.
-
-    The largest class goes first, each to the process with the fewest images so far.
+def grouped_classes(counts: Sequence[int], images: int, most: int) -> list[list[int]]:
+    """Join successive classes into groups, by their counts alone and not by who works on them.
 
     Args:
         counts: Images of each class.
+        images: Most images of a group, unless one class alone has more.
+        most: Most classes of a group.
+
+    Returns:
+        The labels of each group, all ascending.
+    """
+    groups: list[list[int]] = []
+    total = 0
+    for label, count in enumerate(counts):
+        if not groups or total + count > images or len(groups[-1]) == most:
+            groups.append([])
+            total = 0
+        groups[-1].append(label)
+        total += count
+    return groups
+
+
+def balanced(counts: Sequence[int], processes: int) -> list[list[int]]:
+    """Share items among processes so that each has about as many images.
+
+    The largest item goes first, each to the process with the fewest images so far.
+
+    Args:
+        counts: Images of each item.
         processes: Number of processes.
 
     Returns:
-        For each process its classes, ascending; empty for processes beyond the number of classes.
+        For each process its items, ascending; none for processes beyond the number of items.
     """
     owned: list[list[int]] = [[] for _ in range(processes)]
     load = [0] * processes
-    for label in sorted(range(len(counts)), key=lambda c: (-counts[c], c)):
+    for item in sorted(range(len(counts)), key=lambda i: (-counts[i], i)):
         lightest = load.index(min(load))
-        owned[lightest].append(label)
-        load[lightest] += counts[label]
-    return [sorted(labels) for labels in owned]
+        owned[lightest].append(item)
+        load[lightest] += counts[item]
+    return [sorted(items) for items in owned]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,7 +59,7 @@ def decompose_stream(
     dictionary: PartDictionary,
     pixels: tuple[int, int],
     settings: DiscoverySettings,
-    group_size: int,
+    sizes: Iterable[int],
     finished: Callable[[list[int]], None] | None = None,
 ) -> None:
     """Decompose classes, some at a time; see `decompose`.
@@ -72,24 +72,18 @@ def decompose_stream(
         dictionary: Where parts, patches and diagnostics go.
         pixels: Height and width of the network's input.
         settings: How to find and refine.
-        group_size: Classes that are kept in memory and factorised together.
+        sizes: How many classes are kept in memory and factorised together, for each such group.
         finished: Called with the labels of each group when it is done.
     """
-    group: list[ClassTokens] = []
-
-    def finish() -> None:
-        if group:
-            grid = Grid(group[0].grid, pixels)
-            decompose(group, weight, heads, chosen, dictionary, grid, settings)
-            if finished is not None:
-                finished([item.label for item in group])
-            group.clear()
-
-    for item in classes:
-        group.append(item)
-        if len(group) == group_size:
-            finish()
-    finish()
+    remaining = iter(classes)
+    for size in sizes:
+        group = list(islice(remaining, size))
+        if not group:
+            break
+        grid = Grid(group[0].grid, pixels)
+        decompose(group, weight, heads, chosen, dictionary, grid, settings)
+        if finished is not None:
+            finished([item.label for item in group])
 
 
 def _joined(label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]) -> ClassTokens:

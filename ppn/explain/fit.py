@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,7 +94,7 @@ def from_classifier(
         dictionary,
         config.size,
         DiscoverySettings(seed=seed),
-        _GROUP,
+        repeat(_GROUP),
     )
     if not dictionary.complete:
         label = int((dictionary.found == 0).nonzero()[0])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ppn.models.builder import (
@@ -87,6 +88,8 @@ class BackboneClassifier(LightningModule):
         self.loss = torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        # Lightning's own mean over processes is wrong where they have unequally many images.
+        self.mean_loss = MeanMetric()
         self.results: dict[str, Any] = {}
 
     @property
@@ -176,7 +179,6 @@ class BackboneClassifier(LightningModule):
         logits = self(batch["image"])
         size = len(logits)
         self.accuracy(logits, batch["label"])
-        self.log(
-            f"{stage}/loss", self.loss(logits, batch["label"]), batch_size=size, sync_dist=True
-        )
+        self.mean_loss.update(self.loss(logits, batch["label"]), weight=size)
+        self.log(f"{stage}/loss", self.mean_loss, batch_size=size)
         self.log(f"{stage}/accuracy", self.accuracy, prog_bar=True, batch_size=size)

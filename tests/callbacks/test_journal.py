@@ -42,7 +42,7 @@ def command(base, run_dir, *more):
         "--data=CUBDataModule",
         f"--data.root={base / 'CUB_200_2011'}",
         "--data.num_workers=0",
-        "--data.batch_size=3",
+        "--data.batch_size=9",
         "--data.val_fraction=0",
         "--trainer.callbacks=PrototypeDiscovery",
         "--trainer.callbacks.classes_per_group=2",

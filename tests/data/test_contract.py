@@ -12,7 +12,7 @@ from ppn.data import augmentation as augmentations
 from ppn.data.catalog import CATALOG
 from ppn.data.folder import ImageFolderDataModule
 from ppn.data.published import PublishedDataModule
-from ppn.data.split import balanced_classes
+from ppn.data.split import balanced
 from ppn.errors import DataError
 from tests import ddp
 from tests.data.markers import GEOMETRIC, colour, extent, marker, pixels_of
@@ -66,9 +66,9 @@ def rank_reads(roots):
     read = {}
     for name, fake in SETS.items():
         data = fake.build(roots[name], batch_size=2)
-        counts = np.bincount(data.view("train").labels, minlength=data.num_classes)
-        own = balanced_classes(counts.tolist(), 2)[torch.distributed.get_rank()]
-        loaders = data.test_dataloader(), data.val_dataloader(), data.discovery_loader(own)
+        groups, images = data.discovery_groups(8)
+        own = [groups[i] for i in balanced(images, 2)[torch.distributed.get_rank()]]
+        loaders = data.test_dataloader(), data.val_dataloader(), data.discovery_loader(*own)
         read[name] = [
             [i for batch in loader for i in batch["index"].tolist()] for loader in loaders
         ]

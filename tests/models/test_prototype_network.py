@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -183,59 +180,3 @@ def test_a_checkpoint_of_another_class_is_not_a_network(tmp_path, data):
     run.save_checkpoint(tmp_path / "classifier.ckpt")
     with pytest.raises(CheckpointError, match="holds a BackboneClassifier"):
         load_network(str(tmp_path / "classifier.ckpt"))
-
-
-DDP = """
-import sys
-from ppn.__main__ import main
-root, weights, out, devices = sys.argv[1:]
-common = ["--data=CUBDataModule", f"--data.root={root}", "--data.num_workers=0",
-    "--data.batch_size=4", "--data.val_fraction=0.25", "--model=PrototypeNetwork",
-    "--model.num_prototypes=2", "--trainer.accelerator=cpu", f"--trainer.devices={devices}",
-    "--trainer.strategy=" + ("ddp" if devices != "1" else "auto"),
-    "--trainer.logger=false", "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false", f"--trainer.default_root_dir={out}"]
-code = main(["fit", *common, f"--model.backbone_ckpt={weights}",
-    "--model.architecture=test_resnet", "--trainer.callbacks=PrototypeDiscovery",
-    "--trainer.max_epochs=0"])
-assert code == 0
-"""
-DDP_TEST = (
-    DDP.split("code = main")[0]
-    + """
-assert main(["test", *common, f"--ckpt_path={out}/checkpoints/prototypes.ckpt"]) == 0
-"""
-)
-
-
-def test_two_processes_find_and_measure_the_same(tmp_path):
-    """3 classes and 6 test images over 2 processes: uneven shares, uneven last batches."""
-    import json
-
-    root = fakes.cub(tmp_path / "CUB_200_2011", test=3)
-    model = timm.create_model("test_resnet", num_classes=3)
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
-    states, figures = [], []
-    for devices in ("1", "2"):
-        out = tmp_path / f"run{devices}"
-        args = [str(root), str(tmp_path / "weights.pth"), str(out), devices]
-        for code in (DDP, DDP_TEST):
-            script = tmp_path / "script.py"
-            script.write_text(code)
-            subprocess.run(
-                [sys.executable, str(script), *args],
-                check=True,
-                cwd=ROOT,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-                timeout=240,
-            )
-        content = torch.load(out / "checkpoints/prototypes.ckpt", weights_only=True)
-        states.append(content["state_dict"])
-        figures.append(json.loads((out / "metrics.json").read_text()))
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.allclose(value, states[1][name], atol=1e-5, equal_nan=True), name
-    assert figures[0]["images"] == figures[1]["images"] == 9
-    for key, value in figures[0].items():
-        if isinstance(value, float):
-            assert figures[1][key] == pytest.approx(value, abs=1e-6), key

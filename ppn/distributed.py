@@ -1,0 +1,156 @@
+"""A process that ends early ends the others of its run: in seconds, and with a sentence.
+
+Processes learn of each other's end when they next exchange something, which in discovery may be
+hours away. So the process that started the others watches them, and they watch it. Under `torchrun`
+and SLURM the launcher does so.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from typing_extensions import override
+
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from subprocess import Popen
+
+    from lightning import Trainer
+
+LOST = (
+    "Another process of this run has ended before the work was done: its own message is above; "
+    "run the same command again to go on."
+)
+LAUNCHER = "PPN_LAUNCHER"
+"""Environment variable that tells a process the id of the one that started it."""
+
+_PERIOD = 0.5
+_GRACE = 3.0
+"""Seconds in which a process may find out and end by itself, with everything closed in order."""
+
+
+class WatchfulLauncher(_SubprocessScriptLauncher):
+    """Lightning's launcher, whose processes end within seconds of each other.
+
+    Lightning's own watch does not end the processes it has started when the first one ends, and
+    kills that one without a word to the user when another ends.
+    """
+
+    @classmethod
+    def taking_over(cls, launcher: _SubprocessScriptLauncher) -> WatchfulLauncher:
+        """Return one that starts what another would have started."""
+        return cls(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
+
+    @override
+    def launch(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        trainer: Trainer | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Start the processes unless they are there, and call a function in each."""
+        parent = os.environ.pop(LAUNCHER, None)
+        if parent is not None:
+            _watch(lambda: os.getppid() != int(parent))
+        elif not self.cluster_environment.creates_processes_externally:
+            self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
+            os.environ[LAUNCHER] = str(os.getpid())
+            self._call_children_scripts()
+            del os.environ[LAUNCHER]
+            _watch(lambda: any(child.poll() for child in self.procs))
+            # The end of this process is a failure to the others, so it comes after theirs.
+            atexit.register(_join, self.procs)
+        try:
+            # The environment says by now that the processes are there: none is started again.
+            return super().launch(function, *args, trainer=trainer, **kwargs)
+        except BaseException:
+            atexit.unregister(_join)  # also that of an earlier Trainer
+            raise
+
+
+def _join(processes: Iterable[Popen[bytes]]) -> None:
+    if any(process.wait() for process in processes):
+        _end()
+
+
+def _watch(lost: Callable[[], bool]) -> None:
+    """End this process soon after another was lost, unless it ends by itself."""
+
+    def run() -> None:
+        while not lost():
+            time.sleep(_PERIOD)
+        time.sleep(_GRACE)
+        _end()
+
+    threading.Thread(target=run, name="watch", daemon=True).start()
+
+
+def _end() -> NoReturn:
+    sys.stderr.write(f"ppn: {LOST}\n")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(2)
+
+
+def expect_launched(devices: int, nodes: int) -> None:
+    """Refuse a Trainer that counts on other processes than those a launcher has started.
+
+    Lightning would wait for the missing ones, or let each process do all of the work.
+
+    Args:
+        devices: The Trainer's processes on each node.
+        nodes: The Trainer's nodes.
+
+    Raises:
+        PPNError: If they are not what `torchrun` or SLURM has started.
+    """
+    given = os.environ
+    if TorchElasticEnvironment.detect():
+        launcher, local = "torchrun", int(given["LOCAL_WORLD_SIZE"])
+        started = local, int(given["WORLD_SIZE"]) // local
+    elif SLURMEnvironment.detect():
+        launcher, local = "SLURM", int(given.get("SLURM_NTASKS_PER_NODE", "1"))
+        started = local, int(given.get("SLURM_NNODES", "1"))
+    else:
+        return
+    if started != (devices, nodes):
+        raise PPNError(
+            f"{launcher} runs {started[0]} processes on each of {started[1]} nodes, but the "
+            f"Trainer counts on {devices} on each of {nodes}: make trainer.devices {started[0]}, "
+            f"trainer.num_nodes {started[1]} and trainer.strategy ddp."
+        )
+
+
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process at once; Lightning looks for it between training steps only.
+
+    Raises:
+        SIGTERMException: Inside, when the signal comes.
+    """
+
+    def stop(*_: object) -> None:
+        raise SIGTERMException
+
+    if threading.current_thread() is not threading.main_thread():  # which alone has handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
