@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MARKER = "done.json"
 IMAGENET_CLASSES = 1000
+_SIGNALS = 128
+"""Exit codes above it say that a signal has ended a command."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def run(step: Step, say: Callable[[str], None] = print) -> bool:
     except Exception:  # the other chains go on; an interruption ends them all
         traceback.print_exc()
         code = 1
+    if code > _SIGNALS:  # told to end, like an interruption
+        raise SystemExit(code)
     if code or not step.made.is_file():
         say(f"== {step.folder}: failed with exit code {code}")
         return False

@@ -228,6 +228,9 @@ def test_failed_and_interrupted_steps_leave_no_marker(tmp_path):
 
     assert not run(step(2))
     assert not is_done(step(2))
+    with pytest.raises(SystemExit):  # ended by SIGTERM, as all else is to be
+        run(step(143))
+    assert not is_done(step(143))
     with pytest.raises(KeyboardInterrupt):
         run(step(KeyboardInterrupt))
     assert not is_done(step(0))
