@@ -46,6 +46,22 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Return what a JSON text holds.
+
+    Raises:
+        ValueError: If it is no JSON, nested beyond reason, or holds halves of characters; the
+            message is one line.
+    """
+    try:
+        content = json.loads(text)
+        if "\\u" in text:  # half a character, which nobody can print or store
+            json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return content
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON; see `replacing`."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

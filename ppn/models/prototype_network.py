@@ -22,6 +22,7 @@ from ppn.models.record import (
     expect_trusted,
     read_record,
 )
+from ppn.models.stored_prototypes import take_stored
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 CERTIFICATE = KEY + "_certificate"
 CLASS_NAMES = KEY + "_class_names"
+SETTINGS = KEY + "_settings"
 
 
 class PrototypeNetwork(LightningModule):
@@ -57,6 +59,9 @@ class PrototypeNetwork(LightningModule):
             exact at every step. Without it `trainer.max_epochs` must be 0.
         lr: Learning rate of that.
         seed: Seed of the noise and chance maps of the metrics.
+        prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
+            this very classifier: they are taken instead of new ones, with their number, patches
+            and refinement, and nothing to compare.
     """
 
     def __init__(
@@ -73,8 +78,15 @@ class PrototypeNetwork(LightningModule):
         learn: bool = False,
         lr: float = 1e-4,
         seed: int = 0,
+        prototypes: str | None = None,
     ) -> None:
         super().__init__()
+        stored = None
+        if prototypes is not None:
+            stored = take_stored(prototypes, num_classes, backbone_ckpt)
+            _, num_prototypes, _, num_patches = stored.shape
+            refinement, compare = stored.refinement, None
+            image_size = image_size or stored.structure["image_size"]
         self.trained = backbone_ckpt is not None
         if backbone_ckpt is not None and architecture is None:
             record = read_record(backbone_ckpt)
@@ -107,6 +119,7 @@ class PrototypeNetwork(LightningModule):
             "refinement": refinement,
             "compare": strategies[1:],
             "learn": learn,
+            "prototypes": None,
         }
         self.record = Record(type(self).__name__, num_classes, structure)
         self.refinement: Strategy = refinement
@@ -126,9 +139,16 @@ class PrototypeNetwork(LightningModule):
             self.unused = nn.Parameter(torch.zeros(()))
         self.dictionary = PartDictionary(num_classes, num_prototypes, width, num_patches)
         self.certificate: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self.class_names = [str(label) for label in range(num_classes)]
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
+        if stored is not None:
+            head = self.backbone.effective_head()
+            stored.expect_classifier(str(prototypes), self.backbone.model, *head)
+            stored.fill(self.head, self.dictionary)
+            self.certificate, self.settings = stored.certificate, stored.settings
+            self.class_names = stored.class_names
 
     @property
     def input_config(self) -> InputConfig:
@@ -256,6 +276,7 @@ class PrototypeNetwork(LightningModule):
         self.record.write(checkpoint)
         checkpoint[CERTIFICATE] = self.certificate
         checkpoint[CLASS_NAMES] = self.class_names
+        checkpoint[SETTINGS] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint with another number of classes; take over the certificate."""
@@ -263,6 +284,7 @@ class PrototypeNetwork(LightningModule):
         expect_classes("to load", record, self.record.num_classes)
         self.certificate = checkpoint.get(CERTIFICATE, {})
         self.class_names = checkpoint.get(CLASS_NAMES, self.class_names)
+        self.settings = checkpoint.get(SETTINGS, {})
         self.trained = True
 
     def _evaluate(self, batch: Batch) -> None:
