@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ppn.errors import PPNError
+from ppn.files import parse_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,8 +76,8 @@ def read_sweep(path: Path) -> Sweep:
         PPNError: If it is missing, broken, or says what cannot be run.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise PPNError(f"{path} cannot be read as a sweep file: {reason}.") from None
     try:

@@ -47,6 +47,8 @@ def check_list(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, li
         DataError: If a line does not fit, or torchvision would misread the file's first line.
     """
     rows = read_rows(path, columns, numbers)
+    if not rows:
+        raise DataError(f"{path} lists no image: get the complete data set.")
     with path.open("rb") as content:
         if content.read(3) == codecs.BOM_UTF8:
             raise DataError(f"{path} begins with a byte order mark: save it as UTF-8 without one.")

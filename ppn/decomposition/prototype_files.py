@@ -177,7 +177,7 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         content["refinement"],
         classifier["weights"],
         _input(classifier["input"]),
-        {key: classifier[key] for key in _STRUCTURE},
+        {key: classifier.get(key) for key in _STRUCTURE},
         content["settings"],
         content["certificate"],
         content["ppn_version"],

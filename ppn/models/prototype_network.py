@@ -18,11 +18,13 @@ from ppn.models.record import (
     KEY,
     Record,
     expect_classes,
+    expect_content,
     expect_model,
     expect_trusted,
     read_record,
 )
 from ppn.models.stored_prototypes import take_stored
+from ppn.schema import Maybe
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 CERTIFICATE = KEY + "_certificate"
 CLASS_NAMES = KEY + "_class_names"
 SETTINGS = KEY + "_settings"
+EXTRAS = {CERTIFICATE: Maybe(dict), CLASS_NAMES: Maybe([str]), SETTINGS: Maybe(dict)}
 
 
 class PrototypeNetwork(LightningModule):
@@ -279,12 +282,13 @@ class PrototypeNetwork(LightningModule):
         checkpoint[SETTINGS] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with another number of classes; take over the certificate."""
+        """Refuse a checkpoint that does not fit; take over what is beside its tensors."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
-        self.certificate = checkpoint.get(CERTIFICATE, {})
-        self.class_names = checkpoint.get(CLASS_NAMES, self.class_names)
-        self.settings = checkpoint.get(SETTINGS, {})
+        expect_content("to load", checkpoint, self, EXTRAS)
+        self.certificate = checkpoint.get(CERTIFICATE) or {}
+        self.class_names = checkpoint.get(CLASS_NAMES) or self.class_names
+        self.settings = checkpoint.get(SETTINGS) or {}
         self.trained = True
 
     def _evaluate(self, batch: Batch) -> None:
