@@ -1,9 +1,11 @@
 """Archives: no member leaves its folder, whatever it is called and whatever it links to."""
 
 import io
+import os
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -63,7 +65,7 @@ def unpacked(base, file, number):
     outcome(lambda: unpack(file, target), file)
     inside = target.resolve()
     for path in target.rglob("*"):
-        assert path.resolve().is_relative_to(inside), path
+        assert Path(os.path.realpath(path)).is_relative_to(inside), path  # a link may be a circle
     below = {p.relative_to(base).parts[0] for p in base.rglob("*")}
     assert below == {"secret.txt", "x", file.name}
     assert (base / "secret.txt").read_text() == "untouched"

@@ -24,9 +24,6 @@ KINDS = {
     # Pillow reads these, a data set has none; some run another program.
     "EPS": "RGB",
     "ICNS": "RGBA",
-    "TGA": "RGB",
-    "PCX": "RGB",
-    "SGI": "RGB",
     "DDS": "RGB",
 }
 

@@ -80,7 +80,7 @@ def test_a_value_fits_or_is_said_not_to(value, other):
         assert text is None or "\n" not in text
 
 
-@given(st.text() | st.sampled_from(["[" * 100_000, '"\\ud800"', "9" * 5000, "nan", '{"a":' * 9999]))
+@given(st.text() | st.sampled_from(["[" * 3000, '"\\ud800"', "9" * 5000, "nan", '{"a":' * 3000]))
 def test_texts_are_parsed_or_refused(text):
     for parse in (parse_json, parse_yaml):
         with contextlib.suppress(ValueError):

@@ -171,7 +171,9 @@ def test_damaged_checkpoints(checkpoint, suffix, data):
         outcome(lambda: read_record(path, content), path)
 
 
-@settings(max_examples=10)  # each that is whole makes a network
+@settings(
+    max_examples=max(10, settings.default.max_examples // 10)
+)  # each that is whole makes a network
 @given(data=st.data())
 def test_records_that_someone_made_up(checkpoint, data):
     base, whole, *_ = checkpoint
