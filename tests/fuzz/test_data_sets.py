@@ -65,7 +65,7 @@ def damage_one_list(root, fake, data):
         if file.suffix == ".json":
             contents |= rewritten(json.loads(whole)).map(lambda c: json.dumps(c).encode())
         file.write_bytes(data.draw(contents))
-        outcome(lambda: read_all(fake, root), root, root.resolve())
+        outcome(lambda: read_all(fake, root), root, root.resolve(), "Test image", "Image")
     finally:
         file.write_bytes(whole)
 
