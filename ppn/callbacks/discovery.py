@@ -119,8 +119,12 @@ class PrototypeDiscovery(Callback):
         """Write the prototypes, and delete the journal: what it kept is in files now."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if trainer.is_global_zero and isinstance(pl_module, PrototypeNetwork):
-            found = describe(pl_module, data.train_source.name)
-            write_prototypes(Path(trainer.default_root_dir), found)
+            source = data.train_source
+
+            def name(index: int) -> str:  # a checkpoint may have been made on other images
+                return source.name(index) if index < len(source) else f"training image {index}"
+
+            write_prototypes(Path(trainer.default_root_dir), describe(pl_module, name))
         if self._journal is not None and trainer.is_global_zero:
             self._journal.remove()
             self._journal = None
