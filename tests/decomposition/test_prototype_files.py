@@ -148,19 +148,19 @@ def put(key, value):
     [
         (put("format", "other"), "its format is 'other' 1, but this version of ppn reads"),
         (put("format_version", 2), "reads 'ppn prototypes' 1"),
-        (put("format_version", True), "format_version is no int"),
+        (put("format_version", True), "format_version is no whole number"),
         (put("classes", []), "are not those of"),
         (put("classes", {}), "classes is no list"),
-        (put("classes/1/name", 7), r"classes\[1\].name is no str"),
+        (put("classes/1/name", 7), r"classes\[1\].name is no text"),
         (put("classes/1/label", 0), "labels do not count"),
         (put("classes/0/prototypes/1", []), "are not those of"),
         (put("classes/0/name", "\ud800"), "surrogates not allowed"),
         (put("classifier/input/size", [64]), "classifier.input"),
         (put("classifier/input/crop_pct", 1e-9), "classifier.input"),
         (put("classifier/input/std", [0, 1, 1]), "classifier.input"),
-        (put("classifier/weights", None), "classifier.weights is no str"),
+        (put("classifier/weights", None), "classifier.weights is no text"),
         (put("refinement", "magic"), "no refinement 'magic'"),
-        (put("tensors", []), "tensors is no dict"),
+        (put("tensors", []), "tensors is no object"),
     ],
 )
 def test_a_description_of_another_shape_is_refused(copy, edit, message):
