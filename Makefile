@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo reproduce sweep test test-all lint type clean
+.PHONY: help setup bench demo reproduce sweep test test-all fuzz lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test: setup lint type ## Everything that continuous integration checks
 
 test-all: setup lint type ## The same with the slow tests: every family of timm
 	$(BIN)/python -m pytest
+
+fuzz: setup ## Damage files of every kind, at random, and read them
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
 
 lint: setup ## Check format and style
 	$(BIN)/ruff format --check .

@@ -46,6 +46,52 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Return what a JSON text holds.
+
+    Raises:
+        ValueError: If it is no JSON, nested beyond reason, or holds halves of characters; the
+            message is one line.
+    """
+    try:
+        content = json.loads(text)
+        if "\\u" in text:  # half a character, which nobody can print or store
+            json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return content
+
+
+def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Return what a YAML text holds, where JSON could say the same.
+
+    Raises:
+        ValueError: If it is no YAML, or holds more than plain values, or itself; the message is one
+            line.
+    """
+    import yaml  # takes a while, and only some need it
+
+    try:
+        content = yaml.safe_load(text)
+        _expect_bounded(content)
+        json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    except Exception as error:  # what is tagged raises whatever it stumbles over
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    return content
+
+
+def _expect_bounded(content: Any, most: int = 1_000_000) -> None:  # noqa: ANN401 - of YAML
+    """Refuse what a few aliases blow up, or nest in itself."""
+    waiting, seen = [content], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen + len(waiting) > most:
+            raise ValueError("its aliases stand for too much")
+        if isinstance(value, (dict, list)):
+            waiting += value.values() if isinstance(value, dict) else value
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON; see `replacing`."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

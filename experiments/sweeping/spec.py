@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ppn.errors import PPNError
+from ppn.files import parse_yaml
+from ppn.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 METHODS = ("grid", "random", "bayes")
+_SCHEMA = {
+    "method": str,
+    "metric": {"name": str, "goal": str},
+    "command": list,
+    "parameters": dict,
+    "run_cap": Maybe(int),
+}
 RANGES = ("uniform", "int_uniform", "log_uniform_values")
 
 
@@ -77,27 +84,28 @@ def read_sweep(path: Path) -> Sweep:
         PPNError: If it is missing, broken, or says what cannot be run.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise PPNError(f"{path} cannot be read as a sweep file: {reason}.") from None
-    try:
-        metric = content["metric"]
-        sweep = Sweep(
-            name=str(content.get("name", path.stem)),
-            method=content["method"],
-            metric=metric["name"],
-            maximize={"maximize": True, "minimize": False}[metric["goal"]],
-            command=[str(word) for word in content["command"]],
-            parameters=dict(content["parameters"]),
-            run_cap=content.get("run_cap"),
-            content=content,
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    wrong = mismatch(content, _SCHEMA)
+    if wrong is None and content["metric"]["goal"] not in ("maximize", "minimize"):
+        wrong = "metric.goal is neither maximize nor minimize"
+    if wrong is not None:
         raise PPNError(
-            f"{path} is no sweep file ({type(error).__name__}: {error}): it needs method, metric "
-            "with name and goal, command, and parameters."
-        ) from None
+            f"{path} is no sweep file ({wrong}): it needs method, metric with name and goal, "
+            "command, and parameters."
+        )
+    sweep = Sweep(
+        name=str(content.get("name", path.stem)),
+        method=content["method"],
+        metric=content["metric"]["name"],
+        maximize=content["metric"]["goal"] == "maximize",
+        command=[str(word) for word in content["command"]],
+        parameters=content["parameters"],
+        run_cap=content.get("run_cap"),
+        content=content,
+    )
     if sweep.method not in METHODS:
         raise PPNError(
             f"{path}: method is {sweep.method}, but must be one of {', '.join(METHODS)}."
@@ -124,6 +132,9 @@ def _check(path: Path, method: str, name: str, given: Any) -> None:  # noqa: ANN
             f"{path}: {name} needs value, values, or min and max with distribution "
             f"{', '.join(RANGES)}."
         )
+    wrong = mismatch(given, {"min": float, "max": float})
+    if wrong is not None:
+        raise PPNError(f"{path}: {name} needs numbers as min and max, but {wrong}.")
     if not given["min"] < given["max"] or (kind.startswith("log") and given["min"] <= 0):
         raise PPNError(f"{path}: {name} has no range between {given['min']} and {given['max']}.")
     if method == "grid":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,12 +19,13 @@ from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
+from ppn.decomposition.prototype_files import write_prototypes
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
-from ppn.files import write_json
 from ppn.models.prototype_network import PrototypeNetwork
+from ppn.models.stored_prototypes import describe
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class PrototypeDiscovery(Callback):
 
     Streams each class's un-augmented training images, class after class, and keeps the tokens of
     one group of classes in memory. Under DDP each process owns some groups; processes exchange
-    only what they found. At the end the certificate is measured and `checkpoints/prototypes.ckpt`
-    and `prototypes.json` (each prototype's nearest training patches) are written to the run's
-    directory, so `trainer.max_epochs: 0` leaves a complete checkpoint.
+    only what they found. Then the certificate is measured, and `trainer.max_epochs: 0` leaves
+    `checkpoints/prototypes.ckpt` in the run's directory. At the end of `fit`, after epochs that
+    learn, `prototypes.safetensors` and `prototypes.json` are written beside it: the prototypes for
+    everybody, with the names of their nearest training images.
 
     A network that was loaded complete (`--ckpt_path`) is left as it is.
 
@@ -109,7 +112,6 @@ class PrototypeDiscovery(Callback):
                     "The classifier is not trained: set model.init_args.backbone_ckpt."
                 )
             self._journal = self._discover(trainer, pl_module, data)
-            _write_patches(trainer, pl_module, data)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER
                 write_gallery(pl_module.dictionary, data.view("train"), folder, data.num_workers)
@@ -117,7 +119,15 @@ class PrototypeDiscovery(Callback):
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Delete the journal: what it kept is in a checkpoint now."""
+        """Write the prototypes, and delete the journal: what it kept is in files now."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.is_global_zero and isinstance(pl_module, PrototypeNetwork):
+            source = data.train_source
+
+            def name(index: int) -> str:  # a checkpoint may have been made on other images
+                return source.name(index) if index < len(source) else f"training image {index}"
+
+            write_prototypes(Path(trainer.default_root_dir), describe(pl_module, name))
         if self._journal is not None and trainer.is_global_zero:
             self._journal.remove()
             self._journal = None
@@ -174,6 +184,7 @@ class PrototypeDiscovery(Callback):
         level = network.backbone.report.level
         network.certificate = {"level": level, **certificate.to_dict()}
         network.class_names = list(data.class_names)
+        network.settings = asdict(self.settings)
         network.train(training)
         rank_zero_info(
             f"Certificate on {certificate.images} training images: agreement "
@@ -232,33 +243,3 @@ class PrototypeDiscovery(Callback):
                 tokens = network.tokens(batch["image"].to(network.device), patches=True)
                 yield tokens, batch["label"].tolist(), batch["index"].to(network.device)
                 progress.advance(task, len(batch["label"]))
-
-
-@rank_zero_only
-def _write_patches(
-    trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule
-) -> None:
-    """Write which real training patches are nearest to each prototype, by image name."""
-    found = network.dictionary
-    index, box, score = (
-        found.patch_index.tolist(),
-        found.patch_box.tolist(),
-        found.patch_score.tolist(),
-    )
-    source = data.train_source
-    classes = [
-        {
-            "label": label,
-            "name": name,
-            "prototypes": [
-                [
-                    {"image": source.name(i), "box": b, "score": s}
-                    for i, b, s in zip(index[label][k], box[label][k], score[label][k], strict=True)
-                    if s > -float("inf")
-                ]
-                for k in range(network.num_prototypes)
-            ],
-        }
-        for label, name in enumerate(data.class_names)
-    ]
-    write_json(Path(trainer.default_root_dir) / "prototypes.json", {"classes": classes})

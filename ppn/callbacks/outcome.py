@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.images import read_image
+from ppn.decomposition.prototype_files import DESCRIPTION, TENSORS
 from ppn.errors import DataError
 from ppn.explain.gallery import FOLDER, Gallery
 from ppn.models.prototype_network import PrototypeNetwork
@@ -62,8 +63,8 @@ class Outcome:
         rows: The prototypes of the first `CLASSES` classes; none for a black box.
         gallery: Class names, and their nearest training patches.
         certificate: Exactness, as measured at the end of discovery.
-        files: Files and folders this stage wrote, by kind: "model", "prototypes", "gallery",
-            "report", "metrics".
+        files: Files and folders this stage wrote, by kind: "model", "prototypes", "tensors",
+            "gallery", "report", "metrics".
         inputs: Checkpoints this stage used, by role: "backbone", "checkpoint".
     """
 
@@ -116,7 +117,8 @@ def _files(trainer: Trainer, run_dir: Path, stage: str) -> dict[str, Path]:
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         found = {
             "model": Path(best) if best else run_dir / "checkpoints/prototypes.ckpt",
-            "prototypes": run_dir / "prototypes.json",
+            "prototypes": run_dir / DESCRIPTION,
+            "tensors": run_dir / TENSORS,
             "gallery": run_dir / FOLDER,
         }
     return {kind: path for kind, path in found.items() if path.exists()}

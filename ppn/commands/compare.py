@@ -141,6 +141,7 @@ def shown(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 def _print(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     columns, lines = shown(rows)
@@ -151,9 +152,9 @@ def _print(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
     table = Table(title="Finished runs", title_justify="left")
     table.add_column("")
     for line in lines:
-        table.add_column(line[0], overflow="fold", justify="right")
+        table.add_column(escape(line[0]), overflow="fold", justify="right")
     for index, name in enumerate(columns[1:], 1):
-        table.add_row(name, *(line[index] for line in lines))
+        table.add_row(name, *(escape(line[index]) for line in lines))
     console.print(table)
     for note in notes:
         console.print(f"Note: {note}", markup=False, highlight=False)

@@ -7,14 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ppn.errors import DataError
+from ppn.files import parse_json, parse_yaml
+from ppn.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RESULTS = "metrics.json"
+_SCORES = {
+    f"{metric}{suffix}": Maybe(float)
+    for metric in ("consistency", "stability", "distinctiveness", "distinctness")
+    for suffix in ("", "_standard_error")
+}
+_FIGURES = {
+    "split": Maybe(str),
+    "accuracy": Maybe(float),
+    "blackbox_accuracy": Maybe(float),
+    "agreement": Maybe(float),
+    **_SCORES,
+    "model": Maybe(str),
+    "images": Maybe(int),
+    "strategy": Maybe(str),
+    "strategies": Maybe({str: _SCORES}),
+    "chance": Maybe({str: _SCORES}),
+    "protocols": Maybe(dict),
+    "head": Maybe({"level": Maybe(str)}),
+}
+_CONFIG = {
+    "data": Maybe({"class_path": Maybe(str), "init_args": Maybe(dict)}),
+    "model": Maybe({"class_path": Maybe(str), "init_args": Maybe(dict)}),
+}
 # Options of a DataModule that do not change which pixels are measured.
 _IRRELEVANT = {"root", "download", "batch_size", "num_workers", "augmentation", "masks"}
 
@@ -41,7 +64,7 @@ class FinishedRun:
     def data(self) -> str:
         """Name of the data set; empty where it is not known."""
         return (
-            str(self._part("data").get("class_path", ""))
+            str(self._part("data").get("class_path") or "")
             .rsplit(".", 1)[-1]
             .removesuffix("DataModule")
         )
@@ -54,23 +77,23 @@ class FinishedRun:
     @property
     def architecture(self) -> str:
         """The black box's architecture; empty where it is not known."""
-        return str(self._part("model").get("init_args", {}).get("architecture") or "")
+        return str(self._options("model").get("architecture") or "")
 
     @property
     def prototypes(self) -> int | None:
         """Prototypes per class, k; None for a black box."""
-        found = self._part("model").get("init_args", {}).get("num_prototypes")
+        found = self._options("model").get("num_prototypes")
         return found if isinstance(found, int) else None
 
     @property
     def level(self) -> str | None:
         """What is exact about its explanations, in words; None for a black box."""
-        level: str | None = self.figures.get("head", {}).get("level")
+        level: str | None = (self.figures.get("head") or {}).get("level")
         return level
 
     def rows(self, group: str) -> dict[str, dict[str, Any]]:
         """Return the scores of each of its "strategies" or "chance" levels."""
-        found: dict[str, dict[str, Any]] = self.figures.get(group, {})
+        found: dict[str, dict[str, Any]] = self.figures.get(group) or {}
         return found
 
     def chance(self, level: str, metric: str) -> float | None:
@@ -80,7 +103,7 @@ class FinishedRun:
 
     def measured_on(self) -> dict[str, Any]:
         """Return what must be equal for two runs' numbers to be comparable."""
-        options = self._part("data").get("init_args", {})
+        options = self._options("data")
         relevant = {k: v for k, v in options.items() if k not in _IRRELEVANT}
         if self.split == "test":
             relevant = {
@@ -95,8 +118,10 @@ class FinishedRun:
         }
 
     def _part(self, name: str) -> dict[str, Any]:
-        found = self.config.get(name)
-        return found if isinstance(found, dict) else {}
+        return self.config.get(name) or {}
+
+    def _options(self, name: str) -> dict[str, Any]:
+        return self._part(name).get("init_args") or {}
 
 
 def read_runs(paths: Sequence[str]) -> list[FinishedRun]:
@@ -149,21 +174,25 @@ def _read(folder: Path, name: str) -> FinishedRun:
             f"{folder} has no {RESULTS}: give the directory of a run of `ppn test`, `ppn validate` "
             "or `ppn trial` that has finished."
         )
-    figures = _load(path)
-    if "split" not in figures or "accuracy" not in figures:
+    figures = _load(path, _FIGURES)
+    if figures.get("split") is None or figures.get("accuracy") is None:
         raise DataError(f"{path} is not what `ppn test` writes: run it again.")
-    config = _load(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
-    trial = _load(folder / "trial.json") if (folder / "trial.json").is_file() else {}
-    return FinishedRun(folder, name, figures, config, trial.get("seconds"))
+    config, trial = folder / "config.yaml", folder / "trial.json"
+    options = _load(config, _CONFIG) if config.is_file() else {}
+    kept = _load(trial, {"seconds": Maybe(float)}) if trial.is_file() else {}
+    return FinishedRun(folder, name, figures, options, kept.get("seconds"))
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, schema: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds; only what the schema names may be relied on."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}): run the command again.") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not what ppn writes: run the command again.")
-    return content
+    wrong = mismatch(content, schema)
+    if wrong is not None:
+        raise DataError(f"{path} is not what ppn writes ({wrong}): run the command again.")
+    found: dict[str, Any] = content
+    return found

@@ -70,13 +70,18 @@ def read(table: Path) -> list[Examination]:
     Raises:
         PPNError: If the file is another kind of table.
     """
-    with table.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise PPNError(
-                f"{table} has other columns than a support table of this version: name a new file."
-            )
-        return [Examination(**{**row, **_numbers(row)}) for row in reader]
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            if reader.fieldnames == COLUMNS:
+                return [Examination(**{**row, **_numbers(row)}) for row in reader]
+    # TypeError: a line of more columns than the first
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise PPNError(f"{table} cannot be read ({reason}): name a new file.") from None
+    raise PPNError(
+        f"{table} has other columns than a support table of this version: name a new file."
+    )
 
 
 def apart(name: str, memory: float, seconds: float) -> Examination:

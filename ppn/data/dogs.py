@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ppn.data.boxes import read_xml_box
 from ppn.data.download import Archive
+from ppn.data.inside import expect_inside
 from ppn.data.listed import ImageList
 from ppn.data.matfile import read_mat
 from ppn.data.published import Card, PublishedDataModule
@@ -60,6 +61,7 @@ class Dogs(ImageList):
                 f"{lists} lists {len(files)} images, {len(self._annotations)} annotations and "
                 f"{len(labels)} labels: get the official file."
             )
+        expect_inside(map(str, self._annotations), lists)
         labels = labels.astype(int) - 1
         breeds = [f"class {number}" for number in range(1, labels.max(initial=-1) + 2)]
         for file, label in zip(files, labels, strict=True):

@@ -10,18 +10,18 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppn.data.inside import is_inside
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _CHUNK = 1 << 20
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
@@ -141,7 +141,7 @@ def unpack(file: Path, target: Path) -> None:
                 for entry in content.infolist():
                     _refuse_outside(file, entry.filename)
                     if stat.S_ISLNK(entry.external_attr >> 16):
-                        raise DataError(f"{file} has a link as a member, {entry.filename}.")
+                        raise DataError(f"{file} has a link as a member, {entry.filename!r}.")
                 content.extractall(target)
         elif tarfile.is_tarfile(file):
             with tarfile.open(file) as members:
@@ -157,18 +157,20 @@ def unpack(file: Path, target: Path) -> None:
             shutil.copy(file, target / file.name)
     except tarfile.FilterError as error:
         raise DataError(f"{file} is not safe to unpack: {error}.") from None
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # tarfile and zipfile raise whatever they stumble over
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{file} cannot be unpacked ({error}): check the space left on the disk, or remove the "
-            "file and run the same command again."
+            f"{file} cannot be unpacked ({reason}): check the space left on the disk, or remove "
+            "the file and run the same command again."
         ) from None
 
 
 def _refuse_outside(file: Path, member: str) -> None:
-    path = PurePosixPath(member.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
+    if not is_inside(member):
         raise DataError(
-            f"{file} is not safe to unpack: its member {member} would lie outside of the folder."
+            f"{file} is not safe to unpack: its member {member!r} would lie outside of the folder."
         )
 
 

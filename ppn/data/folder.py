@@ -11,6 +11,7 @@ import numpy as np
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.images import read_image
+from ppn.data.inside import is_inside
 from ppn.data.lists import read_text
 from ppn.data.split import stratified_split
 from ppn.data.torchvision_sets import read_class_folders, relative
@@ -166,6 +167,15 @@ def read_table(root: Path, path: Path) -> tuple[UserImages, NDArray[np.str_] | N
         DataError: If a column is missing or a line is wrong; names file and line.
     """
     reader = csv.DictReader(read_text(path).splitlines())
+    try:
+        return _read_lines(root, path, reader)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}; correct the line.") from None
+
+
+def _read_lines(
+    root: Path, path: Path, reader: csv.DictReader[str]
+) -> tuple[UserImages, NDArray[np.str_] | None]:
     columns = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = columns
     for needed in ("path", "label"):
@@ -209,7 +219,7 @@ def _read_row(
     where: str, row: dict[str, str], parts: list[str], boxed: bool
 ) -> tuple[str, str, str, list[float], list[list[float]]]:
     name = row["path"].replace("\\", "/")
-    if not name or name.startswith("/") or ".." in name.split("/") or ":" in name:
+    if not is_inside(name):
         raise DataError(f"{where}: path '{name}' must lie below the folder of images.")
     if not row["label"]:
         raise DataError(f"{where}: it has no label.")

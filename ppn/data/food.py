@@ -12,6 +12,7 @@ from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.data.torchvision_sets import read_with_torchvision, relative
 from ppn.errors import DataError
+from ppn.schema import mismatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +53,11 @@ class FoodDataModule(PublishedDataModule):
         """Return an official split."""
         path = folder / f"meta/{split}.json"
         listed = read_json(path)
-        if not isinstance(listed, dict) or not all(isinstance(v, list) for v in listed.values()):
-            raise DataError(f"{path} does not list images by class: get the official file.")
+        wrong = mismatch(listed, {str: [str]})
+        if wrong is not None:
+            raise DataError(
+                f"{path} does not list images by class ({wrong}): get the official file."
+            )
         source = read_with_torchvision(Food101, folder, CARD.folder, split=split)
         names = [name.replace("_", " ") for name in source.classes]
         return ImageList(folder, relative(source._image_files, folder), source._labels, names)

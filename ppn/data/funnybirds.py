@@ -13,6 +13,7 @@ from ppn.data.images import read_image, read_labels
 from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
+from ppn.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,6 +216,7 @@ def _read_list(path: Path, key: str) -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} holds no list of entries: get the complete data set.")
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or key not in entry:
-            raise DataError(f"{path}, entry {number}: it has no '{key}'.")
+        wrong = mismatch(entry, {key: int, "parts": Maybe(dict)})
+        if wrong is not None:
+            raise DataError(f"{path}, entry {number}: {wrong}.")
     return entries

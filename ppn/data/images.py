@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# What data sets come in. Pillow knows more formats, for some of which it runs other programs.
+_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
+if find_spec("PIL.AvifImagePlugin"):  # since 11.3
+    _FORMATS.append("AVIF")
 
 
 def read_image(path: Path, upright: bool = False) -> Image.Image:
@@ -33,7 +37,7 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
         DataError: If the file is missing or is not a whole image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.mode == "RGB" and not upright:  # nearly every file, and the fastest way
                 image.load()
                 whole: Image.Image = image
@@ -43,10 +47,10 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
         raise DataError(
             f"Image {path} is missing: complete the data set or correct its list of images."
         ) from None
-    except _UNREADABLE as error:
+    except Exception as error:  # decoders raise whatever they stumble over
         raise DataError(
-            f"Image {path} cannot be read ({error}): replace the file or take it off the list of "
-            "images."
+            f"Image {path} cannot be read ({_reason(error)}): replace the file or take it off the "
+            "list of images."
         ) from None
 
 
@@ -59,14 +63,20 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         DataError: If the file is missing or is not a whole image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.mode not in ("L", "P", "RGB"):
                 image = image.convert("RGB" if len(image.getbands()) > 2 else "L")
             return np.array(image)
     except FileNotFoundError:
         raise DataError(f"Annotation {path} is missing: complete the data set.") from None
-    except _UNREADABLE as error:
-        raise DataError(f"Annotation {path} cannot be read ({error}): replace the file.") from None
+    except Exception as error:
+        raise DataError(
+            f"Annotation {path} cannot be read ({_reason(error)}): replace the file."
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.images import read_image
+from ppn.data.inside import expect_inside
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ImageList(AnnotatedDataset):
         self.class_names = class_names
         self.part_names = []
         self.labels = np.asarray(labels, dtype=np.int64)
+        expect_inside(paths, root)
         outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(class_names)))
         if len(outside):
             first = int(outside[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,9 @@ import numpy as np
 
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.images import read_image
+from ppn.data.inside import expect_inside
 from ppn.errors import DataError
+from ppn.files import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +38,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         DataError: If it is missing, unreadable or no JSON.
     """
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
 
 
@@ -131,6 +132,7 @@ class ListedBirds(AnnotatedDataset):
                 "images.txt: complete the data set."
             )
         self._paths = [paths[image] for image in ids]
+        expect_inside(self._paths, root / "images.txt")
         self.labels = np.array([label_of[labels[image]] for image in ids], dtype=np.int64)
         corner = np.array([boxes[image] for image in ids], dtype=float).reshape(-1, 4)
         self._boxes = np.concatenate([corner[:, :2], corner[:, :2] + corner[:, 2:]], axis=1)

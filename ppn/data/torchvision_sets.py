@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchvision.datasets import ImageFolder
 
+from ppn.data.inside import expect_inside
 from ppn.data.lists import read_rows, read_text
 from ppn.errors import DataError
 
@@ -47,6 +48,9 @@ def check_list(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, li
         DataError: If a line does not fit, or torchvision would misread the file's first line.
     """
     rows = read_rows(path, columns, numbers)
+    if not rows:
+        raise DataError(f"{path} lists no image: get the complete data set.")
+    expect_inside((row[0] for _, row in rows), path)
     with path.open("rb") as content:
         if content.read(3) == codecs.BOM_UTF8:
             raise DataError(f"{path} begins with a byte order mark: save it as UTF-8 without one.")

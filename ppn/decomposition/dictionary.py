@@ -72,6 +72,11 @@ class PartDictionary(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     @property
+    def known_patches(self) -> Tensor:
+        """(C, k) int64, how many nearest patches there are: fewer than m of few images."""
+        return (self.patch_score > -torch.inf).sum(2)
+
+    @property
     def complete(self) -> bool:
         """Whether every class has been found."""
         return bool((self.found == 1).all())

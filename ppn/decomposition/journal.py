@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
+from ppn.decomposition.tensor_file import misfit, parse_tensors
 from ppn.files import write_bytes
 
 if TYPE_CHECKING:
@@ -71,12 +71,10 @@ class Journal:
         for label in labels:
             rows = self._rows(label)
             try:
-                kept = load_file(self._file(label))
-            except (OSError, SafetensorError):  # none, or damaged: found again
+                kept = parse_tensors(self._file(label).read_bytes())
+            except (OSError, ValueError):  # none, or damaged: found again
                 return False
-            if {name: row.shape for name, row in rows.items()} != {
-                name: row.shape for name, row in kept.items()
-            }:
+            if misfit(kept, rows) is not None:
                 return False
             found.append((rows, kept))
         for rows, kept in found:

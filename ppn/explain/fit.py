@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import PartDictionary
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.prototypes import Prototypes, image_names, tensors_of, weights_hash
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
 from ppn.errors import DataError
 from ppn.explain.network import ExplainedClassifier
@@ -85,6 +86,7 @@ def from_classifier(
         raise DataError(f"The classifier has {count} classes, but there are {len(names)} names.")
     head = PrototypeHead(count, k, width).to(weight.device)
     dictionary = PartDictionary(count, k, width, num_patches=1).to(weight.device)
+    settings = DiscoverySettings(seed=seed)
     sample = CertificateSample(count, width).to(weight.device)
     decompose_stream(
         class_by_class(_tokens(source, backbone, count), names, sample, not source.by_class),
@@ -93,7 +95,7 @@ def from_classifier(
         refinement,
         dictionary,
         config.size,
-        DiscoverySettings(seed=seed),
+        settings,
         repeat(_GROUP),
     )
     if not dictionary.complete:
@@ -101,6 +103,18 @@ def from_classifier(
         raise DataError(f"Class {label} ({names[label]}) has no image in the loader: add some.")
     head.bias.copy_(bias)
     certificate = certify(dictionary, *sample.outputs(head)).to_dict()
+
+    def describe() -> Prototypes:
+        return Prototypes(
+            tensors_of(head, dictionary),
+            names,
+            image_names(dictionary, source.name),
+            refinement,
+            weights_hash(model),
+            config,
+            settings=asdict(settings),
+            certificate=certificate,
+        )
 
     def patch(label: int, part: int) -> Patch | None:
         found = source.image(int(dictionary.patch_index[label, part, 0]))
@@ -110,7 +124,7 @@ def from_classifier(
         score = float(dictionary.patch_score[label, part, 0])
         return Patch(to_picture(found[0], config), (x0, y0, x1, y1), score, found[1])
 
-    return ExplainedClassifier(backbone, head, dictionary, names, certificate, patch)
+    return ExplainedClassifier(backbone, head, dictionary, names, certificate, describe, patch)
 
 
 def _tokens(source: Source, backbone: Backbone, count: int) -> Iterator[Seen]:

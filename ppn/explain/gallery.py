@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from ppn.data.images import read_image
 from ppn.errors import DataError
-from ppn.files import write_bytes
+from ppn.files import parse_json, write_bytes
 from ppn.report.content import Patch
 from ppn.report.heatmap import crop_patch
 from ppn.report.images import CONTEXT, to_picture
+from ppn.schema import mismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ppn.decomposition.dictionary import PartDictionary
 
 FOLDER = "gallery"
+Names = Sequence[Sequence[Sequence[str]]]
 _TILE = 128
 _QUALITY = 88
 
@@ -63,11 +65,11 @@ class Gallery:
 
     Args:
         folder: The folder of pictures.
-        names: For each class and prototype the name of the nearest training image; may be empty.
+        names: Names of the nearest training images, [class][prototype][rank]; may be empty.
         scores: (C, k) similarity of patch and prototype.
     """
 
-    def __init__(self, folder: Path, names: Sequence[Sequence[str]], scores: torch.Tensor) -> None:
+    def __init__(self, folder: Path, names: Names, scores: torch.Tensor) -> None:
         self.folder = folder
         self.names = names
         self.scores = scores
@@ -82,22 +84,34 @@ class Gallery:
         # The box around which `crop_patch` finds the whole tile again.
         margin = _TILE * CONTEXT / (1 + 2 * CONTEXT)
         box = (margin, margin, _TILE - margin, _TILE - margin)
-        name = self.names[label][part] if self.names else ""
+        name = self.names[label][part][0] if self.names and self.names[label][part] else ""
         return Patch(tile, box, float(self.scores[label, part]), name)
 
 
-def image_names(prototypes: dict[str, Any]) -> list[list[str]]:
-    """Return the nearest image of each prototype from the content of `prototypes.json`.
+def read_names(path: Path, found: PartDictionary) -> list[list[list[str]]]:
+    """Return the names of the nearest images from the `prototypes.json` of a run.
+
+    Args:
+        path: The file.
+        found: The prototypes that it is about.
 
     Raises:
-        DataError: If the content is of another kind.
+        DataError: If it is something else.
     """
     try:
-        return [
-            [str(patches[0]["image"]) if patches else "" for patches in entry["prototypes"]]
-            for entry in prototypes["classes"]
+        content = parse_json(path.read_text(encoding="utf-8"))
+        text = mismatch(content, {"classes": [{"prototypes": [[{"image": str}]]}]})
+        if text is not None:
+            raise ValueError(text)
+        names = [
+            [[patch["image"] for patch in ranks] for ranks in entry["prototypes"]]
+            for entry in content["classes"]
         ]
-    except (KeyError, TypeError, IndexError):
+        if [[len(ranks) for ranks in entry] for entry in names] != found.known_patches.tolist():
+            raise ValueError("it is about other prototypes than those of the checkpoint")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            "prototypes.json is not what `ppn fit` writes: delete it or fit again."
+            f"{path} is not what `ppn fit` writes ({reason}): delete it or fit again."
         ) from None
+    return names

@@ -14,6 +14,7 @@ from ppn.backbone.report import LEVELS, MAPS
 from ppn.data.dataset import Annotated
 from ppn.data.images import read_image
 from ppn.data.transforms import Transform
+from ppn.decomposition.prototype_files import write_prototypes
 from ppn.errors import DataError
 from ppn.explain.explanation import Explanation, Ranked
 from ppn.report.content import Patch, Sample
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ppn.backbone import Backbone
-    from ppn.decomposition.certificate import Certificate
     from ppn.decomposition.dictionary import PartDictionary
     from ppn.decomposition.head import HeadOutput, PrototypeHead
+    from ppn.decomposition.prototypes import Prototypes
 
 _RANKED = 5
 
@@ -41,6 +42,7 @@ class ExplainedClassifier(nn.Module):
         dictionary: What discovery has found.
         class_names: Name of each class.
         certificate: What was measured at the end of discovery, as plain values.
+        describe: Gives what defines the prototypes, for `save`.
         patch: Gives a patch of class, prototype and rank, or None where its image is not at hand.
     """
 
@@ -50,7 +52,8 @@ class ExplainedClassifier(nn.Module):
         head: PrototypeHead,
         dictionary: PartDictionary,
         class_names: Sequence[str],
-        certificate: Certificate | dict[str, object],
+        certificate: dict[str, object],
+        describe: Callable[[], Prototypes],
         patch: Callable[[int, int], Patch | None] | None = None,
     ) -> None:
         super().__init__()
@@ -58,7 +61,8 @@ class ExplainedClassifier(nn.Module):
         self.head = head
         self.dictionary = dictionary
         self.class_names = list(class_names)
-        self.certificate = certificate if isinstance(certificate, dict) else certificate.to_dict()
+        self.certificate = certificate
+        self._describe = describe
         self._patch = patch
         self._transform = Transform(backbone.config)
         self.eval()
@@ -70,6 +74,21 @@ class ExplainedClassifier(nn.Module):
         error = report.completeness_error
         measured = f" (completeness error {error:.1e})" if error and not report.averages else ""
         return f"{LEVELS[report.case].capitalize()}: {MAPS[report.case]}{measured}."
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
+
+        Args:
+            folder: Gets `prototypes.safetensors` and `prototypes.json`; it is made.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DataError: If the files cannot be written.
+        """
+        write_prototypes(Path(folder), self._describe())
+        return Path(folder)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> HeadOutput:

@@ -79,13 +79,18 @@ class Source:
     def image(self, index: int) -> tuple[Tensor, str] | None:
         """Return an image (3, H, W) and its name; None where it cannot be read again."""
         if self._data is not None:
-            view = self._data.view("train").at([index])
-            return view[0]["image"], view.source.name(index)
+            return self._data.view("train").at([index])[0]["image"], self.name(index)
         if self._dataset is None:
             return None
         item = self._dataset[index]
         image = item["image"] if isinstance(item, Mapping) else item[0]
-        return image, f"training image {index}"
+        return image, self.name(index)
+
+    def name(self, index: int) -> str:
+        """Return what identifies a training image to a person."""
+        if self._data is not None:
+            return self._data.train_source.name(index)
+        return f"training image {index}"
 
     def size(self) -> tuple[int, int]:
         """Return height and width of the images.

@@ -17,7 +17,7 @@ from ppn.models.builder import (
     freeze,
     named_modules,
 )
-from ppn.models.record import Record, expect_classes, read_record
+from ppn.models.record import Record, expect_classes, expect_content, read_record
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -174,6 +174,7 @@ class BackboneClassifier(LightningModule):
         """Refuse a checkpoint with another number of classes."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.hparams["num_classes"])
+        expect_content("to load", checkpoint, self, {})
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch["image"])

@@ -18,10 +18,13 @@ from ppn.models.record import (
     KEY,
     Record,
     expect_classes,
+    expect_content,
     expect_model,
     expect_trusted,
     read_record,
 )
+from ppn.models.stored_prototypes import take_stored
+from ppn.schema import Maybe
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 CERTIFICATE = KEY + "_certificate"
 CLASS_NAMES = KEY + "_class_names"
+SETTINGS = KEY + "_settings"
+EXTRAS = {CERTIFICATE: Maybe(dict), CLASS_NAMES: Maybe([str]), SETTINGS: Maybe(dict)}
 
 
 class PrototypeNetwork(LightningModule):
@@ -57,6 +62,9 @@ class PrototypeNetwork(LightningModule):
             exact at every step. Without it `trainer.max_epochs` must be 0.
         lr: Learning rate of that.
         seed: Seed of the noise and chance maps of the metrics.
+        prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
+            this very classifier: they are taken instead of new ones, with their number, patches
+            and refinement, and nothing to compare.
     """
 
     def __init__(
@@ -73,8 +81,15 @@ class PrototypeNetwork(LightningModule):
         learn: bool = False,
         lr: float = 1e-4,
         seed: int = 0,
+        prototypes: str | None = None,
     ) -> None:
         super().__init__()
+        stored = None
+        if prototypes is not None:
+            stored = take_stored(prototypes, num_classes, backbone_ckpt)
+            _, num_prototypes, _, num_patches = stored.shape
+            refinement, compare = stored.refinement, None
+            image_size = image_size or stored.structure["image_size"]
         self.trained = backbone_ckpt is not None
         if backbone_ckpt is not None and architecture is None:
             record = read_record(backbone_ckpt)
@@ -107,6 +122,7 @@ class PrototypeNetwork(LightningModule):
             "refinement": refinement,
             "compare": strategies[1:],
             "learn": learn,
+            "prototypes": None,
         }
         self.record = Record(type(self).__name__, num_classes, structure)
         self.refinement: Strategy = refinement
@@ -126,9 +142,16 @@ class PrototypeNetwork(LightningModule):
             self.unused = nn.Parameter(torch.zeros(()))
         self.dictionary = PartDictionary(num_classes, num_prototypes, width, num_patches)
         self.certificate: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self.class_names = [str(label) for label in range(num_classes)]
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
+        if stored is not None:
+            head = self.backbone.effective_head()
+            stored.expect_classifier(str(prototypes), self.backbone.model, *head)
+            stored.fill(self.head, self.dictionary)
+            self.certificate, self.settings = stored.certificate, stored.settings
+            self.class_names = stored.class_names
 
     @property
     def input_config(self) -> InputConfig:
@@ -256,13 +279,16 @@ class PrototypeNetwork(LightningModule):
         self.record.write(checkpoint)
         checkpoint[CERTIFICATE] = self.certificate
         checkpoint[CLASS_NAMES] = self.class_names
+        checkpoint[SETTINGS] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with another number of classes; take over the certificate."""
+        """Refuse a checkpoint that does not fit; take over what is beside its tensors."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
-        self.certificate = checkpoint.get(CERTIFICATE, {})
-        self.class_names = checkpoint.get(CLASS_NAMES, self.class_names)
+        expect_content("to load", checkpoint, self, EXTRAS)
+        self.certificate = checkpoint.get(CERTIFICATE) or {}
+        self.class_names = checkpoint.get(CLASS_NAMES) or self.class_names
+        self.settings = checkpoint.get(SETTINGS) or {}
         self.trained = True
 
     def _evaluate(self, batch: Batch) -> None:

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from ppn.errors import CheckpointError
 from ppn.models.architecture import is_code
+from ppn.schema import Maybe, mismatch
 from ppn.version import __version__
 from ppn.weights import read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
 KEY = "ppn"
+_STRUCTURE = {
+    "architecture": str,
+    "image_size": Maybe(int),
+    "model_options": Maybe(dict),
+    "num_prototypes": Maybe(int),
+    "num_patches": Maybe(int),
+}
+_SCHEMA = {"model": str, "num_classes": int, "structure": _STRUCTURE, "version": str}
 
 
 @dataclass(frozen=True)
@@ -48,14 +59,43 @@ def read_record(path: str | Path, content: dict[str, Any] | None = None) -> Reco
         CheckpointError: If the file is unreadable or was not written by this package.
     """
     content = read_checkpoint(path) if content is None else content
-    try:
-        record = Record(**content[KEY])
-    except (KeyError, TypeError):
+    found = content.get(KEY)
+    if found is None or mismatch(found, _SCHEMA) is not None:
         raise CheckpointError(
             f"Checkpoint {path} was not written by ppn: give one made by `ppn fit`, or a state "
             "dict together with architecture."
-        ) from None
-    return record
+        )
+    return Record(**{name: found[name] for name in _SCHEMA})
+
+
+def expect_content(
+    path: str | Path, content: dict[str, Any], module: nn.Module, extras: dict[str, Any]
+) -> None:
+    """Refuse a checkpoint whose content is not what its record promises.
+
+    Args:
+        path: The checkpoint file.
+        content: Its content.
+        module: Made as its record says.
+        extras: Schema of the other entries that will be used.
+
+    Raises:
+        CheckpointError: If tensors are lacking, too many or of another shape, or an entry is of
+            another kind.
+    """
+    ours, state = module.state_dict(), content.get("state_dict")
+    theirs = state if isinstance(state, dict) else {}
+    wrong = [
+        str(name)
+        for name in (*ours, *(key for key in theirs if key not in ours))
+        if getattr(theirs.get(name), "shape", None) != getattr(ours.get(name), "shape", ())
+    ]
+    reason = f"tensor {wrong[0]!r} does not fit" if wrong else mismatch(content, extras)
+    if reason is not None:
+        raise CheckpointError(
+            f"Checkpoint {path} does not hold what it says ({reason}): it is damaged, or made by "
+            "another version of ppn."
+        )
 
 
 def expect_model(path: str | Path, record: Record, model: str, fix: str) -> None:

@@ -170,7 +170,7 @@ def test_artifacts_and_digests_tell_which_run_used_whose(world, tracked):
     assert paths == {"model.ckpt"}
     assert [entry.local_path for entry in artifact.manifest.contents] == [str(checkpoint)]
     assert json.loads(artifact.metadata) == {"sha256": sha256(checkpoint)}
-    assert fit["prototypes"][1] == {"prototypes.json"} | {
+    assert fit["prototypes"][1] == {"prototypes.json", "prototypes.safetensors"} | {
         f"gallery/{label:05d}.jpg" for label in range(CLASSES)
     }
     assert test["report"][1] == {"index.html", "metrics.json"}

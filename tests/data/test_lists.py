@@ -89,6 +89,17 @@ def far_class(content):
     content["annotations"]["class"][0, 3] = np.array([[99]])
 
 
+def outside(variable):
+    """Let a list lead out of its folder."""
+
+    def change(content):
+        names = content[variable]
+        names = names["fname"] if names.dtype.names else names
+        names[(0, 3) if len(names) == 1 else (3, 0)] = np.array(["../../x"])
+
+    return change
+
+
 def renamed(content):
     content["other"] = content.pop(next(iter(content)))
 
@@ -148,6 +159,25 @@ CASES = [
     ("flowers", "setid.mat", mat(lambda c: c["trnid"].__setitem__((0, 0), 400)), "labels 1 to 18"),
     ("flowers", "setid.mat", mat(lambda c: c.update(tstid=c["trnid"])), "training and for test"),
     ("flowers", "imagelabels.mat", mat(lambda c: c["labels"].fill(0)), "has label -1"),
+    ("cub", "images.txt", column(1, "../../a.jpg"), "image '../../a.jpg' must lie below"),
+    ("nabirds", "images.txt", column(1, "/etc/a.jpg"), "image '/etc/a.jpg' must lie below"),
+    ("pets", "annotations/trainval.txt", column(0, "../../cat_1"), "must lie below"),
+    ("aircraft", "data/images_variant_trainval.txt", column(0, "../1"), "must lie below"),
+    (
+        "food",
+        "meta/train.json",
+        entries(lambda c: c["baklava"].append("../../a")),
+        "must lie below",
+    ),
+    (
+        "funnybirds",
+        "dataset_train.json",
+        entries(lambda c: c[2].update(class_idx="../0")),
+        "entry 2: class_idx is no whole number",
+    ),
+    ("cars", "devkit/cars_train_annos.mat", mat(outside("annotations")), "must lie below"),
+    ("dogs", "train_list.mat", mat(outside("file_list")), "must lie below"),
+    ("dogs", "train_list.mat", mat(outside("annotation_list")), "must lie below"),
     ("pets", "annotations/trainval.txt", first_line("cat 1 1"), "line 1: expected 4 columns"),
     ("pets", "annotations/trainval.txt", column(1, "x"), "line 1: expected 4 columns"),
     ("pets", "annotations/trainval.txt", column(1, "9"), "has label 8"),

@@ -7,6 +7,7 @@ from lightning import Trainer
 
 from ppn.callbacks.discovery import PrototypeDiscovery
 from ppn.data.cub import CUBDataModule
+from ppn.decomposition.prototype_files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.errors import CheckpointError, DiscoveryError
 from ppn.models.classifier import BackboneClassifier
 from ppn.models.loading import load_network
@@ -144,6 +145,60 @@ def test_gradient_maps_can_be_learned_from(data, tmp_path):
     assert offset.abs().max() > 0
     refined, weight = network.head.refined, network.dictionary.weight
     assert (refined.double().sum(1) - weight).abs().max() <= 1e-5 * weight.abs().max()
+    stored = read_prototypes(tmp_path)  # which holds the sums to 1e-6
+    assert torch.allclose(stored.tensors["prototypes"], refined, atol=1e-6)
+    assert not torch.equal(stored.tensors["prototypes"], network.head.prototypes)
+
+
+@pytest.fixture(scope="module")
+def fitted(data, tmp_path_factory):
+    """The weights of a black box, and the folder in which `fit` has left its prototypes."""
+    base = tmp_path_factory.mktemp("fitted")
+    model = timm.create_model("test_resnet", num_classes=3)
+    torch.save(model.state_dict(), base / "weights.pth")
+    network = PrototypeNetwork(
+        3, str(base / "weights.pth"), "test_resnet", 96, num_prototypes=2, compare=["equal"]
+    )
+    trainer(base / "run", callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
+    return base, network
+
+
+def test_prototypes_are_taken_over_from_files(fitted, data, tmp_path):
+    base, network = fitted
+    again = PrototypeNetwork(
+        3,
+        str(base / "weights.pth"),
+        "test_resnet",
+        num_prototypes=7,
+        prototypes=str(base / "run"),
+    )
+    assert again.input_config == network.input_config
+    assert again.class_names == network.class_names
+    assert again.certificate == network.certificate
+    ours, theirs = again.state_dict(), network.state_dict()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    trainer(tmp_path).validate(again, datamodule=data, verbose=False)
+    trainer(tmp_path).validate(network, datamodule=data, verbose=False)
+    for name in ("accuracy", "agreement", "consistency"):
+        assert again.results[name] == network.results[name]
+    # `fit` leaves them as they are, and a checkpoint no longer needs the files.
+    trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(again, datamodule=data)
+    for name in (TENSORS, DESCRIPTION):
+        assert (tmp_path / name).read_bytes() == (base / "run" / name).read_bytes()
+    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    assert torch.equal(loaded.head.prototypes, network.head.prototypes)
+
+
+def test_files_that_do_not_fit_the_network_are_refused(fitted, tmp_path):
+    base, _ = fitted
+    weights, folder = str(base / "weights.pth"), str(base / "run")
+    with pytest.raises(CheckpointError, match="for 3 classes, the data has 4"):
+        PrototypeNetwork(4, weights, "test_resnet", prototypes=folder)
+    with pytest.raises(CheckpointError, match="holds no classifier: set"):
+        PrototypeNetwork(3, architecture="test_resnet", prototypes=folder)
+    torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="belong to another classifier"):
+        PrototypeNetwork(3, str(tmp_path / "w.pth"), "test_resnet", prototypes=folder)
 
 
 def test_a_state_dict_with_other_classes_is_refused_not_explained(tmp_path):

@@ -1,0 +1,200 @@
+"""Prototype files, journals, checkpoints and weights."""
+
+import hashlib
+import io
+import json
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+from torch.utils.data import DataLoader
+
+import ppn
+from ppn.decomposition.certificate import CertificateSample
+from ppn.decomposition.dictionary import PartDictionary
+from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.journal import Journal
+from ppn.decomposition.prototype_files import DESCRIPTION, TENSORS, read_prototypes
+from ppn.decomposition.prototypes import TOLERANCE
+from ppn.decomposition.tensor_file import parse_tensors
+from ppn.models.loading import load_network
+from ppn.models.prototype_network import PrototypeNetwork
+from ppn.models.record import read_record
+from ppn.weights import read_checkpoint, state_dict_of
+from tests.explain.test_from_classifier import Named
+from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
+
+CLASSES, K = 3, 2
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A pair of prototype files."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=CLASSES).eval()
+    network = ppn.from_classifier(model, DataLoader(Named(), batch_size=5), k=K)
+    folder = network.save(tmp_path_factory.mktemp("pair"))
+    return folder, (folder / DESCRIPTION).read_bytes(), (folder / TENSORS).read_bytes()
+
+
+def read_pair(folder):
+    found = outcome(lambda: read_prototypes(folder), folder / DESCRIPTION)
+    if found is not None:
+        assert found.inexactness <= TOLERANCE
+        assert len(found.class_names) == len(found.images) == found.shape[0]
+        assert all(isinstance(name, str) for name in found.class_names)
+        found.fill(PrototypeHead(*found.shape[:3]), PartDictionary(*found.shape))
+    return found
+
+
+@given(data=st.data())
+def test_damaged_prototype_files(pair, data):
+    folder, description, tensors = pair
+    described = data.draw(st.booleans())
+    if described:
+        description = data.draw(damaged(description))
+    else:
+        tensors = data.draw(damaged(tensors))
+    (folder / DESCRIPTION).write_bytes(description)
+    (folder / TENSORS).write_bytes(tensors)
+    assert read_pair(folder) is None or described or tensors == pair[2]
+
+
+@given(data=st.data())
+def test_prototype_files_that_someone_made_up(pair, data):
+    """Both files are changed, and the one holds the other's hash."""
+    folder, description, whole = pair
+    content = data.draw(rewritten(json.loads(description)))
+    tensors = data.draw(st.just(whole) | damaged(whole))
+    if isinstance(content.get("tensors"), dict):
+        content["tensors"]["sha256"] = hashlib.sha256(tensors).hexdigest()
+    (folder / DESCRIPTION).write_text(json.dumps(content))
+    (folder / TENSORS).write_bytes(tensors)
+    read_pair(folder)
+
+
+NUMBERS = st.sampled_from([0.0, -1.0, 1e30, float("nan"), float("inf"), -float("inf")])
+
+
+@given(data=st.data())
+def test_prototype_tensors_of_any_value_type_and_shape(pair, data):
+    folder, description, whole = pair
+    tensors = parse_tensors(whole)
+    name = data.draw(st.sampled_from(sorted(tensors)))
+    kind = data.draw(st.sampled_from(["value", "type", "shape", "lost"]))
+    if kind == "value":
+        flat = tensors[name].flatten()
+        value = data.draw(NUMBERS if flat.is_floating_point() else st.integers(-(2**62), 2**62))
+        flat[data.draw(st.integers(0, len(flat) - 1))] = value
+    elif kind == "type":
+        types = [torch.float64, torch.float16, torch.int8, torch.bool, torch.complex64]
+        tensors[name] = tensors[name].to(data.draw(st.sampled_from(types)))
+    elif kind == "shape":
+        sizes = data.draw(st.lists(st.integers(0, 3), max_size=4))
+        tensors[name] = torch.zeros(sizes, dtype=tensors[name].dtype)
+    else:
+        del tensors[name]
+    content = json.loads(description)
+    written = save(tensors)
+    content["tensors"]["sha256"] = hashlib.sha256(written).hexdigest()
+    (folder / DESCRIPTION).write_text(json.dumps(content))
+    (folder / TENSORS).write_bytes(written)
+    read_pair(folder)
+
+
+def test_an_unknown_type_is_refused():
+    header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    with pytest.raises(ValueError, match="no safetensors file"):
+        parse_tensors(len(header).to_bytes(8, "little") + header + b"\0")
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    """A journal of one class, and what it filled."""
+    torch.manual_seed(0)
+    modules = (
+        {"cam_split": PrototypeHead(2, 2, 3)},
+        PartDictionary(2, 2, 3, 1),
+        CertificateSample(2, 3, 4),
+    )
+    modules[0]["cam_split"].prototypes.normal_()
+    kept = Journal(tmp_path_factory.mktemp("journal"), "key", *modules)
+    kept.write([1])
+    (file,) = kept.folder.iterdir()
+    return kept, modules, file, file.read_bytes()
+
+
+@given(data=st.data())
+def test_a_damaged_journal_is_none(journal, data):
+    kept, modules, file, whole = journal
+    file.write_bytes(data.draw(damaged(whole)))
+    head, dictionary, sample = modules
+    buffers = [*head["cam_split"].buffers(), *dictionary.buffers(), *sample.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    if kept.restore([1]):
+        # A changed number cannot be told from a true one, but what is none is not let in.
+        assert all(bool(torch.isfinite(b).all()) for b in buffers if b.is_floating_point())
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+    else:
+        assert all(map(torch.equal, buffers, before))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of a network that is only made, and its bytes in both formats."""
+    torch.manual_seed(0)
+    base = tmp_path_factory.mktemp("checkpoint")
+    model = timm.create_model("test_resnet", num_classes=CLASSES)
+    torch.save(model.state_dict(), base / "weights.pth")
+    network = PrototypeNetwork(CLASSES, str(base / "weights.pth"), "test_resnet", 64)
+    content = {"state_dict": network.state_dict()}
+    network.on_save_checkpoint(content)
+    file = io.BytesIO()
+    torch.save({**content, "state_dict": {"w": torch.ones(3)}}, file)
+    return base, content, file.getvalue(), save({"w": torch.ones(3), "v": torch.zeros(2, 2)})
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+@given(data=st.data())
+def test_damaged_checkpoints(checkpoint, suffix, data):
+    base, _, pickled, plain = checkpoint
+    path = base / f"damaged{suffix}"
+    path.write_bytes(data.draw(damaged(pickled if suffix == ".ckpt" else plain)))
+    content = outcome(lambda: read_checkpoint(path), path)
+    if content is not None:
+        assert all(map(torch.is_tensor, state_dict_of(content).values()))
+        outcome(lambda: read_record(path, content), path)
+
+
+@settings(
+    max_examples=max(10, settings.default.max_examples // 10)
+)  # each that is whole makes a network
+@given(data=st.data())
+def test_records_that_someone_made_up(checkpoint, data):
+    base, whole, *_ = checkpoint
+    path = base / "made_up.ckpt"
+    plain = {key: value for key, value in whole.items() if key != "state_dict"}
+    made_up = data.draw(rewritten(plain))
+    state = data.draw(st.sampled_from([whole["state_dict"], {}, [], None, {"w": 1}]))
+    torch.save({**made_up, "state_dict": state}, path)
+    network = outcome(lambda: load_network(str(path)), path, "timm cannot make")
+    if network is not None:
+        assert all(isinstance(name, str) for name in network.class_names)
+        assert len(network.class_names) == CLASSES
+
+
+@given(PLAIN)
+def test_containers_of_anything(value):
+    for key in ("state_dict", "model", "ema", 0):
+        state_dict_of({key: value})
+
+
+def test_a_state_dict_inside_of_itself_ends():
+    content = {}
+    content["model"] = content
+    assert state_dict_of(content) == {}
