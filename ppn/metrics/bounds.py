@@ -87,9 +87,12 @@ def candidates(maps: Tensor, rows: Axis, columns: Axis, most: float = 0.25) -> C
     bound = control.view(n, 4, down * 4 * across).amax(1).view(n, down, 4, across).amax(2)
     known = (rows.ends @ (maps @ columns.ends.T)).flatten(1).amax(1)
     level = known - _ROUNDING * maps.flatten(1).abs().amax(1)
-    possible = bound >= level[:, None, None]
-    possible &= (possible.sum((1, 2)) <= max(1, most * across * down))[:, None, None]
-    of, row, column = possible.nonzero(as_tuple=True)
+    possible = (bound >= level[:, None, None]).flatten(1)
+    flat = possible.sum(1) > max(1, most * across * down)
+    if flat.any():
+        possible[flat] = False
+    of, block = possible.nonzero(as_tuple=True)
+    row, column = block // across, block % across
     values = rows.weights[row] @ maps[of] @ columns.weights[column].mT
     values += rows.beyond[row][:, :, None]
     values += columns.beyond[column][:, None, :]

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from ppn.metrics.bounds import Axis, Mode, axis, candidates
 
 # Bounds held at once, so that they fit the processor's cache.
-_CHUNK = 2**18
+_CHUNK = 2**19
 # Upsampled values held at once, where maps are upsampled whole.
 _PIXELS = 2**20
 # Two values of one upsampled map whose difference, relative to the map's largest absolute value,
