@@ -17,7 +17,7 @@ from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
-from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.decomposition.stream import Seen, class_by_class, decompose_stream, group_size
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
 from ppn.files import write_json
@@ -55,7 +55,8 @@ class PrototypeDiscovery(Callback):
         alpha_solver: Whether the coefficients alpha of the parts may be negative.
         strength: lambda of `cam_split`.
         seed: Seed of discovery.
-        classes_per_group: Classes whose tokens are kept in memory and factorised together.
+        classes_per_group: Classes whose tokens are kept in memory and factorised together; None
+            takes as many as fit into a GPU's free memory, and eight on a CPU.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class PrototypeDiscovery(Callback):
         alpha_solver: AlphaSolver = "least_squares",
         strength: float = 3.0,
         seed: int = 0,
-        classes_per_group: int = 8,
+        classes_per_group: int | None = None,
     ) -> None:
         if strength <= 0:
             raise DiscoveryError(f"strength is {strength}, but must be positive.")
+        if classes_per_group is not None and classes_per_group < 1:
+            raise DiscoveryError(f"classes_per_group is {classes_per_group}, but must be positive.")
         self.settings = DiscoverySettings(
             discoverer, seeding, token_weighting, alpha_solver, strength, seed
         )
@@ -126,20 +129,23 @@ class PrototypeDiscovery(Callback):
         network.eval()
         counts = np.bincount(data.view("train").labels, minlength=data.num_classes).tolist()
         owned = balanced_classes(counts, trainer.world_size)[trainer.global_rank]
+        group = self.classes_per_group
+        if group is None:
+            height, width = network.backbone.report.grid
+            largest = 4 * max(counts) * height * width * network.backbone.width
+            # One choice for all processes: it is part of the journal's key.
+            group = trainer.strategy.broadcast(group_size(largest, network.device))
         weight, bias = network.backbone.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
         journal = Journal(
             Path(trainer.default_root_dir).parent / JOURNALS,
-            self._key(trainer, network, data),
+            self._key(trainer, network, data, group),
             {str(name): head for name, head in network.strategies.items()},
             network.dictionary,
             sample,
         )
-        groups = [
-            owned[i : i + self.classes_per_group]
-            for i in range(0, len(owned), self.classes_per_group)
-        ]
-        missing = [label for group in groups if not journal.restore(group) for label in group]
+        groups = [owned[i : i + group] for i in range(0, len(owned), group)]
+        missing = [label for labels in groups if not journal.restore(labels) for label in labels]
         if len(missing) < len(owned):
             rank_zero_info(
                 f"Going on: {len(owned) - len(missing)} of {len(owned)} classes are in "
@@ -148,7 +154,7 @@ class PrototypeDiscovery(Callback):
         try:
             decompose_stream(
                 class_by_class(
-                    self._batches(trainer, network, data, missing), data.class_names, sample
+                    self._batches(trainer, network, data, missing, group), data.class_names, sample
                 ),
                 weight,
                 network.strategies,
@@ -156,7 +162,7 @@ class PrototypeDiscovery(Callback):
                 network.dictionary,
                 network.input_config.size,
                 self.settings,
-                self.classes_per_group,
+                group,
                 journal.write,
             )
         except KeyboardInterrupt:
@@ -185,7 +191,9 @@ class PrototypeDiscovery(Callback):
             )
         return journal
 
-    def _key(self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule) -> str:
+    def _key(
+        self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule, group: int
+    ) -> str:
         """Everything that the bits of the result depend on."""
         view = data.view("train")
         names = "\n".join(view.source.name(int(index)) for index in view.indices)
@@ -195,7 +203,7 @@ class PrototypeDiscovery(Callback):
             network.record,
             network.input_config,
             self.settings,
-            self.classes_per_group,
+            group,
             trainer.world_size,
             str(trainer.precision),
             network.device.type,
@@ -213,11 +221,12 @@ class PrototypeDiscovery(Callback):
         network: PrototypeNetwork,
         data: FineGrainedDataModule,
         classes: list[int],
+        group: int,
     ) -> Iterator[Seen]:
         """Yield tokens, labels and indices of the images of some classes, class by class."""
         if not classes:
             return
-        loader = data.discovery_loader(classes, self.classes_per_group)
+        loader = data.discovery_loader(classes, group)
         columns = (
             TextColumn("Discovering prototypes"),
             BarColumn(),
@@ -228,7 +237,8 @@ class PrototypeDiscovery(Callback):
         with Progress(*columns, disable=not trainer.is_global_zero) as progress:
             task = progress.add_task("", total=len(loader.dataset))  # type: ignore[arg-type]
             for batch in loader:
-                tokens = network.tokens(batch["image"].to(network.device), patches=True)
+                images = batch["image"].to(network.device, non_blocking=True)
+                tokens = network.tokens(images, patches=True)
                 yield tokens, batch["label"].tolist(), batch["index"].to(network.device)
                 progress.advance(task, len(batch["label"]))
 
