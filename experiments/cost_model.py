@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from experiments.benchmarks.costs import Decomposition
 
 K = 3
+SAMPLE = 2048
+"""Images whose logits are kept for the certificate."""
 GPUS = (1, 8, 64)
 DATA = {"ImageNet-1k": (1_281_167, 1000), "ImageNet-21k": (14_197_122, 21_841)}
 """Images and classes; 21k as of fall 2011."""
@@ -132,12 +134,13 @@ def predicted(
     share = -(-classes // gpus) / classes
     row = classes * backbone.width * 4
     class_bytes = images / classes * backbone.patches * backbone.width * 4
-    # Heads and parts (k rows each), weights of the head in float64, and the certificate's sample.
-    kept = (2 * K + 3) * row + 2048 * classes * 4 + 4 * backbone.parameters
+    # Prototypes and parts (k rows each), rows of the head, and the certificate's sample.
+    shared = (2 * K + 1) * row + SAMPLE * classes * 4
+    kept = shared + 2 * row + 4 * backbone.parameters  # the head once more, in float64
     free = int(machine.memory * 2**30 - kept)
     group = group_size(int(class_bytes), torch.device("cuda"), lambda _: (free, free))
     gib = (kept + (copies + 1) * group * class_bytes) / 2**30
-    exchanged = 0.0 if gpus == 1 else 2 * (2 * K + 1) * row
+    exchanged = 0.0 if gpus == 1 else 2 * shared  # a sum sends and receives all of it
     return Cost(
         decode=images * share * load / machine.cores,
         forward=images * share * backbone.flops / (machine.tflops * 1e12),
