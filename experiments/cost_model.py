@@ -115,7 +115,7 @@ def predicted(
     gpus: int,
     machine: Machine,
     load: float,
-    passes: float,
+    model: Decomposition,
     copies: float,
 ) -> Cost:
     """Carry the model to GPUs; see the module.
@@ -126,7 +126,8 @@ def predicted(
         gpus: Among which the classes are shared.
         machine: What is assumed.
         load: Seconds to load an image on one core, measured here.
-        passes: Over a class's tokens that its decomposition takes, measured here.
+        model: Decomposition of a class, measured here: its fixed part as the host's time, the rest
+            as so many passes over the tokens at the GPU's bandwidth.
         copies: Of a group's tokens at the peak, measured here on a CPU; a GPU also holds the
             padded batch of the group.
     """
@@ -141,10 +142,11 @@ def predicted(
     group = group_size(int(class_bytes), torch.device("cuda"), lambda _: (free, free))
     gib = (kept + (copies + 1) * group * class_bytes) / 2**30
     exchanged = 0.0 if gpus == 1 else 2 * shared  # a sum sends and receives all of it
+    reading = model.passes(backbone.width) * class_bytes / (machine.bandwidth * 1e9)
     return Cost(
         decode=images * share * load / machine.cores,
         forward=images * share * backbone.flops / (machine.tflops * 1e12),
-        decompose=classes * share * passes * class_bytes / (machine.bandwidth * 1e9),
+        decompose=classes * share * (model.fixed + reading),
         exchange=exchanged / (machine.network * 1e9),
         gib=gib if gib <= machine.memory else float("inf"),
         group=group,
@@ -176,8 +178,7 @@ def projection(
         backbone = counted(network)
         for data, size in DATA.items():
             for gpus in GPUS:
-                passes = model.passes(backbone.width)
-                cost = predicted(backbone, size, gpus, machine, load, passes, copies)
+                cost = predicted(backbone, size, gpus, machine, load, model, copies)
                 spent = " | ".join(_minutes(getattr(cost, part)) for part in parts)
                 lines.append(
                     f"| {data} | {name} | {gpus} | {spent} | {_minutes(cost.seconds)} | "
