@@ -26,8 +26,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
+from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
-from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_row  # noqa: E402
+from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
 from ppn.data.cub import CUBDataModule  # noqa: E402
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: E402
@@ -49,7 +50,7 @@ def rows(root: str | None) -> Iterator[Row]:
     keep_memory()  # as `ppn` does
     yield from start_rows()
     yield memory_row()
-    yield two_ranks_row()
+    yield from two_ranks_rows()
     data: FineGrainedDataModule
     if root is None:
         data = SyntheticBirdsDataModule(CLASSES, 30, 1, num_workers=0, val_fraction=0.0)
@@ -84,8 +85,9 @@ def main() -> int:
         numbers = (f"{row.ours:.4g}", f"{row.theirs:.4g}", f"{row.ratio:.3f}")
         table.add_row(row.name, row.against, *numbers, row.goal, "yes" if row.met else "no")
         found.append({**asdict(row), "met": row.met})
+    if missing():
+        table.caption = f"Not installed, so not compared: {', '.join(missing())} (ppn[bench])"
     console.print(table)
-
     write_bytes(Path(given.out) / "bench.json", json.dumps(found, indent=2).encode())
     return 0
 

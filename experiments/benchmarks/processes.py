@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -21,11 +21,14 @@ from ppn.decomposition.dictionary import PartDictionary, merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.head import PrototypeHead
 from ppn.decomposition.stream import class_by_class, decompose_stream
+from ppn.metrics.chance import chance_maps
+from ppn.metrics.evaluation import Evaluation, Outputs
+from ppn.metrics.noise import stability_noise
 from ppn.types import Tokens
 from tests import ddp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ppn.decomposition.stream import Seen
 
@@ -87,33 +90,61 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
     merge_ranks(dictionary, sample, head)
 
 
-def two_ranks_row(classes: int = 160) -> Row:
-    """Discovery by two processes of one thread each, against one."""
-    alone = statistics.median(ddp.run(_share, classes, processes=1)[0])
-    both = statistics.median(ddp.run(_share, classes, processes=2)[0])
-    return Row(
-        f"discovery of {classes} classes by 2 processes",
-        "1 process, 1 thread each",
-        both,
-        alone,
-        alone / both,
-        ">= 1.8",
-        "half of the work, and one sum over the processes",
-    )
+def two_ranks_rows(classes: int = 160, images: int = 512) -> Iterator[Row]:
+    """Discovery and evaluation by two processes of one thread each, against one."""
+    for name, share, amount in (
+        (f"discovery of {classes} classes", _discover_share, classes),
+        (f"metrics of {images} images", _evaluate_share, images),
+    ):
+        alone = statistics.median(ddp.run(_timed, share, amount, processes=1)[0])
+        both = statistics.median(ddp.run(_timed, share, amount, processes=2)[0])
+        yield Row(
+            f"{name} by 2 processes",
+            "1 process, 1 thread each",
+            both,
+            alone,
+            alone / both,
+            ">= 1.8",
+            "half of the work, and one sum over the processes",
+        )
 
 
-def _share(classes: int) -> list[float]:
-    """Seconds that this process's share of the classes takes, several times."""
-    rank, size = dist.get_rank(), dist.get_world_size()
+def _timed(share: Callable[[int], None], amount: int) -> list[float]:
+    """Seconds that this process's share of the work takes, several times."""
     spent = []
     for repeat in range(4):
         dist.barrier()
         began = time.perf_counter()
-        decompose_random(list(range(rank, classes, size)), classes, 20, 1024)
+        share(amount)
         dist.barrier()
         if repeat:  # the first one warms up
             spent.append(time.perf_counter() - began)
     return spent
+
+
+def _discover_share(classes: int) -> None:
+    owned = range(dist.get_rank(), classes, dist.get_world_size())
+    decompose_random(list(owned), classes, 20, 1024)
+
+
+def _evaluate_share(images: int, classes: int = 40, parts: int = 15, side: int = 224) -> None:
+    """All metrics of what a network would say of this process's images, and their noise."""
+    names = [str(part) for part in range(parts)]
+    evaluation = Evaluation(classes, 3, names, side, ["cam_split"])
+    owned = torch.arange(dist.get_rank(), images, dist.get_world_size())
+    for index in owned.split(32):
+        label = index % classes
+        noise = stability_noise(torch.zeros(len(index), 3, side, side), index, 0)
+        maps = chance_maps("random", index, label, (3, 7, 7), 0)
+        points = chance_maps("random", index, label, (parts, 1, 3), 1).squeeze(2) * side
+        logits = chance_maps("random", index, label, (1, 1, classes), 2)[:, 0, 0]
+        noisy = maps + noise[:, :, ::32, ::32]
+        outputs = Outputs(
+            logits, logits, maps.mean((2, 3)), {"cam_split": maps}, {"cam_split": noisy}
+        )
+        batch: Any = {"index": index, "label": label, "keypoints": points}
+        evaluation.update(batch, outputs)
+    evaluation.compute()
 
 
 def start_rows() -> Iterator[Row]:

@@ -20,7 +20,7 @@ from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
 from ppn.decomposition.prototype_files import write_prototypes
-from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.decomposition.stream import Seen, class_by_class, decompose_stream, group_size
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
 from ppn.explain.gallery import FOLDER, write_gallery
@@ -60,8 +60,9 @@ class PrototypeDiscovery(Callback):
         alpha_solver: Whether the coefficients alpha of the parts may be negative.
         strength: lambda of `cam_split`.
         seed: Seed of discovery.
-        classes_per_group: Most classes whose tokens are kept in memory and factorised together;
-            fewer where their images do not fit into one batch.
+        classes_per_group: Most classes whose tokens are kept in memory and factorised together,
+            on a CPU fewer where their images do not fit into one batch. None takes as many as fit
+            into a GPU's free memory, up to 16, and eight on a CPU.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class PrototypeDiscovery(Callback):
         alpha_solver: AlphaSolver = "least_squares",
         strength: float = 3.0,
         seed: int = 0,
-        classes_per_group: int = 8,
+        classes_per_group: int | None = None,
     ) -> None:
         if strength <= 0:
             raise DiscoveryError(f"strength is {strength}, but must be positive.")
+        if classes_per_group is not None and classes_per_group < 1:
+            raise DiscoveryError(f"classes_per_group is {classes_per_group}, but must be positive.")
         self.settings = DiscoverySettings(
             discoverer, seeding, token_weighting, alpha_solver, strength, seed
         )
@@ -137,8 +140,7 @@ class PrototypeDiscovery(Callback):
     ) -> Journal:
         training = network.training
         network.eval()
-        # Groups do not depend on the number of processes, hence neither do the bits of the result.
-        every, images = data.discovery_groups(self.classes_per_group)
+        every, images = self._groups(trainer, network, data)
         owned = [every[i] for i in balanced(images, trainer.world_size)[trainer.global_rank]]
         weight, bias = network.backbone.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
@@ -147,7 +149,7 @@ class PrototypeDiscovery(Callback):
                 buffer.zero_()
         journal = Journal(
             Path(trainer.default_root_dir).parent / JOURNALS,
-            self._key(trainer, network, data),
+            self._key(trainer, network, data, every),
             {str(name): head for name, head in network.strategies.items()},
             network.dictionary,
             sample,
@@ -198,7 +200,31 @@ class PrototypeDiscovery(Callback):
             )
         return journal
 
-    def _key(self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule) -> str:
+    def _groups(
+        self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule
+    ) -> tuple[list[list[int]], list[int]]:
+        """Return which classes are factorised together, and how many images each group has.
+
+        Groups do not depend on the number of processes, hence neither do the bits of the result.
+        """
+        most = self.classes_per_group
+        if most is None:
+            height, width = network.backbone.report.grid
+            largest = int(np.bincount(data.view("train").labels).max())
+            content = 4 * largest * height * width * network.backbone.width
+            # One choice for all processes, whose GPUs may differ.
+            most = int(trainer.strategy.broadcast(group_size(content, network.device)))
+        # A CPU factorises class by class anyway, and small groups are shared out more evenly.
+        images = data.batch_size if network.device.type == "cpu" else None
+        return data.discovery_groups(most, images)
+
+    def _key(
+        self,
+        trainer: Trainer,
+        network: PrototypeNetwork,
+        data: FineGrainedDataModule,
+        groups: list[list[int]],
+    ) -> str:
         """Everything that the bits of the result depend on."""
         view = data.view("train")
         names = "\n".join(view.source.name(int(index)) for index in view.indices)
@@ -208,7 +234,7 @@ class PrototypeDiscovery(Callback):
             network.record,
             network.input_config,
             self.settings,
-            self.classes_per_group,
+            groups,
             str(trainer.precision),
             network.device.type,
             data.batch_size,
@@ -240,6 +266,7 @@ class PrototypeDiscovery(Callback):
         with Progress(*columns, disable=not trainer.is_global_zero) as progress:
             task = progress.add_task("", total=len(loader.dataset))  # type: ignore[arg-type]
             for batch in loader:
-                tokens = network.tokens(batch["image"].to(network.device), patches=True)
+                images = batch["image"].to(network.device, non_blocking=True)
+                tokens = network.tokens(images, patches=True)
                 yield tokens, batch["label"].tolist(), batch["index"].to(network.device)
                 progress.advance(task, len(batch["label"]))

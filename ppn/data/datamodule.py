@@ -171,17 +171,20 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """Return the test images, each once, also under DDP."""
         return self._evaluation_loader("test")
 
-    def discovery_groups(self, most: int) -> tuple[list[list[int]], list[int]]:
-        """Return classes that discovery works on together: those whose images fit into one batch.
+    def discovery_groups(
+        self, most: int, images: int | None = None
+    ) -> tuple[list[list[int]], list[int]]:
+        """Return successive classes that discovery works on together.
 
         Args:
             most: Most classes of a group.
+            images: Most images of a group, unless one class alone has more; None for any number.
 
         Returns:
             The labels of each group, and how many training images it has.
         """
         counts = np.bincount(self.view("train").labels, minlength=self.num_classes)
-        groups = grouped_classes(counts.tolist(), self.batch_size, most)
+        groups = grouped_classes(counts.tolist(), images or len(self.view("train")), most)
         return groups, [int(counts[labels].sum()) for labels in groups]
 
     def discovery_loader(self, *groups: Sequence[int]) -> DataLoader[Batch]:

@@ -64,7 +64,7 @@ def spherical_kmeans(tokens: Tensor, k: int, seed: int = 0, iterations: int = 20
             spherical=True,
             min_points_per_centroid=1,
             max_points_per_centroid=len(unit),
-            gpu=tokens.is_cuda and faiss.get_num_gpus() > 0,
+            gpu=_on_gpu(tokens, faiss),
         )
         kmeans.train(unit)
         _, assignment = kmeans.index.search(unit, 1)
@@ -88,12 +88,21 @@ def largest_inner_products(queries: Tensor, tokens: Tensor, count: int) -> tuple
         CPU.
     """
     count = min(count, len(tokens))
-    base = np.ascontiguousarray(tokens.detach().float().cpu().numpy())
+    asked, base = (
+        np.ascontiguousarray(side.detach().float().cpu().numpy()) for side in (queries, tokens)
+    )
     with _faiss() as faiss:
-        scores, found = faiss.knn(
-            np.ascontiguousarray(queries.detach().float().cpu().numpy()),
-            base,
-            count,
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
+        metric = faiss.METRIC_INNER_PRODUCT
+        if _on_gpu(tokens, faiss):
+            resources, device = faiss.StandardGpuResources(), tokens.device.index or 0
+            scores, found = faiss.knn_gpu(
+                resources, asked, base, count, metric=metric, device=device
+            )
+        else:
+            scores, found = faiss.knn(asked, base, count, metric=metric)
     return torch.from_numpy(scores), torch.from_numpy(found)
+
+
+def _on_gpu(tokens: Tensor, faiss: Any) -> bool:  # noqa: ANN401 - a module without types
+    """Whether tokens are on a GPU and the installed FAISS can use one."""
+    return tokens.is_cuda and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0

@@ -24,6 +24,35 @@ Seen = tuple[Tokens, list[int], torch.Tensor]
 """Tokens of a batch, the label of each image, and which images (B,) they are."""
 
 
+GROUP = 8
+"""Classes that are kept in memory together on a CPU, where grouping saves no time."""
+_LARGEST_GROUP = 16
+"""More would save little time and leave processes with unequal shares."""
+_COPIES = 4
+"""Of a group's tokens, at most at once: batches and their join, clipped, weighted, padded."""
+
+
+def group_size(
+    class_bytes: int,
+    device: torch.device,
+    memory: Callable[[torch.device], tuple[int, int]] = torch.cuda.mem_get_info,
+) -> int:
+    """Choose how many classes are kept in memory and factorised together.
+
+    On a GPU as many as half of its free memory holds; a power of two, so that a resumed run, which
+    finds about as much memory, chooses the same and can take over what is done.
+
+    Args:
+        class_bytes: Size of the tokens of the largest class.
+        device: Where tokens are.
+        memory: Free and total bytes of a GPU.
+    """
+    if device.type != "cuda":
+        return GROUP
+    fitting = memory(device)[0] // (2 * _COPIES * max(1, class_bytes))
+    return int(min(_LARGEST_GROUP, 1 << max(0, fitting.bit_length() - 1)))
+
+
 def class_by_class(
     batches: Iterable[Seen], names: Sequence[str], sample: CertificateSample, sort: bool = False
 ) -> Iterator[ClassTokens]:

@@ -66,7 +66,7 @@ def rank_reads(roots):
     read = {}
     for name, fake in SETS.items():
         data = fake.build(roots[name], batch_size=2)
-        groups, images = data.discovery_groups(8)
+        groups, images = data.discovery_groups(8, data.batch_size)
         own = [groups[i] for i in balanced(images, 2)[torch.distributed.get_rank()]]
         loaders = data.test_dataloader(), data.val_dataloader(), data.discovery_loader(*own)
         read[name] = [

@@ -1,3 +1,5 @@
+import sys
+
 import faiss
 import pytest
 import torch
@@ -47,3 +49,62 @@ def test_threads_of_faiss_are_left_as_they_were():
 def test_more_clusters_than_tokens_are_refused_with_the_fix():
     with pytest.raises(DiscoveryError, match="only 2 tokens: lower num_prototypes"):
         spherical_kmeans(torch.rand(2, 4), 3)
+
+
+class Cuda:
+    """Stands for a module of a GPU wheel: what `faiss` has, and a search on the GPU."""
+
+    def __init__(self, gpus):
+        self.gpus = gpus
+        self.searches = []
+
+    def __getattr__(self, name):
+        return getattr(faiss, name)
+
+    def get_num_gpus(self):
+        return self.gpus
+
+    def StandardGpuResources(self):
+        return "resources"
+
+    def knn_gpu(self, resources, queries, tokens, count, metric, device):
+        self.searches.append((resources, device))
+        return faiss.knn(queries, tokens, count, metric=metric)
+
+
+class OnGpu(torch.Tensor):
+    """Stands for a tensor on a GPU."""
+
+    is_cuda = True
+
+
+class OnSecondGpu(OnGpu):
+    device = torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize(("gpus", "used"), [(2, True), (0, False)])
+def test_a_gpu_wheel_searches_on_the_gpu_where_the_tokens_are(monkeypatch, gpus, used):
+    module = Cuda(gpus)
+    monkeypatch.setitem(sys.modules, "faiss", module)
+    queries, tokens = torch.randn(4, 16), torch.randn(50, 16)
+    _, found = largest_inner_products(queries, tokens.as_subclass(OnSecondGpu), 5)
+    assert torch.equal(found, (queries @ tokens.T).topk(5).indices)
+    assert module.searches == ([("resources", 1)] if used else [])
+    largest_inner_products(queries, tokens, 5)  # tokens on the CPU stay there
+    assert len(module.searches) == used
+
+
+@pytest.mark.parametrize(("gpus", "used"), [(2, True), (0, False)])
+def test_a_gpu_wheel_clusters_on_the_gpu_where_the_tokens_are(monkeypatch, gpus, used):
+    module = Cuda(gpus)
+    asked = []
+
+    def kmeans(*arguments, gpu, **options):
+        asked.append(gpu)
+        return faiss.Kmeans(*arguments, **options)
+
+    module.Kmeans = kmeans
+    monkeypatch.setitem(sys.modules, "faiss", module)
+    spherical_kmeans(torch.rand(50, 4).as_subclass(OnGpu), 2)
+    spherical_kmeans(torch.rand(50, 4), 2)
+    assert asked == [used, False]
