@@ -36,11 +36,15 @@ LOCAL ?=
 sweep: setup ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with an account, else (or LOCAL=1) here
 	$(BIN)/python experiments/sweep.py $(SWEEP) $(if $(LOCAL),,--wandb)
 
-test: setup lint type ## Everything that continuous integration checks
-	$(BIN)/python -m pytest -m 'not slow'
+JOBS ?= 2
+# A file's tests share what is slow to make, so they stay in one process; each has one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test: setup lint type ## Everything that continuous integration checks, in JOBS=2 processes
+	$(PYTEST) -m 'not slow'
 
 test-all: setup lint type ## The same with the slow tests: every family of timm
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fuzz: setup ## Damage files of every kind, at random, and read them
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
