@@ -49,6 +49,9 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         "",
         *_best(rows),
         *_summary(rows),
+        "",
+        "![consistency over k](strategies.png)",
+        "![consistency over lambda](strength.png)",
     ]
     for k in sorted({row["k"] for row in rows}):
         lines += ["", f"## k = {k}", ""]

@@ -137,6 +137,7 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
     assert {"strategies.png", "strategies.svg", "strength.png", "strength.svg"} <= {
         file.name for file in folder.iterdir()
     }
+    assert all((folder / file).is_file() for file in re.findall(r"!\[.*\]\((.*)\)", text))
     kept = torch.load(folder / "tokens.pt", weights_only=True)
     shapes = [tuple(part.shape) for part in kept["extracted"][:2]]
     assert shapes[0] == shapes[1]
