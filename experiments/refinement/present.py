@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Rows = list[dict[str, Any]]
+Way = tuple[str, str, float | None]
+"""Parts, maps and lambda."""
 DEFAULT_STRENGTH = 3.0
-DEFAULT = (next(iter(DISCOVERERS)), "cam_split", DEFAULT_STRENGTH)
+DEFAULT: Way = (next(iter(DISCOVERERS)), "cam_split", DEFAULT_STRENGTH)
 """Parts, maps and lambda that all others are held against."""
 _MARKS = "osD^vP"
 _CHANCE = "#6b7280"
@@ -52,6 +54,7 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         "",
         "![consistency over k](strategies.png)",
         "![consistency over lambda](strength.png)",
+        "![consistency over distinctness](tradeoff.png)",
     ]
     for k in sorted({row["k"] for row in rows}):
         lines += ["", f"## k = {k}", ""]
@@ -99,12 +102,12 @@ def _summary(rows: Rows) -> list[str]:
         "| parts | maps | lambda | consistency % | difference | distinctness % |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    scored = [(by_seed(way, "consistency"), way) for way in ways]
+    scored = [(_by_seed(rows, way, "consistency"), way) for way in _ways(rows)]
     for values, way in sorted(scored, key=lambda entry: -statistics.fmean(entry[0])):
         gained = [ours - theirs for ours, theirs in zip(values, default, strict=True)]
         error = statistics.stdev(gained) / len(gained) ** 0.5 if len(gained) > 1 else 0.0
         apart = "default" if way == DEFAULT else f"{statistics.fmean(gained):+.1f} ± {error:.1f}"
-        distinct = 100 * statistics.fmean(by_seed(way, "distinctness"))
+        distinct = 100 * statistics.fmean(_by_seed(rows, way, "distinctness"))
         name = "" if way[1].startswith("chance") else way[0]
         shown = "" if way[2] is None else f"{way[2]:g}"
         cells = (f"{statistics.fmean(values):.1f}", apart, f"{distinct:.1f}")
@@ -112,13 +115,32 @@ def _summary(rows: Rows) -> list[str]:
     return lines
 
 
+def _ways(rows: Rows) -> set[Way]:
+    """Every way with k > 1; chance levels once."""
+    ways = {(row["discoverer"], row["maps"], row["lambda"]) for row in rows if row["k"] > 1}
+    return {way for way in ways if way[0] == DEFAULT[0] or not way[1].startswith("chance")}
+
+
+def _by_seed(rows: Rows, way: Way, metric: str) -> list[float]:
+    """A metric's mean over k > 1, for each seed."""
+    wanted = [r for r in rows if r["k"] > 1 and (r["discoverer"], r["maps"], r["lambda"]) == way]
+    seeds = sorted({row["seed"] for row in rows})
+    found = [[r[metric] for r in wanted if r["seed"] == seed] for seed in seeds]
+    return [statistics.fmean(values) for values in found if values and None not in values]
+
+
 def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
-    """Draw consistency over k for each way to find parts, and over lambda."""
+    """Draw consistency over k for each way to find parts, over lambda, and over distinctness."""
     style = {"font.size": 9, "svg.hashsalt": "ppn"}
     style |= {"axes.spines.top": False, "axes.spines.right": False}  # type: ignore[dict-item]
     files = []
     with mpl.rc_context(style):  # type: ignore[arg-type]
-        for name, figure in (("strategies", _over_k(rows)), ("strength", _over_strength(rows))):
+        figures = {
+            "strategies": _over_k(rows),
+            "strength": _over_strength(rows),
+            "tradeoff": _tradeoff(rows),
+        }
+        for name, figure in figures.items():
             figure.suptitle(f"{title}, held-out training images", x=0.01, ha="left")
             for suffix in ("png", "svg"):
                 file = folder / f"{name}.{suffix}"
@@ -217,6 +239,36 @@ def _over_strength(rows: Rows) -> Figure:
     axes.set_xlabel("lambda of cam_split (NMF)")
     axes.set_ylabel("consistency %")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    return figure
+
+
+def _tradeoff(rows: Rows) -> Figure:
+    """What consistency costs in distinctness: maps that all point at one place are consistent."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    strategies = [
+        maps for maps in dict.fromkeys(row["maps"] for row in rows) if "chance" not in maps
+    ]
+    for number, discoverer in enumerate(DISCOVERERS):
+        for maps, mark in zip(strategies, _MARKS, strict=True):
+            ways = [way for way in _ways(rows) if way[:2] == (discoverer, maps)]
+            points = [
+                (
+                    100 * statistics.fmean(_by_seed(rows, way, "distinctness")),
+                    statistics.fmean(_by_seed(rows, way, "consistency")),
+                )
+                for way in sorted(ways, key=lambda way: way[2] or 0)
+            ]
+            label = f"{discoverer}, {maps}" if maps == DEFAULT[1] else None
+            style = {"marker": mark, "color": identity_colour(number), "markersize": 4.5}
+            axes.plot(*zip(*points, strict=True), linewidth=1.0, label=label, **style)
+    for maps, mark in list(zip(strategies, _MARKS, strict=True))[1:]:
+        axes.plot([], [], mark, color=_CHANCE, markersize=4.5, label=maps)
+    axes.set_xlabel("distinctness %, mean over k > 1")
+    axes.set_ylabel("consistency %")
+    axes.set_ylim(0, 100)
+    title = f"cam_split: lambda {STRENGTHS[0]:g} (right) to {STRENGTHS[-1]:g}"
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title=title)
     return figure
 
 
