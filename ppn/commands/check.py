@@ -118,7 +118,7 @@ def _zoo(given: argparse.Namespace) -> int:
     found = counts(rows)
     if given.markdown is not None:
         given.markdown.parent.mkdir(parents=True, exist_ok=True)
-        given.markdown.write_text(markdown(rows, len(names), timm.__version__))
+        given.markdown.write_text(markdown(rows, names, timm.__version__))
     if given.json:
         print(json.dumps({"tried": len(rows), "of": len(names), "counts": found}))
         return 0

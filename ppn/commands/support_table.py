@@ -31,12 +31,12 @@ def counts(rows: list[Examination]) -> dict[str, int]:
     return {key: counted[key] for key in (*CASES, "refused", *_UNTRIED) if counted[key]}
 
 
-def markdown(rows: list[Examination], total: int, version: str) -> str:
+def markdown(rows: list[Examination], names: list[str], version: str) -> str:
     """Return the page.
 
     Args:
         rows: What was found.
-        total: Number of architectures in the zoo.
+        names: The zoo's architectures.
         version: timm's version.
     """
     found = counts(rows)
@@ -48,10 +48,10 @@ def markdown(rows: list[Examination], total: int, version: str) -> str:
         "in a process of its own. The case is found by running the model, never by its name;",
         "`ppn check MODEL --checkpoint FILE` says what holds for yours.",
         "",
-        f"{len(rows)} of the {total} architectures of timm {version} were tried."
+        f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
             " The rest has not been tried yet: the command goes on where it stopped."
-            if len(rows) < total
+            if len(rows) < len(names)
             else ""
         ),
         "",
@@ -69,7 +69,8 @@ def markdown(rows: list[Examination], total: int, version: str) -> str:
     if exact:
         worst = max(row.completeness_error or 0.0 for row in exact)
         lines += [f"Largest completeness error of exact maps: {worst:.1e}."]
-    lines += _gradient_maps(rows) + _families(rows) + _rest(rows) + _architectures(rows)
+    lines += _gradient_maps(rows) + _families(rows) + _rest(rows)
+    lines += _untried(rows, names) + _architectures(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -106,6 +107,15 @@ def _families(rows: list[Examination]) -> list[str]:
         cells = [str(count or "") for count in (*by_case, len(family) - sum(by_case))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _untried(rows: list[Examination], names: list[str]) -> list[str]:
+    tried = {row.model for row in rows}
+    rest = [f"`{name}`" for name in names if name not in tried]
+    if not rest:
+        return []
+    summary = f"<details><summary>Not tried yet ({len(rest)})</summary>"
+    return ["", summary, "", ", ".join(rest), "", "</details>"]
 
 
 def _architectures(rows: list[Examination]) -> list[str]:

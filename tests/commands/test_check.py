@@ -149,10 +149,11 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
         Examination("d", "other", "time", reason="more than 9 s"),
     ]
     assert counts(rows) == {"mean_linear": 1, "pre_logits": 1, "refused": 1, "time": 1}
-    page = markdown(rows, 10, "1.2")
+    page = markdown(rows, list("abcdefghij"), "1.2")
     assert "4 of the 10 architectures of timm 1.2 were tried" in page
     assert "| fam | 1 |  |  | 1 | 1 |" in page
     assert "| `c` | no / last layer |" in page
+    assert "`e`, `f`, `g`, `h`, `i`, `j`\n" in page
     assert "| `a` | mean | 224 x 224 | 7 x 7 | 64 | 2.0e-07 |" in page
     assert "| `d` | took too long: more than 9 s |" in page
     path = tmp_path / "t.csv"
