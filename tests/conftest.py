@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ppn.allocator import keep_memory
+from ppn.callbacks.tracking import STAGING
 
 keep_memory()
 # Beside the project, unless the variable says where.
@@ -15,9 +16,11 @@ SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "
 def _steady(monkeypatch):
     """Every test starts from the same random state, and none reaches a server."""
     torch.manual_seed(0)
-    os.environ.pop("PPN_RUN_DIR", None)  # a command line that was only built leaves it
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    for name in ("PPN_RUN_DIR", STAGING):  # a command line that was only built leaves them
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
