@@ -15,7 +15,7 @@ from ppn.decomposition.dictionary import PartDictionary
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.head import PrototypeHead
 from ppn.decomposition.prototypes import Prototypes, image_names, tensors_of, weights_hash
-from ppn.decomposition.stream import Seen, class_by_class, decompose_stream
+from ppn.decomposition.stream import GROUP, Seen, class_by_class, decompose_stream
 from ppn.errors import DataError
 from ppn.explain.network import ExplainedClassifier
 from ppn.explain.source import Source
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.decomposition.refine import Strategy
     from ppn.types import InputConfig
-
-_GROUP = 8
 
 
 @torch.no_grad()
@@ -96,7 +94,7 @@ def from_classifier(
         dictionary,
         config.size,
         settings,
-        repeat(_GROUP),
+        repeat(GROUP),
     )
     if not dictionary.complete:
         label = int((dictionary.found == 0).nonzero()[0])
