@@ -12,6 +12,7 @@ from ppn.metrics.chance import chance_maps
 from ppn.metrics.compactness import Compactness
 from ppn.metrics.completeness import Completeness
 from ppn.metrics.distinctiveness import Distinctiveness, Distinctness
+from ppn.metrics.exchange import exchanged
 from ppn.metrics.fidelity import Fidelity
 from ppn.metrics.maps import peak
 from ppn.metrics.parts import (
@@ -174,6 +175,10 @@ class Evaluation(nn.Module):
 
     def compute(self) -> Results:
         """Return all results; a collective call: every process must make it."""
+        with exchanged(self._metrics()):
+            return self._compute()
+
+    def _compute(self) -> Results:
         rows = {name: self._row(name).compute() for name in self.rows}
         chosen, consistency = rows[self.strategies[0]]
         fidelity, compactness = self.fidelity.compute(), self.compactness.compute()
@@ -202,9 +207,11 @@ class Evaluation(nn.Module):
 
     def reset(self) -> None:
         """Forget everything, before the next evaluation set."""
-        for module in self.modules():
-            if isinstance(module, Metric):
-                module.reset()
+        for metric in self._metrics():
+            metric.reset()
+
+    def _metrics(self) -> list[Metric]:
+        return [module for module in self.modules() if isinstance(module, Metric)]
 
     def _protocols(self) -> dict[str, Any]:
         row = self._row(self.strategies[0])
