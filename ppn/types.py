@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
@@ -28,10 +28,22 @@ class InputConfig:
     """
 
     size: tuple[int, int] = (224, 224)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: Interpolation = "bicubic"
     crop_pct: float = 0.875
+
+    @property
+    def channels(self) -> int:
+        """Number of channels: 3 (RGB), 1 (grey), or what else a classifier is given as tensors."""
+        return len(self.mean)
+
+    def with_channels(self, channels: int) -> InputConfig:
+        """Return the same for another number of channels: each gets the average mean and std."""
+        if channels == self.channels:
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, mean=(mean,) * channels, std=(std,) * channels)
 
 
 class Batch(TypedDict):

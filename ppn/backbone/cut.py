@@ -107,7 +107,7 @@ def _filled(
         elif isinstance(leaf, Tensor) and leaf.dim() > 1:
             leaf = _spread(vectors, leaf[rows])
         leaves.append(leaf)
-    return Features(leaves, features.spec, features.size)
+    return features._replace(leaves=leaves)
 
 
 def _spread(vectors: Tensor, leaf: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
         source = leaves[cut.leaf].requires_grad_()
         leaves[cut.leaf] = source.clone()  # an activation may change it in place
         with fixed_scales(cut.split.model):
-            z = head_input(cut, Features(leaves, features.spec, features.size))
+            z = head_input(cut, features._replace(leaves=leaves))
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)
         tokens = cut.location.read(source.detach())
         maps = []

@@ -9,39 +9,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppn.backbone.candidates import (
-    TOLERANCE,
-    Last,
-    difference,
-    last_linears,
-    linear_layers,
-    splits,
-)
-from ppn.backbone.cut import Cut, gradient_maps, head_input, lift, run
+from ppn.backbone.candidates import TOLERANCE, difference, linear_layers
+from ppn.backbone.cut import Cut, gradient_maps, head_input, lift
 from ppn.backbone.effective import effective_head, head_vector, live_cut
-from ppn.backbone.layout import Location, locations
 from ppn.backbone.norms import KINDS, NormKind, may_be_norm, normalise
 from ppn.backbone.report import HeadCase, HeadReport
-from ppn.backbone.split import Features, ModuleSplit
+from ppn.backbone.search import cuts, places
+from ppn.backbone.split import MethodSplit, ModuleSplit
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ppn.backbone.split import Linear, Split
+    from ppn.backbone.layout import Location
+    from ppn.backbone.search import Seen
+    from ppn.backbone.split import Features, Linear
 
 _DIRECTIONS = 8
 """Most rows of the head on which the completeness of maps is measured."""
-
-
-class _Seen(NamedTuple):
-    """One run on random input: features, what the last linear layers were given, and logits."""
-
-    split: Split
-    last: Last
-    features: Features
-    inputs: Tensor
-    logits: Tensor
+_FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)
+"""What a network may raise that is run on something it does not take."""
 
 
 class _Ran(NamedTuple):
@@ -54,7 +41,7 @@ class _Ran(NamedTuple):
 
 @torch.no_grad()
 def inspect_head(
-    model: nn.Module, size: tuple[int, int], features: str | None = None
+    model: nn.Module, size: tuple[int, int], features: str | None = None, channels: int = 3
 ) -> HeadReport:
     """Find out by computing which head case of the method holds.
 
@@ -63,18 +50,24 @@ def inspect_head(
         size: Height and width of its input in pixels.
         features: Name of the module whose output are the last features; None takes timm's
             `forward_features`, or finds the last module with a grid that nothing bypasses.
+        channels: Number of channels of its input.
 
     Raises:
-        HeadError: If the model does not run on such images, has no last linear layer, or no
-            features on a grid.
+        HeadError: If the model does not run on such images, has no last linear layer, no features
+            on a grid, or weights of less than 32 bits.
     """
     reference = next(model.parameters())
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    if reference.dtype not in (torch.float32, torch.float64):
+        raise HeadError(
+            f"{type(model).__name__} has {str(reference.dtype).removeprefix('torch.')} weights, "
+            "which round too much to tell what is exact: convert it with model.float()."
+        )
+    images = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
     images = images.to(reference.device, reference.dtype)
     with _evaluating(model):
         try:
-            seen = _cut(model, images, features)
-        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+            seen, report = _best(model, images, features)
+        except _FAILURES as error:
             if "allocate" in str(error):
                 raise  # too little memory says nothing of the head
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -82,57 +75,46 @@ def inspect_head(
                 f"{type(model).__name__} does not classify images of {size[0]} x {size[1]} pixels "
                 f"({first[:200]}): check the image size and that the model is a classifier."
             ) from error
-        return _measured(model, seen, _mean(model, seen) or _other(model, seen))
+        return _measured(model, seen, report)
 
 
-def _cut(model: nn.Module, images: Tensor, named: str | None) -> _Seen:
-    """Find a cut whose features hold a grid and determine what the last layers are given."""
-    refused: HeadError | None = None
-    for split in splits(model, images, named):
-        try:
-            features, logits = split.run(images)
-            last = last_linears(model, lambda split=split, features=features: split.head(features))  # type: ignore[misc]
-        except HeadError as error:
-            if not isinstance(split, ModuleSplit) or named is not None:
-                raise
-            refused = error
-            continue
-        except (RuntimeError, ValueError, TypeError, IndexError):
-            if named is not None or not isinstance(split, ModuleSplit):
-                raise
-            continue  # the rest of the model does not run on another batch size: no cut
-        if not any(_places(leaf, features.size, model) for leaf in features.leaves):
-            continue
-        cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
-        inputs = head_input(cut, features)
-        if isinstance(split, ModuleSplit):  # whose head may see more than the features
-            features, inputs, logits = run(cut, images)
-        if not bool(torch.isfinite(logits).all() and torch.isfinite(inputs).all()):
-            raise HeadError(
-                f"{type(model).__name__} gives NaN or infinity on random input: its weights are "
-                "broken, so take another checkpoint."
-            )
-        # In the same batch: rounding differs between batches, and some networks amplify it.
-        if difference(model(images), logits) > TOLERANCE:
-            continue
-        if difference(head_input(cut, features), inputs) <= TOLERANCE:
-            return _Seen(split, last, features, inputs, logits)
-    if refused is not None:
-        raise refused
-    raise HeadError(
-        f"{type(model).__name__} has no features on a grid of patches that alone determine what "
-        "its last linear layer is given: there is nothing to draw maps on."
-    )
+def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[Seen, HeadReport]:
+    """Find the last cut that shows how patches become logits, and its head case."""
+    found: list[tuple[Seen, HeadReport]] = []
+    try:
+        for seen in cuts(model, images, named):
+            report = _mean(model, seen)
+            if report is not None:
+                return seen, report
+            report = _other(model, seen)
+            if isinstance(seen.split, MethodSplit) or not _bypassed(seen, report):
+                return seen, report
+            # A module that pools its patches and gives them too: further up shows how it does.
+            found.append((seen, report))
+    except _FAILURES:
+        if not found:
+            raise
+    return found[0]
 
 
-def _mean(model: nn.Module, seen: _Seen) -> HeadReport | None:
+def _bypassed(seen: Seen, report: HeadReport) -> bool:
+    """Whether the head reads nothing at all of the tensor that holds the patches."""
+    if report.case != "class_token":
+        return False
+    leaf = seen.features.leaves[report.leaf]
+    noise = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)).to(leaf)
+    noisy = seen.features.with_leaf(report.leaf, noise)
+    return difference(seen.split.head(noisy), seen.split.head(seen.features)) <= TOLERANCE
+
+
+def _mean(model: nn.Module, seen: Seen) -> HeadReport | None:
     """Try whether the last layers are given the mean patch token, or a norm of it."""
     linears = linear_layers(model, seen.last.names)
     widths = [linear.weight.shape[1] for linear in linears]
     inputs = torch.split(seen.inputs, widths, dim=1)
     norms = _norms_before(model, seen, linears)
     for index, leaf in enumerate(seen.features.leaves):
-        for place in _places(leaf, seen.features.size, model):
+        for place in places(leaf, seen.features.size, model):
             pooled = place.read(leaf).mean(dim=1)
             explained = [
                 _explained(pooled, given, ran) for given, ran in zip(inputs, norms, strict=True)
@@ -165,7 +147,7 @@ def _explained(
     return ("", None) if difference(pooled, given) <= TOLERANCE else None
 
 
-def _norms_before(model: nn.Module, seen: _Seen, linears: list[Linear]) -> list[list[_Ran]]:
+def _norms_before(model: nn.Module, seen: Seen, linears: list[Linear]) -> list[list[_Ran]]:
     """For each last layer what may be norms and ran before it in the head, the latest first."""
     ran: list[_Ran] = []
     before: dict[int, int] = {}
@@ -193,12 +175,12 @@ def _norms_before(model: nn.Module, seen: _Seen, linears: list[Linear]) -> list[
     return [ran[: before[index]][::-1] for index in range(len(linears))]
 
 
-def _other(model: nn.Module, seen: _Seen) -> HeadReport:
+def _other(model: nn.Module, seen: Seen) -> HeadReport:
     """Tell a head that reads no patch token from one that mixes them."""
     options = [
         (index, place)
         for index, leaf in enumerate(seen.features.leaves)
-        for place in _places(leaf, seen.features.size, model)
+        for place in places(leaf, seen.features.size, model)
     ]
     cut = Cut(seen.split, linear_layers(model, seen.last.names), seen.last.reads, *options[-1])
     read: list[tuple[int, Location]] = []
@@ -207,13 +189,17 @@ def _other(model: nn.Module, seen: _Seen) -> HeadReport:
         noisy = head_input(cut, _with_noise(seen.features, index, place))
         (read if difference(noisy, seen.inputs) > TOLERANCE else unread).append((index, place))
     if {index for index, _ in unread} == {index for index, _ in options}:
-        return _report(seen, "class_token", *unread[-1])
-    # The first place in the last tensor that the head reads.
-    last = max(index for index, _ in read)
-    return _report(seen, "pre_logits", *next(option for option in read if option[0] == last))
+        return _report(seen, "class_token", *_first_of_last(unread))
+    return _report(seen, "pre_logits", *_first_of_last(read))
 
 
-def _measured(model: nn.Module, seen: _Seen, report: HeadReport) -> HeadReport:
+def _first_of_last(options: list[tuple[int, Location]]) -> tuple[int, Location]:
+    """The likeliest place in the last tensor."""
+    last = max(index for index, _ in options)
+    return next(option for option in options if option[0] == last)
+
+
+def _measured(model: nn.Module, seen: Seen, report: HeadReport) -> HeadReport:
     """Measure what the report claims, on the same run."""
     cut = live_cut(model, report)
     report = replace(report, grid=cut.grid(seen.features))
@@ -253,7 +239,7 @@ def _single(cut: Cut, features: Features) -> bool:
         return False  # the head needs a map of the full size
 
 
-def _report(seen: _Seen, case: HeadCase, leaf: int, place: Location) -> HeadReport:
+def _report(seen: Seen, case: HeadCase, leaf: int, place: Location) -> HeadReport:
     return HeadReport(
         case,
         place.layout,
@@ -277,15 +263,6 @@ def _with_noise(features: Features, index: int, place: Location) -> Features:
     # Features of fresh deep networks may be too small to show among others as they are.
     noisy = tokens.flip(0) + noise * tokens.std().clamp(min=1.0)
     return features.with_leaf(index, place.replaced(leaf, noisy))
-
-
-def _places(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
-    if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-        return []
-    prefix = getattr(model, "num_prefix_tokens", None)
-    layout = getattr(model, "output_fmt", None)
-    last = None if layout is None else str(getattr(layout, "value", layout)) == "NHWC"
-    return locations(leaf, size, prefix if isinstance(prefix, int) else None, last)
 
 
 @contextmanager

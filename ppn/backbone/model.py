@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from ppn.backbone.candidates import linear_layers
 from ppn.backbone.cut import gradient_maps, lift, run
 from ppn.backbone.effective import effective_head, head_vector, live_cut
 from ppn.backbone.inspection import inspect_head
+from ppn.backbone.split import logits_of
+from ppn.errors import HeadError
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
@@ -28,18 +31,18 @@ class Backbone(nn.Module):
     name.
 
     Args:
-        model: A classifier.
+        model: A classifier; of a wrapped one what is inside is taken, see `observable`.
         config: Input size and normalisation it expects.
         features: Name of the module whose output are the last features; None finds out.
 
     Raises:
-        HeadError: If the classifier has no last linear layer, or no features on a grid; the
-            message says why.
+        HeadError: If this is no nn.Module, or the classifier has no last linear layer, or no
+            features on a grid; the message says why.
     """
 
     def __init__(self, model: nn.Module, config: InputConfig, features: str | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model = observable(model)
         self.config = config
         self.features = features
         self.inspect()
@@ -48,7 +51,10 @@ class Backbone(nn.Module):
 
     def inspect(self) -> None:
         """Find out what holds for the model's weights as they are now."""
-        self.report: HeadReport = inspect_head(self.model, self.config.size, self.features)
+        config = self.config
+        self.report: HeadReport = inspect_head(
+            self.model, config.size, self.features, config.channels
+        )
 
     @property
     def width(self) -> int:
@@ -62,8 +68,11 @@ class Backbone(nn.Module):
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the black box's logits (B, C) for images (B, 3, H, W)."""
-        logits: Tensor = self.model(images)
-        return logits
+        return logits_of(self.model(images))
+
+    def accept(self, images: Tensor) -> Tensor:
+        """Return images on the device and in the type of the classifier's weights."""
+        return images.to(next(self.model.parameters()))
 
     def forward(self, images: Tensor, patches: bool = True) -> Tokens:
         """Return the patch tokens of images with the black box's own logits.
@@ -94,6 +103,30 @@ class Backbone(nn.Module):
     def effective_head(self) -> tuple[Tensor, Tensor]:
         """Return weight (C, D) and bias (C,), in float64, of the head that acts on z."""
         return effective_head(self.model, self.report)
+
+
+def observable(model: object) -> nn.Module:
+    """Return a classifier as a module whose inside can be watched while it runs.
+
+    Args:
+        model: The classifier, or what `torch.compile`, DataParallel or DDP made of it.
+
+    Raises:
+        HeadError: If it is no nn.Module, or one of TorchScript, or has no weights.
+    """
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    if not isinstance(model, nn.Module):
+        raise HeadError(f"The classifier is a {type(model).__name__}: give a torch.nn.Module.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise HeadError(
+            "The classifier is a TorchScript module, whose inside cannot be watched: give the "
+            "nn.Module that it was made from, with its weights."
+        )
+    if next(model.parameters(), None) is None:
+        raise HeadError(f"{type(model).__name__} has no weights, so it is no classifier.")
+    return model
 
 
 def _inspect_again(backbone: nn.Module, _: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -25,18 +26,19 @@ Read = Literal["all", "first", "mean"]
 class Features(NamedTuple):
     """The last features of a batch: their tensors, and how a network nests them.
 
-    `leaves`: the tensors, in order, other values among them; `spec` nests them again; `size`:
-    height and width in pixels of the images they were computed from.
+    `leaves`: the tensors, in order, other values among them; `spec` nests them again; `size` and
+    `channels`: height, width in pixels, and channels of the images they were computed from.
     """
 
     leaves: list[Any]
     spec: TreeSpec
     size: tuple[int, int]
+    channels: int
 
     def with_leaf(self, index: int, leaf: Tensor) -> Features:
         """Return the features with another tensor in one place."""
         leaves = [leaf if i == index else old for i, old in enumerate(self.leaves)]
-        return Features(leaves, self.spec, self.size)
+        return self._replace(leaves=leaves)
 
     def nested(self) -> Any:  # noqa: ANN401 - whatever the network made
         """Return them as the network nests them."""
@@ -64,13 +66,12 @@ class MethodSplit:
     def run(self, images: Tensor) -> tuple[Features, Tensor]:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
         nested = self.model.forward_features(images)  # type: ignore[operator]
-        logits: Tensor = self.model.forward_head(nested)  # type: ignore[operator]
+        logits = logits_of(self.model.forward_head(nested))  # type: ignore[operator]
         return flattened(nested, images), logits
 
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
-        logits: Tensor = self.model.forward_head(features.nested())  # type: ignore[operator]
-        return logits
+        return logits_of(self.model.forward_head(features.nested()))  # type: ignore[operator]
 
 
 class ModuleSplit:
@@ -91,7 +92,7 @@ class ModuleSplit:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
         kept: list[Any] = []
         with _hooked(self.model.get_submodule(self.name), lambda output: kept.append(output)):
-            logits: Tensor = self.model(images)
+            logits = logits_of(self.model(images))
         if len(kept) != 1:
             raise HeadError(
                 f"{type(self.model).__name__} runs its module '{self.name}' {len(kept)} times per "
@@ -103,16 +104,41 @@ class ModuleSplit:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
         reference = next(self.model.parameters())
         # Noise, so that whatever goes past the module to the logits shows when this is checked.
-        noise = torch.randn(1, 3, *features.size, generator=torch.Generator().manual_seed(7))
+        shape = (1, features.channels, *features.size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
         with _hooked(self.model.get_submodule(self.name), lambda _: features.nested()):
-            logits: Tensor = self.model(noise.to(reference.device, reference.dtype))
-        return logits
+            return logits_of(self.model(noise.to(reference.device, reference.dtype)))
 
 
 def flattened(nested: Any, images: Tensor) -> Features:  # noqa: ANN401 - whatever the network made
     """Take a network's features of a batch of images apart."""
     leaves, spec = tree_flatten(nested)
-    return Features(leaves, spec, (images.shape[-2], images.shape[-1]))
+    return Features(leaves, spec, (images.shape[-2], images.shape[-1]), images.shape[1])
+
+
+def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gives
+    """Return the logits in what a classifier gives.
+
+    They are its output, the output's `logits` (an attribute, as in Hugging Face's models, or a
+    key), the only matrix (B, C) under other keys, or the first of several outputs.
+
+    Raises:
+        HeadError: If there is none of these.
+    """
+    found = output
+    if isinstance(output, Mapping):
+        matrices = [v for v in output.values() if isinstance(v, Tensor) and v.dim() == 2]
+        found = output.get("logits", matrices[0] if len(matrices) == 1 else None)
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, Tensor):
+        raise HeadError(
+            f"The classifier gives a {type(output).__name__} without logits: it must give a "
+            "tensor, something with `logits`, or logits first."
+        )
+    return found
 
 
 def read_of(values: Tensor, read: Read, channels_first: bool) -> Tensor:

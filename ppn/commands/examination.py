@@ -97,7 +97,7 @@ def examine(
         load_weights(made.model, weights, architecture, whole=True)
     backbone = Backbone(made.model, made.config, made.features).eval()
     reference = next(backbone.parameters())
-    image = torch.randn(1, 3, *made.config.size, dtype=reference.dtype)
+    image = torch.randn(1, made.config.channels, *made.config.size, dtype=reference.dtype)
     began = time.perf_counter()
     backbone.classify(image)
     seconds = time.perf_counter() - began

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ppn.data.contact_sheet import Picture, Sheet
 from ppn.data.dataset import Annotated
-from ppn.data.transforms import Transform
+from ppn.data.transforms import Transform, to_picture
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import AnnotatedDataset
@@ -112,10 +112,8 @@ def make_sheet(
 def seen_by_network(sample: Annotated, transform: Transform, config: InputConfig) -> Annotated:
     """Transform an image as for the network, and make it viewable again."""
     seen = transform(sample)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
-    pixels = ((seen.image * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
     return Annotated(
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()),
+        to_picture(seen.image, config),
         None if sample.box is None else seen.box.double().numpy(),
         None if sample.keypoints is None else seen.keypoints.double().numpy(),
         None if seen.mask is None else seen.mask.numpy(),

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from ppn.data.augmentation import random_content, random_geometry
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
     from torch import nn
 
     from ppn.data.augmentation import Augmentation
@@ -47,11 +48,19 @@ class Transform:
             to int) and resizes it to `size` without keeping the aspect ratio (protocol
             `evalprotopnet-2023`). Images without a box fall back to the frame.
         augmentation: See `Augmentation`.
+
+    Raises:
+        DataError: If the backbone takes neither grey nor RGB images.
     """
 
     def __init__(
         self, config: InputConfig, crop: Crop = "frame", augmentation: Augmentation = "none"
     ) -> None:
+        if config.channels not in (1, 3):
+            raise DataError(
+                f"The classifier takes {config.channels} channels, but image files have three: "
+                "give it tensors, by ppn.from_classifier."
+            )
         self.config = config
         self.crop = crop
         self.augmentation = augmentation
@@ -114,7 +123,9 @@ class Transform:
 
     def _tensor(self, image: Image.Image) -> Tensor:
         """Normalise; three times as fast as torchvision's steps one after another."""
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        if self.config.channels == 1:
+            image = image.convert("L")
+        pixels = torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1)
         values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return values.mul_(self._factor).add_(self._shift)
 
@@ -136,6 +147,18 @@ class Transform:
             torch.from_numpy(keypoints.astype(np.float32)),
             torch.from_numpy(box.astype(np.float32)),
         )
+
+
+def to_picture(image: Tensor, config: InputConfig) -> Image.Image:
+    """Undo the normalisation of an image (C, H, W): what the network saw, as a picture.
+
+    Of more than three channels the first three are shown, of two the first.
+    """
+    mean = image.new_tensor(config.mean)[:, None, None]
+    std = image.new_tensor(config.std)[:, None, None]
+    pixels = ((image * std + mean).clamp(0, 1) * 255).round().byte().cpu()
+    shown = pixels[:3] if len(pixels) > 2 else pixels[:1].expand(3, -1, -1)
+    return Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy())
 
 
 def _corners(box: NDArray[np.float64]) -> NDArray[np.float64]:

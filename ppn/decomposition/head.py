@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ppn.types import Tokens
 from ppn.decomposition.nmf import nonnegative_coefficients
 from ppn.decomposition.refine import cam_shares
+from ppn.errors import DiscoveryError
 
 
 class HeadOutput(NamedTuple):
@@ -46,6 +47,8 @@ class PrototypeHead(nn.Module):
         self, num_classes: int, num_prototypes: int, width: int, learnable: bool = False
     ) -> None:
         super().__init__()
+        if num_prototypes < 1:
+            raise DiscoveryError(f"num_prototypes is {num_prototypes}, but must be at least 1.")
         shape = (num_classes, num_prototypes, width)
         self.register_buffer("prototypes", torch.zeros(shape))
         self.register_buffer("bias", torch.zeros(num_classes))

@@ -29,11 +29,14 @@ FORMAT = "ppn prototypes"
 VERSION = 1
 """Grows when those who read the version before would misunderstand the files."""
 
+_CHANNELS = 1024
+"""No image has more: hyperspectral ones have hundreds."""
 _KIND = {"format": str, "format_version": int}
 _STRUCTURE = {
     "architecture": Maybe(str),
     "image_size": Maybe(int),
     "model_options": Maybe(dict),
+    "features": Maybe(str),
 }
 _SCHEMA: dict[str, Any] = {
     "ppn_version": str,
@@ -190,7 +193,8 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
 def _input(given: dict[str, Any]) -> InputConfig:
     size, mean, std, crop = given["size"], given["mean"], given["std"], given["crop_pct"]
     fits = (
-        [len(size), len(mean), len(std)] == [2, 3, 3]
+        len(size) == 2
+        and 0 < len(mean) == len(std) <= _CHANNELS
         and all(0 < side <= 1 << 13 for side in size)
         and all(-100 < value < 100 for value in (*mean, *std))
         and min(std) > 1e-6
@@ -201,8 +205,8 @@ def _input(given: dict[str, Any]) -> InputConfig:
         raise ValueError("classifier.input is not what a classifier can expect")
     return InputConfig(
         (size[0], size[1]),
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
+        tuple(mean),
+        tuple(std),
         given["interpolation"],
         crop,
     )

@@ -37,7 +37,8 @@ class Prototypes:
         refinement: How rows were split.
         weights: Fingerprint of the classifier's weights; see `weights_hash`.
         input: What the classifier expects of an image.
-        structure: Its `architecture`, `image_size` and `model_options`, as far as they are known.
+        structure: Its `architecture`, `image_size`, `model_options`, and the `features` that were
+            named, as far as they are known.
         settings: How discovery was set.
         certificate: What was measured at its end.
         version: Of the package that found them.

@@ -10,6 +10,8 @@ import torch
 
 from ppn.allocator import keep_memory
 from ppn.backbone import Backbone
+from ppn.backbone.model import observable
+from ppn.data.transforms import to_picture
 from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import PartDictionary
 from ppn.decomposition.discovery import DiscoverySettings
@@ -21,7 +23,6 @@ from ppn.explain.network import ExplainedClassifier
 from ppn.explain.source import Source
 from ppn.models.architecture import input_config
 from ppn.report.content import Patch
-from ppn.report.images import to_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,16 +68,18 @@ def from_classifier(
         seed: Seed of discovery.
 
     Raises:
-        HeadError: If the classifier has no last linear layer, or no such module.
+        HeadError: If the classifier is no nn.Module, or has no last linear layer or no such module.
         DataError: If a class has no image, or labels do not fit the classifier.
-        DiscoveryError: If a class has too few patches.
+        DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
     keep_memory()
+    model = observable(model)
+    expected = config or input_config(model)
+    source = Source(loader, expected)
     if config is None:
-        config = input_config(model)
-        config = replace(config, size=Source(loader, config).size())
-    source = Source(loader, config)
-    backbone = Backbone(model.eval(), config, features)
+        channels, height, width = source.shape()
+        expected = replace(expected.with_channels(channels), size=(height, width))
+    backbone = Backbone(model, expected, features).eval()
     weight, bias = backbone.effective_head()
     count, width = weight.shape
     names = list(class_names or source.class_names or map(str, range(count)))
@@ -92,7 +95,7 @@ def from_classifier(
         {refinement: head},
         refinement,
         dictionary,
-        config.size,
+        expected.size,
         settings,
         repeat(GROUP),
     )
@@ -108,8 +111,9 @@ def from_classifier(
             names,
             image_names(dictionary, source.name),
             refinement,
-            weights_hash(model),
-            config,
+            weights_hash(backbone.model),
+            expected,
+            {"features": features},
             settings=asdict(settings),
             certificate=certificate,
         )
@@ -120,13 +124,12 @@ def from_classifier(
             return None
         x0, y0, x1, y1 = dictionary.patch_box[label, part, 0].tolist()
         score = float(dictionary.patch_score[label, part, 0])
-        return Patch(to_picture(found[0], config), (x0, y0, x1, y1), score, found[1])
+        return Patch(to_picture(found[0], expected), (x0, y0, x1, y1), score, found[1])
 
     return ExplainedClassifier(backbone, head, dictionary, names, certificate, describe, patch)
 
 
 def _tokens(source: Source, backbone: Backbone, count: int) -> Iterator[Seen]:
-    device = next(backbone.parameters()).device
     for images, labels, indices in source.batches():
         if min(labels) < 0 or max(labels) >= count:
             wrong = min(labels) if min(labels) < 0 else max(labels)
@@ -134,4 +137,5 @@ def _tokens(source: Source, backbone: Backbone, count: int) -> Iterator[Seen]:
                 f"The loader gives label {wrong}, but the classifier has {count} classes: labels "
                 f"must be 0 to {count - 1}."
             )
-        yield backbone(images.to(device)), labels, indices.to(device)
+        accepted = backbone.accept(images)
+        yield backbone(accepted), labels, indices.to(accepted.device)

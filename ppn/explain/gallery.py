@@ -10,11 +10,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ppn.data.images import read_image
+from ppn.data.transforms import to_picture
 from ppn.errors import DataError
 from ppn.files import parse_json, write_bytes
 from ppn.report.content import Patch
 from ppn.report.heatmap import crop_patch
-from ppn.report.images import CONTEXT, to_picture
+from ppn.report.images import CONTEXT
 from ppn.schema import mismatch
 
 if TYPE_CHECKING:

@@ -91,9 +91,11 @@ def _from_checkpoint(
 
 def _from_folder(folder: Path, gallery: Path, model: nn.Module) -> ExplainedClassifier:
     stored = read_prototypes(folder)
-    backbone = Backbone(model.eval(), stored.input)
+    options = stored.structure.get("model_options") or {}
+    features = stored.structure.get("features") or options.get("features")
+    backbone = Backbone(model, stored.input, features).eval()
     weight, bias = backbone.effective_head()
-    stored.expect_classifier(folder, model, weight, bias)
+    stored.expect_classifier(folder, backbone.model, weight, bias)
     count, k, width, patches = stored.shape
     head = PrototypeHead(count, k, width)
     dictionary = PartDictionary(count, k, width, patches)

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from ppn.backbone.report import LEVELS, MAPS
 from ppn.data.dataset import Annotated
 from ppn.data.images import read_image
-from ppn.data.transforms import Transform
+from ppn.data.transforms import Transform, to_picture
 from ppn.decomposition.prototype_files import write_prototypes
 from ppn.errors import DataError
 from ppn.explain.explanation import Explanation, Ranked
 from ppn.report.content import Patch, Sample
-from ppn.report.images import to_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +63,6 @@ class ExplainedClassifier(nn.Module):
         self.certificate = certificate
         self._describe = describe
         self._patch = patch
-        self._transform = Transform(backbone.config)
         self.eval()
 
     @property
@@ -92,7 +90,8 @@ class ExplainedClassifier(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> HeadOutput:
-        """Return logits (B, C) and contributions (B, C, k) of images (B, 3, H, W)."""
+        """Return logits (B, C) and contributions (B, C, k) of images."""
+        images = self.backbone.accept(images)
         output: HeadOutput = self.head(self.backbone(images, patches=False))
         return output
 
@@ -103,8 +102,8 @@ class ExplainedClassifier(nn.Module):
         """Explain one logit of one image.
 
         Args:
-            image: A file, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W) that is
-                already what the network expects.
+            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, or a tensor
+                (C, H, W) that is already what the network expects.
             of: The class, by index or name; None explains the predicted one.
 
         Raises:
@@ -112,7 +111,7 @@ class ExplainedClassifier(nn.Module):
         """
         pixels, name = self._prepare(image)
         device = self.head.bias.device
-        tokens = self.backbone(pixels[None].to(device), patches=False)
+        tokens = self.backbone(self.backbone.accept(pixels[None]), patches=False)
         logits = tokens.logits[0].float()
         label = int(logits.argmax()) if of is None else self._label(of)
         chosen = torch.tensor([label], device=device)
@@ -144,12 +143,13 @@ class ExplainedClassifier(nn.Module):
         return Explanation(sample, ranking, self.exactness)
 
     def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
-        size = self.backbone.config.size
+        config = self.backbone.config
         if isinstance(image, Tensor):
-            if image.shape != (3, *size):
+            expected = (config.channels, *config.size)
+            if image.shape != expected:
                 raise DataError(
                     f"The image is a tensor of shape {tuple(image.shape)}, but the classifier "
-                    f"takes {(3, *size)}: give a PIL image to have it resized and normalised."
+                    f"takes {expected}: give a PIL image to have it resized and normalised."
                 )
             return image.float(), "image"
         name = "image"
@@ -158,13 +158,14 @@ class ExplainedClassifier(nn.Module):
             image = read_image(Path(image), upright=True)
         elif not isinstance(image, Image.Image):
             array = np.asarray(image)
-            if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+            shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+            if not shaped or array.dtype != np.uint8:
                 raise DataError(
                     f"The image is an array of shape {array.shape} and type {array.dtype}, but "
-                    "must be (H, W, 3) of uint8."
+                    "must be (H, W, 3) or (H, W) of uint8."
                 )
             image = Image.fromarray(array)
-        return self._transform(Annotated(image.convert("RGB"))).image, name
+        return Transform(config)(Annotated(image.convert("RGB"))).image, name
 
     def _label(self, of: int | str) -> int:
         if isinstance(of, str):

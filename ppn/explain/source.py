@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ppn.types import InputConfig
 
 Images = tuple[Tensor, list[int], Tensor]
-"""Images (B, 3, H, W), the label of each, and which images of the data set (B,) they are."""
+"""Images (B, C, H, W), the label of each, and which images of the data set (B,) they are."""
 
 
 class Source:
@@ -35,9 +36,7 @@ class Source:
         class_names: Names that the data set gives its classes, or None.
     """
 
-    def __init__(
-        self, loader: FineGrainedDataModule | Iterable[Any], config: InputConfig | None
-    ) -> None:
+    def __init__(self, loader: FineGrainedDataModule | Iterable[Any], config: InputConfig) -> None:
         self.class_names: Sequence[str] | None
         self._data: FineGrainedDataModule | None = None
         self._dataset: Any = None
@@ -46,8 +45,7 @@ class Source:
         self.by_class = False
         if isinstance(loader, FineGrainedDataModule):
             self._data = loader
-            if config is not None:
-                loader.input_config = config
+            loader.input_config = config
             self.class_names = loader.class_names
             self._batches = loader.discovery_loader(range(loader.num_classes))
             self.by_class = True
@@ -64,7 +62,8 @@ class Source:
         """Yield all images, with a progress bar.
 
         Raises:
-            DataError: If a batch is neither (images, labels) nor a dict of `image` and `label`.
+            DataError: If a batch is neither (images, labels) nor a dict of `image` and `label`,
+                or these are not what a classifier is trained with.
         """
         seen = 0
         for batch in track(self._batches, "Finding prototypes"):
@@ -77,7 +76,7 @@ class Source:
             yield images, labels, indices
 
     def image(self, index: int) -> tuple[Tensor, str] | None:
-        """Return an image (3, H, W) and its name; None where it cannot be read again."""
+        """Return an image (C, H, W) and its name; None where it cannot be read again."""
         if self._data is not None:
             return self._data.view("train").at([index])[0]["image"], self.name(index)
         if self._dataset is None:
@@ -92,16 +91,20 @@ class Source:
             return self._data.train_source.name(index)
         return f"training image {index}"
 
-    def size(self) -> tuple[int, int]:
-        """Return height and width of the images.
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of the images.
 
         Raises:
             DataError: If there is no image.
         """
-        for batch in self._batches:
-            images, _, _ = _unpack(batch)
-            return int(images.shape[2]), int(images.shape[3])
-        raise DataError("The loader gives no image.")
+        batches = iter(self._batches)
+        first = next(batches, None)
+        if first is None:
+            raise DataError("The loader gives no image.")
+        if batches is self._batches:  # it can be run through only once
+            self._batches = chain([first], batches)
+        _, channels, height, width = _unpack(first)[0].shape
+        return channels, height, width
 
     def _in_order(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """The same data set, unshuffled, and class by class where its labels are known."""
@@ -132,4 +135,15 @@ def _unpack(batch: Any) -> tuple[Tensor, list[int], Tensor | None]:  # noqa: ANN
         )
     if not isinstance(images, Tensor) or images.ndim != 4:
         raise DataError("The loader's images are no tensor (B, 3, H, W): collate them to one.")
-    return images, torch.as_tensor(labels).tolist(), index
+    if not images.is_floating_point():
+        kind = str(images.dtype).removeprefix("torch.")
+        raise DataError(
+            f"The loader's images are {kind}: preprocess them as the classifier expects them."
+        )
+    labels = torch.as_tensor(labels)
+    if labels.shape != (len(images),) or labels.is_floating_point():
+        raise DataError(
+            f"The loader's labels are {tuple(labels.shape)} of {labels.dtype} for {len(images)} "
+            "images: give one whole number per image."
+        )
+    return images, labels.long().tolist(), index

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def make_model(
             model = timm.create_model(
                 architecture, pretrained=pretrained, num_classes=num_classes, **options
             )
-            config = _timm_config(model)
+            config = input_config(model)
         elif architecture.startswith(TORCHVISION):
             name = architecture.removeprefix(TORCHVISION)
             weights = "DEFAULT" if pretrained else None
@@ -101,21 +102,20 @@ def make_model(
         for layer in classifiers(model):
             zero_(layer)  # as `load_weights` does
     if image_size is not None:
-        config = InputConfig(
-            (image_size, image_size),
-            config.mean,
-            config.std,
-            config.interpolation,
-            config.crop_pct,
-        )
+        config = replace(config, size=(image_size, image_size))
         if hasattr(model, "set_input_size"):
             model.set_input_size(img_size=config.size)  # type: ignore[operator]
     return Made(model, config, features)
 
 
 def input_config(model: nn.Module) -> InputConfig:
-    """Return what a model expects of its input: timm's record, or else ImageNet's usual values."""
-    return _timm_config(model) if hasattr(model, "pretrained_cfg") else InputConfig()
+    """Return what a model expects of its input: timm's record, or else ImageNet's usual values.
+
+    A model whose first convolution takes one channel expects grey images.
+    """
+    config = _timm_config(model) if hasattr(model, "pretrained_cfg") else InputConfig()
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    return config.with_channels(1) if first is not None and first.in_channels == 1 else config
 
 
 def _from_code(path: str, num_classes: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:

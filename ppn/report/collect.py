@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ppn.data.transforms import to_picture
 from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
-from ppn.report.images import to_picture
 from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
 
 if TYPE_CHECKING:

@@ -11,10 +11,7 @@ from PIL import Image, ImageDraw
 from ppn.report.heatmap import crop_patch, overlay
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ppn.report.content import Patch
-    from ppn.types import InputConfig
 
 QUALITY = 80
 WHOLE = 176  # longer side, in pixels, of a gallery's training image
@@ -59,11 +56,3 @@ def patch_in_image(patch: Patch, colour: str, side: int = WHOLE) -> str:
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="#ffffff", width=4)
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=2)
     return data_uri(picture)
-
-
-def to_picture(image: Tensor, config: InputConfig) -> Image.Image:
-    """Undo the normalisation of an image (3, H, W): what the network saw, as a picture."""
-    mean = image.new_tensor(config.mean)[:, None, None]
-    std = image.new_tensor(config.std)[:, None, None]
-    pixels = ((image * std + mean).clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

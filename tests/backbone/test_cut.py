@@ -241,3 +241,31 @@ def test_fixed_scales_change_gradients_but_no_value(affine):
         gradients = [torch.autograd.grad((y * weight).sum(), value)[0] for y in (expected, found)]
         assert not torch.allclose(*gradients, atol=1e-3)
         assert torch.equal(norm(value), expected)
+
+
+@pytest.mark.parametrize("pooled_by", ["mean", "max", "first"])
+def test_a_module_that_pools_its_patches_and_gives_them_too_is_looked_into(pooled_by):
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 12, 4, 4)
+            self.norm = nn.LayerNorm(12)
+
+        def forward(self, x):
+            patches = self.stem(x)
+            tokens = patches.flatten(2).mT
+            pooled = {"mean": tokens.mean(1), "max": tokens.amax(1), "first": tokens[:, 0]}
+            return patches, self.norm(pooled[pooled_by])
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.fc = Body(), nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.fc(self.body(x)[1])
+
+    torch.manual_seed(0)
+    report = Backbone(Pooled(), InputConfig((16, 16))).report
+    case = "mean_norm_linear" if pooled_by == "mean" else "pre_logits"
+    assert (report.case, report.features, report.layout) == (case, "body.stem", "NCHW")

@@ -89,6 +89,35 @@ def test_a_users_classifier_is_explained_from_end_to_end(world, tmp_path, capsys
     assert "(bias) ->" in capsys.readouterr().out
 
 
+def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_path):
+    base, _ = world
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=2, in_chans=1)
+    torch.save(model.state_dict(), tmp_path / "grey.pth")
+    fit = [
+        "fit",
+        "--model=PrototypeNetwork",
+        "--model.architecture=test_resnet",
+        '--model.model_options={"in_chans": 1}',
+        "--model.image_size=64",
+        f"--model.backbone_ckpt={tmp_path / 'grey.pth'}",
+        "--data=ImageFolderDataModule",
+        f"--data.root={base / 'photos'}",
+        "--data.num_workers=0",
+        "--trainer.callbacks=PrototypeDiscovery",
+        "--trainer.max_epochs=0",
+        f"--trainer.default_root_dir={tmp_path}",
+        *QUIET,
+    ]
+    assert main(fit) == 0
+    photo, ckpt = base / "photos/mug/2.png", tmp_path / "checkpoints/prototypes.ckpt"
+    assert main(["explain", "--ckpt", str(ckpt), str(photo), "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "2.json").read_text())
+    total = sum(p["contribution"] for p in content["prototypes"]) + content["bias"]
+    assert total == pytest.approx(content["logit"], abs=1e-5)
+    assert main(["check", "test_resnet", "--options", '{"in_chans": 1}']) == 0
+
+
 def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):
     base, _ = world
     assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--class", "plate") == 0
