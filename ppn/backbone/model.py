@@ -114,9 +114,9 @@ def observable(model: object) -> nn.Module:
     Raises:
         HeadError: If it is no nn.Module, or one of TorchScript, or has no weights.
     """
-    model = getattr(model, "_orig_mod", model)
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        model = model.module
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while hasattr(model, "_orig_mod") or isinstance(model, wrappers):
+        model = model.module if isinstance(model, wrappers) else model._orig_mod
     if not isinstance(model, nn.Module):
         raise HeadError(f"The classifier is a {type(model).__name__}: give a torch.nn.Module.")
     if isinstance(model, torch.jit.ScriptModule):

@@ -79,6 +79,7 @@ def test_logits_are_found_in_what_the_classifier_gives(way):
         nn.DataParallel,
         lambda model: torch.compile(model, backend="eager"),
         lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+        lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
     ],
 )
 def test_wrapped_classifiers_are_taken_out(wrap):
