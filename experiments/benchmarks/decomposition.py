@@ -37,7 +37,7 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
 
             def ours(k: int = k, errors: dict[str, float] = errors) -> None:
                 factors = discover_parts(
-                    tokens, torch.zeros(len(tokens), width), k, names, seeding="nndsvda"
+                    tokens, torch.zeros(len(tokens), width), k, names, token_weighting="none"
                 )
                 errors["ours"] = sum(float(factor.error) for factor in factors)
 
@@ -67,7 +67,7 @@ def cam_split_row(classes: int = 200, images: int = 30, width: int = 2048) -> Ro
     def ours() -> None:
         for label in range(classes):
             group = groups[label % len(groups)]
-            refine(ClassProblem(group, coefficients, parts, weight, strength=3.0), "cam_split")
+            refine(ClassProblem(group, coefficients, parts, weight), "cam_split")
 
     # The smaller Gram matrix, its Cholesky factor, and the products with k columns.
     side, other = min(count, width), max(count, width)

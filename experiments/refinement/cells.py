@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from experiments.refinement.tokens import Extracted
 
 DISCOVERERS = {
-    "NMF": ("nmf", "none"),
     "CAM-weighted NMF": ("nmf", "cam"),
+    "NMF": ("nmf", "none"),
     "FAISS k-means": ("kmeans", "none"),
 }
 KS = (1, 3, 5, 10)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.refinement.cells import DISCOVERERS, HELD_OUT, METRICS, STRENGTHS
+from ppn.decomposition.refine import STRENGTH
 from ppn.files import replacing
 from ppn.report.palette import identity_colour
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 Way = tuple[str, str, float | None]
 """Parts, maps and lambda."""
-DEFAULT_STRENGTH = 3.0
-DEFAULT: Way = (next(iter(DISCOVERERS)), "cam_split", DEFAULT_STRENGTH)
+DEFAULT: Way = (next(iter(DISCOVERERS)), "cam_split", STRENGTH)
 """Parts, maps and lambda that all others are held against."""
 _MARKS = "osD^vP"
 _CHANCE = "#6b7280"
@@ -77,19 +77,7 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
 
 def _summary(rows: Rows) -> list[str]:
     """Every way over all k > 1, best first, and how far it is from the default, seed by seed."""
-    seeds = sorted({row["seed"] for row in rows})
-
-    def by_seed(way: tuple[str, str, float | None], metric: str) -> list[float]:
-        wanted = [
-            r for r in rows if r["k"] > 1 and (r["discoverer"], r["maps"], r["lambda"]) == way
-        ]
-        found = [[r[metric] for r in wanted if r["seed"] == seed] for seed in seeds]
-        return [statistics.fmean(v) for v in found if v and None not in v]
-
-    first = DEFAULT[0]
-    ways = {(r["discoverer"], r["maps"], r["lambda"]) for r in rows if r["k"] > 1}
-    ways = {way for way in ways if way[0] == first or not way[1].startswith("chance")}
-    default = by_seed(DEFAULT, "consistency")
+    default = _by_seed(rows, DEFAULT, "consistency")
     if not default:
         return []
     lines = [
@@ -194,7 +182,7 @@ def _over_k(rows: Rows) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         for number, maps in enumerate([*shown, "chance: centre"]):
             chance = maps.startswith("chance")
-            strength = DEFAULT_STRENGTH if maps == "cam_split" else None
+            strength = STRENGTH if maps == "cam_split" else None
             points = [
                 (
                     k,
@@ -208,7 +196,7 @@ def _over_k(rows: Rows) -> Figure:
                 axes,
                 # Side by side: points of equal height would hide each other.
                 [(k + 0.09 * (number - 3), found) for k, found in points if found is not None],
-                maps if maps != "cam_split" else f"cam_split, lambda {DEFAULT_STRENGTH:g}",
+                maps if maps != "cam_split" else f"cam_split, lambda {STRENGTH:g}",
                 _CHANCE if chance else identity_colour(number),
                 None if chance else _MARKS[number % len(_MARKS)],
             )
@@ -222,12 +210,13 @@ def _over_k(rows: Rows) -> Figure:
 
 
 def _over_strength(rows: Rows) -> Figure:
+    parts, maps, _ = DEFAULT
     ks = [k for k in sorted({row["k"] for row in rows}) if k > 1]
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for number, k in enumerate(ks):
         points = [
-            (s, mean_std(rows, "consistency", k=k, discoverer="NMF", maps="cam_split", strength=s))
+            (s, mean_std(rows, "consistency", k=k, discoverer=parts, maps=maps, strength=s))
             for s in STRENGTHS
         ]
         seen = [(s * 1.06 ** (number - 1), found) for s, found in points if found is not None]
@@ -236,7 +225,7 @@ def _over_strength(rows: Rows) -> Figure:
     axes.set_xticks(STRENGTHS, [f"{s:g}" for s in STRENGTHS])
     axes.minorticks_off()
     axes.set_ylim(0, 100)
-    axes.set_xlabel("lambda of cam_split (NMF)")
+    axes.set_xlabel(f"lambda of {maps} ({parts})")
     axes.set_ylabel("consistency %")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     return figure

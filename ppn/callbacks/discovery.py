@@ -20,6 +20,7 @@ from ppn.decomposition.dictionary import merge_ranks
 from ppn.decomposition.discovery import DiscoverySettings
 from ppn.decomposition.journal import Journal, fingerprint
 from ppn.decomposition.prototype_files import write_prototypes
+from ppn.decomposition.refine import STRENGTH
 from ppn.decomposition.stream import Seen, class_by_class, decompose_stream, group_size
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
@@ -69,9 +70,9 @@ class PrototypeDiscovery(Callback):
         self,
         discoverer: Discoverer = "nmf",
         seeding: Seeding = "nndsvda",
-        token_weighting: TokenWeighting = "none",
+        token_weighting: TokenWeighting = "cam",
         alpha_solver: AlphaSolver = "least_squares",
-        strength: float = 3.0,
+        strength: float = STRENGTH,
         seed: int = 0,
         classes_per_group: int | None = None,
     ) -> None:

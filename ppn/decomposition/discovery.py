@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppn.decomposition.faiss_search import largest_inner_products
 from ppn.decomposition.parts import Discoverer, Seeding, TokenWeighting, discover_parts
-from ppn.decomposition.refine import AlphaSolver, ClassProblem, Strategy, refine
+from ppn.decomposition.refine import STRENGTH, AlphaSolver, ClassProblem, Strategy, refine
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ class DiscoverySettings:
 
     discoverer: Discoverer = "nmf"
     seeding: Seeding = "nndsvda"
-    token_weighting: TokenWeighting = "none"
+    token_weighting: TokenWeighting = "cam"
     alpha_solver: AlphaSolver = "least_squares"
-    strength: float = 3.0
+    strength: float = STRENGTH
     seed: int = 0
 
 

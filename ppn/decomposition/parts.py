@@ -29,8 +29,8 @@ def discover_parts(
     k: int,
     names: list[str],
     discoverer: Discoverer = "nmf",
-    seeding: Seeding = "kmeans",
-    token_weighting: TokenWeighting = "none",
+    seeding: Seeding = "nndsvda",
+    token_weighting: TokenWeighting = "cam",
     seed: int = 0,
 ) -> list[Factors]:
     """Find k parts in the tokens of each of a group of classes.
@@ -46,7 +46,7 @@ def discover_parts(
         seeding: What NMF starts from: k-means centroids or NNDSVDa.
         token_weighting: "cam" shows NMF each token times the square root of its positive class
             activation, so that it models what the classifier uses; coefficients always refer to
-            the unweighted tokens.
+            the unweighted tokens. A class with fewer than k positive activations is not weighted.
         seed: Seed of k-means or of the randomised SVD.
 
     Returns:
@@ -58,18 +58,16 @@ def discover_parts(
     positive = [_positive(group, k, name) for group, name in zip(tokens, names, strict=True)]
     if discoverer == "kmeans":
         return [_kmeans_factors(group, k, seed) for group in positive]
-    seen = positive
-    if token_weighting == "cam":
-        seen = [
-            group * (raw @ weight).clamp(min=0).sqrt()[:, None]
-            for group, raw, weight in zip(positive, tokens, weights, strict=True)
-        ]
-    factors = []
-    for group, found in zip(positive, _factorise(seen, k, seeding, seed), strict=True):
-        if token_weighting == "cam":
-            found = found._replace(coefficients=nonnegative_coefficients(group, found.parts))
-        factors.append(found)
-    return factors
+    if token_weighting == "none":
+        return _factorise(positive, k, seeding, seed)
+    seen = [
+        _weighted(group, raw @ weight, k)
+        for group, raw, weight in zip(positive, tokens, weights, strict=True)
+    ]
+    return [
+        found._replace(coefficients=nonnegative_coefficients(group, found.parts))
+        for group, found in zip(positive, _factorise(seen, k, seeding, seed), strict=True)
+    ]
 
 
 def _factorise(tokens: list[Tensor], k: int, seeding: Seeding, seed: int) -> list[Factors]:
@@ -115,6 +113,14 @@ def _positive(tokens: Tensor, k: int, name: str) -> Tensor:
             "and the precision (bf16-mixed instead of 16-mixed, or 32-true)."
         )
     return tokens if bool(low >= 0) else tokens.clamp(min=0)
+
+
+def _weighted(tokens: Tensor, activation: Tensor, k: int) -> Tensor:
+    """Multiply (n, D) tokens by the square root of their positive class activation (n,)."""
+    seen = activation.clamp(min=0)
+    if int(seen.count_nonzero()) < k:  # too few tokens would be left to find k parts in
+        return tokens
+    return tokens * seen.sqrt()[:, None]
 
 
 def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int, sketch: Sketch) -> Tensor:

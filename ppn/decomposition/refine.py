@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Strategy = Literal["cam_split", "equal", "alpha", "channel_share", "nelder_mead", "unrefined"]
 AlphaSolver = Literal["least_squares", "nonnegative"]
 
+STRENGTH = 10.0
+"""Default lambda of `cam_split`, chosen on held-out training images (docs/results.md)."""
 _ILL_CONDITIONED = 1e-3
 """`alpha` falls back to `equal` where |sum(alpha)| is below this share of sum(|alpha|)."""
 
@@ -44,7 +46,7 @@ class ClassProblem:
     parts: Tensor
     weight: Tensor
     alpha_solver: AlphaSolver = "least_squares"
-    strength: float = 1.0
+    strength: float = STRENGTH
 
     @cached_property
     def alpha(self) -> Tensor:

@@ -38,11 +38,11 @@ def run(items, settings=None, strategies=("cam_split", "equal"), weight=None):
     [
         DiscoverySettings(),
         DiscoverySettings(seeding="kmeans"),
-        DiscoverySettings(token_weighting="cam"),
+        DiscoverySettings(token_weighting="none"),
         DiscoverySettings(discoverer="kmeans"),
         DiscoverySettings(alpha_solver="nonnegative"),
     ],
-    ids=["default", "seeded by k-means", "CAM-weighted", "k-means", "non-negative alpha"],
+    ids=["default", "seeded by k-means", "unweighted", "k-means", "non-negative alpha"],
 )
 def test_every_class_is_found_and_exact(settings):
     heads, dictionary, weight = run(group(), settings)
