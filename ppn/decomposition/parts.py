@@ -116,11 +116,11 @@ def _positive(tokens: Tensor, k: int, name: str) -> Tensor:
 
 
 def _weighted(tokens: Tensor, activation: Tensor, k: int) -> Tensor:
-    """Multiply (n, D) tokens by the square root of their positive class activation (n,)."""
-    seen = activation.clamp(min=0)
-    if int(seen.count_nonzero()) < k:  # too few tokens would be left to find k parts in
+    """Return the (n, D) tokens whose class activation (n,) is positive, times its square root."""
+    seen = activation > 0
+    if int(seen.count_nonzero()) < k:  # too few are left to find k parts in
         return tokens
-    return tokens * seen.sqrt()[:, None]
+    return tokens[seen] * activation[seen].sqrt()[:, None]
 
 
 def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int, sketch: Sketch) -> Tensor:

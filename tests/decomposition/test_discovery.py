@@ -5,6 +5,8 @@ from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import PartDictionary
 from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, decompose
 from ppn.decomposition.head import PrototypeHead
+from ppn.decomposition.nmf import nonnegative_coefficients
+from ppn.decomposition.parts import discover_parts
 from ppn.errors import DiscoveryError
 from ppn.types import Tokens
 
@@ -53,6 +55,38 @@ def test_every_class_is_found_and_exact(settings):
         assert error <= 1e-6 * weight.abs().max()
     assert torch.allclose(dictionary.parts.norm(dim=2), torch.ones(CLASSES, K), atol=1e-4)
     assert dictionary.images.tolist() == [5, 6, 7, 8]
+
+
+def planted():
+    """Tokens of three directions; the head likes the first two, the third is ten times as long."""
+    torch.manual_seed(5)
+    directions = torch.eye(3, WIDTH)
+    which = torch.arange(30) % 3
+    length = torch.tensor([1.0, 1.0, 10.0])[which]
+    tokens = length[:, None] * directions[which] + 0.01 * torch.rand(30, WIDTH)
+    return tokens, directions, torch.tensor([1.0, 1.0, *[-1.0] * (WIDTH - 2)])
+
+
+def test_parts_are_what_the_head_looks_for_not_what_is_strongest():
+    tokens, directions, row = planted()
+    (found,) = discover_parts([tokens], row[None], 2, ["bird"])
+    (plain,) = discover_parts([tokens], row[None], 2, ["bird"], token_weighting="none")
+    assert (found.parts @ directions[:2].T).amax(0).min() > 0.99
+    assert (plain.parts @ directions[2]).max() > 0.99
+    # Coefficients are those of the tokens as they are: the third direction keeps its own, small.
+    best = nonnegative_coefficients(tokens, found.parts)
+    assert torch.allclose(found.coefficients, best)
+
+
+@pytest.mark.parametrize("liked", [0, 1])
+def test_a_class_with_fewer_positive_activations_than_parts_is_not_weighted(liked):
+    tokens, _, _ = planted()
+    row = -torch.ones(WIDTH)
+    tokens[:liked] *= -1  # that many activations are positive
+    (found,) = discover_parts([tokens], row[None], 2, ["bird"])
+    (plain,) = discover_parts([tokens], row[None], 2, ["bird"], token_weighting="none")
+    assert torch.equal(found.parts, plain.parts)
+    assert found.coefficients.sum() > 0
 
 
 def test_classes_do_not_depend_on_the_group_they_are_found_in():

@@ -9,7 +9,7 @@ import torch
 
 from experiments.refinement.__main__ import main, make_parser
 from experiments.refinement.cells import Cell, cells, refinements, score
-from experiments.refinement.present import markdown, mean_std
+from experiments.refinement.present import DEFAULT, markdown, mean_std
 from experiments.refinement.tokens import Extracted
 from ppn.__main__ import main as ppn
 from tests.experiments.test_backbones import ROOT
