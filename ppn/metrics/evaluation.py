@@ -56,6 +56,14 @@ class Results(NamedTuple):
     shares: ShareResult
     consistency: ConsistencyResult | None
 
+    def numbers(self) -> dict[str, float]:
+        """Return the figures that are numbers, for a logger; those of maps as METRIC/MAPS."""
+        found = dict(self.figures)
+        for group in ("strategies", "chance"):
+            for maps, values in self.figures[group].items():
+                found |= {f"{name}/{maps}": value for name, value in values.items()}
+        return {k: float(v) for k, v in found.items() if isinstance(v, (int, float))}
+
 
 class MapScores(nn.Module):
     """The metrics of one set of maps: a refinement strategy, or a chance level.

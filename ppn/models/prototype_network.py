@@ -17,10 +17,9 @@ from ppn.models.builder import build_backbone, freeze
 from ppn.models.record import (
     KEY,
     Record,
+    classifier_structure,
     expect_classes,
     expect_content,
-    expect_model,
-    expect_trusted,
     read_record,
 )
 from ppn.models.stored_prototypes import take_stored
@@ -92,14 +91,10 @@ class PrototypeNetwork(LightningModule):
             image_size = image_size or stored.structure["image_size"]
         self.trained = backbone_ckpt is not None
         if backbone_ckpt is not None and architecture is None:
-            record = read_record(backbone_ckpt)
-            fix = "backbone_ckpt is the checkpoint of the classifier's `ppn fit`"
-            expect_model(backbone_ckpt, record, "BackboneClassifier", fix)
-            expect_classes(backbone_ckpt, record, num_classes)
-            expect_trusted(backbone_ckpt, record, None)
-            architecture = record.structure["architecture"]
-            model_options = record.structure["model_options"]
-            image_size = image_size or record.structure["image_size"]
+            classifier = classifier_structure(backbone_ckpt, num_classes)
+            architecture = classifier["architecture"]
+            model_options = classifier["model_options"]
+            image_size = image_size or classifier["image_size"]
         if architecture is None:
             raise CheckpointError(
                 "No classifier was given: set model.init_args.backbone_ckpt to the checkpoint of "
@@ -312,16 +307,10 @@ class PrototypeNetwork(LightningModule):
     def _finish(self, stage: str) -> None:
         self.per_class = self.evaluation.compute()
         self.evaluation.reset()
-        figures = self.per_class.figures
         self.results = {
-            **figures,
+            **self.per_class.figures,
             "head": self.backbone.report.to_dict(),
             "certificate": self.certificate,
         }
-        numbers = {k: v for k, v in figures.items() if isinstance(v, (int, float))}
-        for group in ("strategies", "chance"):
-            for row, values in figures[group].items():
-                for name, value in values.items():
-                    if isinstance(value, (int, float)):
-                        numbers[f"{name}/{row}"] = value
-        self.log_dict({f"{stage}/{k}": float(v) for k, v in numbers.items()}, rank_zero_only=True)
+        numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}
+        self.log_dict(numbers, rank_zero_only=True)

@@ -138,3 +138,21 @@ def expect_trusted(path: str | Path, record: Record, named: str | None) -> None:
             f"Checkpoint {path} wants to run '{architecture}' to make its model: if you trust it, "
             f"say so with --model.init_args.architecture {architecture}."
         )
+
+
+def classifier_structure(path: str | Path, num_classes: int) -> dict[str, Any]:
+    """Return how the classifier in a `BackboneClassifier`'s checkpoint is made.
+
+    Args:
+        path: The checkpoint file.
+        num_classes: Number of the data's classes.
+
+    Raises:
+        CheckpointError: If it holds another class or number of classes, or names code to run.
+    """
+    record = read_record(path)
+    fix = "backbone_ckpt is the checkpoint of the classifier's `ppn fit`"
+    expect_model(path, record, "BackboneClassifier", fix)
+    expect_classes(path, record, num_classes)
+    expect_trusted(path, record, None)
+    return record.structure
