@@ -72,13 +72,16 @@ def discover_parts(
 
 def _factorise(tokens: list[Tensor], k: int, seeding: Seeding, seed: int) -> list[Factors]:
     """Factorise classes: one by one on a CPU, whose caches hold one, else all at once."""
-    rank = min(_rank(k), *(side for group in tokens for side in group.shape))
-    sketches = [make_sketch(group, rank, seed) for group in tokens]
+    cpu = tokens[0].device.type == "cpu"
+    ranks = [min(_rank(k), *group.shape) for group in tokens]
+    if not cpu:
+        ranks = [min(ranks)] * len(ranks)  # a batch has one
+    sketches = [make_sketch(group, rank, seed) for group, rank in zip(tokens, ranks, strict=True)]
     starts = [
         _start(group, k, seeding, seed, sketch)
         for group, sketch in zip(tokens, sketches, strict=True)
     ]
-    if tokens[0].device.type == "cpu":
+    if cpu:
         return [nmf(*problem) for problem in zip(tokens, starts, sketches, strict=True)]
     pad = torch.nn.utils.rnn.pad_sequence
     sketch = Sketch(
