@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
+from ppn.decomposition.discovery import DiscoverySettings
 from ppn.files import write_json
 from ppn.version import __version__
 
@@ -28,10 +29,11 @@ NETWORK = RUN / "prototypes/checkpoints/prototypes.ckpt"
 
 
 def fingerprint() -> str:
-    """Return a hash of everything in the configuration that the results depend on."""
+    """Return a hash of the configuration and the defaults that the results depend on."""
     files = sorted([*(HERE.parent / "configs").rglob("*.yaml"), CLASSIFIER, PROTOTYPES])
     content = "\n".join(file.read_text() for file in files)
-    return hashlib.sha256((__version__ + content).encode()).hexdigest()[:16]
+    content += __version__ + repr(DiscoverySettings())
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def stage(title: str, run_dir: Path, args: list[str], made: Path) -> None:

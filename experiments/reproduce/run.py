@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from experiments.reproduce.plan import ROOT, backbone_arguments
 from ppn.__main__ import main as ppn
+from ppn.decomposition.discovery import DiscoverySettings
 from ppn.files import replacing, write_json
 from ppn.models.builder import build_backbone
 from ppn.version import __version__
@@ -150,7 +151,7 @@ def _flags(options: dict[str, Any]) -> tuple[str, ...]:
 
 def key(step: Step) -> str:
     """Return a hash of all that the result of a step depends on, short of the data's files."""
-    parts = [__version__, *step.words]
+    parts = [__version__, repr(DiscoverySettings()), *step.words]
     for word in step.words:
         if word.endswith(".yaml"):
             text = Path(word).read_text()
