@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Strategy = Literal["cam_split", "equal", "alpha", "channel_share", "nelder_mead", "unrefined"]
 AlphaSolver = Literal["least_squares", "nonnegative"]
 
-STRENGTH = 10.0
-"""Default lambda of `cam_split`, chosen on held-out training images (docs/results.md)."""
+STRENGTH = 3.0
+"""Default lambda of `cam_split`: a larger one makes maps more consistent and less distinct."""
 _ILL_CONDITIONED = 1e-3
 """`alpha` falls back to `equal` where |sum(alpha)| is below this share of sum(|alpha|)."""
 

@@ -112,7 +112,7 @@ def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
     rows += [row(*way, 0, 1, 0.0) for way in values]  # k = 1 is left out
     text = markdown("birds", rows, 2)
     assert "| CAM-weighted NMF | equal |  | 47.5 | +7.5 ± 2.5 | 50.0 |" in text
-    assert "| CAM-weighted NMF | cam_split | 10 | 40.0 | default | 50.0 |" in text
+    assert "| CAM-weighted NMF | cam_split | 3 | 40.0 | default | 50.0 |" in text
     assert text.index("| 47.5") < text.index("| 40.0")
     assert "equal" not in text.split("## k = 1")[1].split("## k = 3")[0]
 
