@@ -125,7 +125,7 @@ def _prototypes(
         source += _flags({f"model.init_args.{k}": v for k, v in kept.items() if v is not None})
     folder = base / f"prototypes-{seed}"
     network = folder / "checkpoints/prototypes.ckpt"
-    # The key of the black box is among the words: another one, other prototypes.
+    # Another black box or other defaults, other prototypes: both are among the words.
     yield _command(folder, ("fit", *common, *source), network, after=black_box)
     folder = base / f"test-{seed}"
     words = ("test", *common, "--ckpt_path", str(network), "--verbose=false")
@@ -134,7 +134,7 @@ def _prototypes(
 
 def _command(folder: Path, words: tuple[str, ...], made: Path, after: Step | None = None) -> Step:
     command = [*words, "--trainer.default_root_dir", str(folder)]
-    depends = words if after is None else (*words, key(after))
+    depends = words if after is None else (*words, repr(DiscoverySettings()), key(after))
     return Step(folder, depends, made, partial(ppn, command))
 
 
@@ -151,7 +151,7 @@ def _flags(options: dict[str, Any]) -> tuple[str, ...]:
 
 def key(step: Step) -> str:
     """Return a hash of all that the result of a step depends on, short of the data's files."""
-    parts = [__version__, repr(DiscoverySettings()), *step.words]
+    parts = [__version__, *step.words]
     for word in step.words:
         if word.endswith(".yaml"):
             text = Path(word).read_text()
