@@ -87,18 +87,22 @@ def _summary(rows: Rows) -> list[str]:
         "The difference is from the default, in the same seed, thus on the same images; ± is the "
         "standard error over seeds.",
         "",
-        "| parts | maps | lambda | consistency % | difference | distinctness % |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| parts | maps | lambda | consistency % | difference | "
+        + " | ".join(f"{name} %" for name in METRICS[2:])
+        + " |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     scored = [(_by_seed(rows, way, "consistency"), way) for way in _ways(rows)]
     for values, way in sorted(scored, key=lambda entry: -statistics.fmean(entry[0])):
         gained = [ours - theirs for ours, theirs in zip(values, default, strict=True)]
         error = statistics.stdev(gained) / len(gained) ** 0.5 if len(gained) > 1 else 0.0
         apart = "default" if way == DEFAULT else f"{statistics.fmean(gained):+.1f} ± {error:.1f}"
-        distinct = 100 * statistics.fmean(_by_seed(rows, way, "distinctness"))
+        distinct = [
+            f"{100 * statistics.fmean(_by_seed(rows, way, name)):.1f}" for name in METRICS[2:]
+        ]
         name = "" if way[1].startswith("chance") else way[0]
         shown = "" if way[2] is None else f"{way[2]:g}"
-        cells = (f"{statistics.fmean(values):.1f}", apart, f"{distinct:.1f}")
+        cells = (f"{statistics.fmean(values):.1f}", apart, *distinct)
         lines.append("| " + " | ".join([name, way[1], shown, *cells]) + " |")
     return lines
 

@@ -96,8 +96,9 @@ def test_mean_and_spread_are_over_what_was_asked_for():
 
 def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
     def row(maps, strength, seed, k, consistency):
+        figures = {"stability": 50.0, "distinctness": 0.5, "distinctiveness": 0.25}
         found = {"discoverer": DEFAULT[0], "maps": maps, "lambda": strength, "seed": seed, "k": k}
-        return {**found, "consistency": consistency, "stability": 50.0, "distinctness": 0.5}
+        return {**found, "consistency": consistency, **figures}
 
     values = {
         DEFAULT[1:]: {0: (10.0, 30.0), 1: (50.0, 70.0)},
@@ -111,8 +112,8 @@ def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
     ]
     rows += [row(*way, 0, 1, 0.0) for way in values]  # k = 1 is left out
     text = markdown("birds", rows, 2)
-    assert "| CAM-weighted NMF | equal |  | 47.5 | +7.5 ± 2.5 | 50.0 |" in text
-    assert "| CAM-weighted NMF | cam_split | 3 | 40.0 | default | 50.0 |" in text
+    assert "| CAM-weighted NMF | equal |  | 47.5 | +7.5 ± 2.5 | 50.0 | 25.0 |" in text
+    assert "| CAM-weighted NMF | cam_split | 3 | 40.0 | default | 50.0 | 25.0 |" in text
     assert text.index("| 47.5") < text.index("| 40.0")
     assert "equal" not in text.split("## k = 1")[1].split("## k = 3")[0]
 
