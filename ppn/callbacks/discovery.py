@@ -57,7 +57,8 @@ class PrototypeDiscovery(Callback):
     Args:
         discoverer: "nmf", or "kmeans" for FAISS spherical k-means.
         seeding: What NMF starts from.
-        token_weighting: "cam" weights tokens by the square root of their class activation.
+        token_weighting: "cam" shows NMF the tokens of positive class activation, times its square
+            root; "none" all tokens as they are.
         alpha_solver: Whether the coefficients alpha of the parts may be negative.
         strength: lambda of `cam_split`.
         seed: Seed of discovery.
