@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ppn.decomposition.faiss_search import spherical_kmeans
 from ppn.decomposition.nmf import (
@@ -72,23 +74,23 @@ def discover_parts(
 
 def _factorise(tokens: list[Tensor], k: int, seeding: Seeding, seed: int) -> list[Factors]:
     """Factorise classes: one by one on a CPU, whose caches hold one, else all at once."""
-    cpu = tokens[0].device.type == "cpu"
-    ranks = [min(_rank(k), *group.shape) for group in tokens]
-    if not cpu:
-        ranks = [min(ranks)] * len(ranks)  # a batch has one
-    sketches = [make_sketch(group, rank, seed) for group, rank in zip(tokens, ranks, strict=True)]
+    sketches = [make_sketch(group, min(_rank(k), *group.shape), seed) for group in tokens]
     starts = [
         _start(group, k, seeding, seed, sketch)
         for group, sketch in zip(tokens, sketches, strict=True)
     ]
-    if cpu:
+    if tokens[0].device.type == "cpu":
         return [nmf(*problem) for problem in zip(tokens, starts, sketches, strict=True)]
-    pad = torch.nn.utils.rnn.pad_sequence
-    sketch = Sketch(
-        pad([sketch.left for sketch in sketches], batch_first=True),
-        torch.stack([sketch.right for sketch in sketches]),
-    )
-    batch = nmf(pad(tokens, batch_first=True), torch.stack(starts), sketch)
+    return _together(tokens, starts, sketches)
+
+
+def _together(tokens: list[Tensor], starts: list[Tensor], sketches: list[Sketch]) -> list[Factors]:
+    """Factorise classes of unequal sizes in one batch: what is missing is filled up with zeros."""
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    rank = max(sketch.left.shape[1] for sketch in sketches)
+    wide = [functional.pad(left, (0, rank - left.shape[1])) for left, _ in sketches]
+    sketch = Sketch(pad(wide), pad([right for _, right in sketches]))
+    batch = nmf(pad(tokens), torch.stack(starts), sketch)
     return [
         Factors(coefficients[: len(group)], parts, error, batch.iterations)
         for group, coefficients, parts, error in zip(
@@ -134,7 +136,7 @@ def _start(tokens: Tensor, k: int, seeding: Seeding, seed: int, sketch: Sketch) 
 
 def _kmeans_factors(tokens: Tensor, k: int, seed: int) -> Factors:
     clusters = spherical_kmeans(tokens, k, seed)
-    member = torch.nn.functional.one_hot(clusters.assignment, k).to(tokens.dtype)
+    member = functional.one_hot(clusters.assignment, k).to(tokens.dtype)
     coefficients = member * (tokens @ clusters.centroids.T).clamp(min=0)
     error = (tokens - coefficients @ clusters.centroids).square().sum(dtype=torch.float64)
     return Factors(coefficients, clusters.centroids, error, 0)

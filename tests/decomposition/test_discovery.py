@@ -5,8 +5,8 @@ from ppn.decomposition.certificate import CertificateSample, certify
 from ppn.decomposition.dictionary import PartDictionary
 from ppn.decomposition.discovery import ClassTokens, DiscoverySettings, Grid, decompose
 from ppn.decomposition.head import PrototypeHead
-from ppn.decomposition.nmf import nonnegative_coefficients
-from ppn.decomposition.parts import discover_parts
+from ppn.decomposition.nmf import make_sketch, nmf, nndsvda, nonnegative_coefficients
+from ppn.decomposition.parts import _together, discover_parts
 from ppn.errors import DiscoveryError
 from ppn.types import Tokens
 
@@ -97,6 +97,19 @@ def test_classes_do_not_depend_on_the_group_they_are_found_in():
         alone, _, _ = run([item], weight=weight)
         found = [heads["cam_split"].prototypes[item.label] for heads in (alone, together)]
         assert torch.equal(*found)
+
+
+def test_classes_of_unequal_sizes_factorised_in_one_batch_do_not_change_each_other():
+    generator = torch.Generator().manual_seed(7)
+    tokens = [torch.rand(n, 40, generator=generator).square() for n in (90, 5, 37)]
+    sketches = [make_sketch(group, min(16, len(group))) for group in tokens]
+    starts = [nndsvda(group, 3, sketch) for group, sketch in zip(tokens, sketches, strict=True)]
+    together = _together(tokens, starts, sketches)
+    for found, *problem in zip(together, tokens, starts, sketches, strict=True):
+        alone = nmf(*problem)
+        assert found.coefficients.shape == alone.coefficients.shape
+        assert torch.allclose(found.parts, alone.parts, atol=1e-3)
+        assert float(found.error) == pytest.approx(float(alone.error), rel=1e-4)
 
 
 def test_patches_are_the_best_of_different_images():
