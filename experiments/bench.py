@@ -30,10 +30,10 @@ from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
 from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
+from ppn.classifier.build import build_classifier  # noqa: E402
 from ppn.data.cub import CUBDataModule  # noqa: E402
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: E402
-from ppn.files import write_bytes  # noqa: E402
-from ppn.models.builder import build_backbone  # noqa: E402
+from ppn.io.files import write_bytes  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,18 +56,20 @@ def rows(root: str | None) -> Iterator[Row]:
         data = SyntheticBirdsDataModule(CLASSES, 30, 1, num_workers=0, val_fraction=0.0)
     else:
         data = CUBDataModule(root, num_workers=0, crop="box", val_fraction=0.0)
-    backbone = build_backbone("tf_efficientnet_lite0", data.num_classes, "pypi").eval()
-    torch.nn.init.normal_(backbone.linears[0].weight, std=0.05)  # a head of zeros splits into zeros
-    data.input_config = backbone.config
+    classifier = build_classifier("tf_efficientnet_lite0", data.num_classes, "pypi").eval()
+    torch.nn.init.normal_(
+        classifier.linears[0].weight, std=0.05
+    )  # a head of zeros splits into zeros
+    data.input_config = classifier.config
     batches = list(data.discovery_loader(list(range(CLASSES))))
     with torch.no_grad():
-        tokens = [backbone(batch["image"]).tokens for batch in batches]
+        tokens = [classifier(batch["image"]).tokens for batch in batches]
     labels = torch.cat([batch["label"] for batch in batches])
     joined = torch.cat(tokens)
     groups = [joined[labels == label].flatten(0, 1).clamp(min=0) for label in range(CLASSES)]
     yield from nmf_rows(groups)
     yield cam_split_row()
-    yield from pass_rows(backbone, batches, CLASSES)
+    yield from pass_rows(classifier, batches, CLASSES)
 
 
 def main() -> int:

@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks.costs import JPEG, Held, decomposition, memory, whole
 from ppn.allocator import keep_memory
-from ppn.decomposition.stream import group_size
-from ppn.files import write_bytes
+from ppn.io.files import write_bytes
+from ppn.prototypes.stream import group_size
 
 if TYPE_CHECKING:
     from experiments.benchmarks.costs import Decomposition
@@ -41,7 +41,7 @@ NETWORKS = {"ResNet-50": "resnet50", "ViT-L/16": "vit_large_patch16_224"}
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Classifier:
     """`flops` of a forward pass at 224 px, two per multiply-add; `parameters`; tokens and D."""
 
     flops: float
@@ -93,7 +93,7 @@ class Cost:
         return max(("decode", "forward", "decompose", "exchange"), key=lambda n: getattr(self, n))
 
 
-def counted(name: str) -> Backbone:
+def counted(name: str) -> Classifier:
     """Count a model's operations and tokens; on no device, so that it costs no memory."""
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=1000).eval()
@@ -106,11 +106,11 @@ def counted(name: str) -> Backbone:
     else:
         patches, width = features.shape[1] - model.num_prefix_tokens, features.shape[2]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Backbone(counter.get_total_flops(), parameters, patches, width)
+    return Classifier(counter.get_total_flops(), parameters, patches, width)
 
 
 def predicted(
-    backbone: Backbone,
+    backbone: Classifier,
     data: tuple[int, int],
     gpus: int,
     machine: Machine,

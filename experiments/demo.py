@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
-from ppn.decomposition.discovery import DiscoverySettings
-from ppn.files import write_json
+from ppn.io.files import write_json
+from ppn.prototypes.decompose import DiscoverySettings
 from ppn.version import __version__
 
 HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ def stage(title: str, run_dir: Path, args: list[str], made: Path) -> None:
 def summary(figures: dict[str, object]) -> Table:
     """Return the table of strategies beside chance."""
     table = Table(title="Built-in birds, test images", title_justify="left")
-    for column in ("maps", "exact", "consistency %", "stability %", "distinctness"):
+    for column in ("maps", "exact", "consistency %", "stability %", "distinct_peaks"):
         table.add_column(column, justify="left" if column in ("maps", "exact") else "right")
     groups = (("strategies", ""), ("chance", "chance: "))
     for group, prefix in groups:
@@ -70,7 +70,7 @@ def summary(figures: dict[str, object]) -> Table:
         for name, row in rows.items():
             exact = "" if prefix else "no" if name == "unrefined" else "yes"
             label = "unrefined NMF" if name == "unrefined" else prefix + name
-            scores = (row["consistency"], row["stability"], row["distinctness"])
+            scores = (row["consistency"], row["stability"], row["distinct_peaks"])
             table.add_row(label, exact, f"{scores[0]:.1f}", f"{scores[1]:.1f}", f"{scores[2]:.3f}")
     return table
 
@@ -86,7 +86,7 @@ def main() -> None:
     stage(
         "2/3 discover and refine its prototypes",
         RUN / "prototypes",
-        ["fit", "--config", str(PROTOTYPES), "--model.init_args.backbone_ckpt", str(BLACK_BOX)],
+        ["fit", "--config", str(PROTOTYPES), "--model.init_args.classifier_ckpt", str(BLACK_BOX)],
         NETWORK,
     )
     stage(

@@ -22,7 +22,7 @@ def main(experiment: str, black_box: str, run_dir: str, *more: str) -> None:
         common += [f"--trainer.callbacks={json.dumps([discovery])}"]
         network = root / "checkpoints/prototypes.ckpt"
         for command in (
-            ["fit", *common, "--model.init_args.backbone_ckpt", black_box],
+            ["fit", *common, "--model.init_args.classifier_ckpt", black_box],
             ["validate", *common, "--ckpt_path", str(network)],
         ):
             if code := ppn(command):

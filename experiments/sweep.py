@@ -29,7 +29,7 @@ from rich.table import Table  # noqa: E402
 from experiments.sweeping.space import Proposals, proposals  # noqa: E402
 from experiments.sweeping.spec import Sweep, read_sweep  # noqa: E402
 from ppn.errors import PPNError  # noqa: E402
-from ppn.files import replacing, write_json  # noqa: E402
+from ppn.io.files import replacing, write_json  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from ppn.version import __version__
 
 if TYPE_CHECKING:
-    from ppn.explain.explanation import Explanation
-    from ppn.explain.fit import from_classifier
-    from ppn.explain.load import load
-    from ppn.explain.network import ExplainedClassifier
+    from ppn.explanation.explanation import Explanation
+    from ppn.prototypes.from_classifier import from_classifier
+    from ppn.prototypes.load import load
+    from ppn.prototypes.network import PrototypeNetwork
 
-__all__ = ["ExplainedClassifier", "Explanation", "__version__", "from_classifier", "load"]
+__all__ = ["Explanation", "PrototypeNetwork", "__version__", "from_classifier", "load"]
 
 _HOMES = {
-    "ExplainedClassifier": "ppn.explain.network",
-    "Explanation": "ppn.explain.explanation",
-    "from_classifier": "ppn.explain.fit",
-    "load": "ppn.explain.load",
+    "PrototypeNetwork": "ppn.prototypes.network",
+    "Explanation": "ppn.explanation.explanation",
+    "from_classifier": "ppn.prototypes.from_classifier",
+    "load": "ppn.prototypes.load",
 }
 
 

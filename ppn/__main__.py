@@ -30,7 +30,7 @@ commands (each has its own --help; options come from YAML files and flags):
 
   ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
   ppn fit --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
-      --model.init_args.backbone_ckpt CKPT
+      --model.init_args.classifier_ckpt CKPT
   ppn test --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
       --ckpt_path CKPT
 

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # Imported so that the command line knows them by their short names.
 from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
-from ppn.callbacks.report import HTMLReport  # noqa: F401
+from ppn.callbacks.html_report import HTMLReport  # noqa: F401
 from ppn.callbacks.results import ResultsFile
 from ppn.callbacks.tracking import (
     STAGING,
@@ -32,15 +32,15 @@ from ppn.callbacks.tracking import (
     closing_wandb,
     needed_package,
 )
+from ppn.classifier.record import expect_model, expect_trusted, read_record
 from ppn.data import catalog  # noqa: F401
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.distributed import LOST, WatchfulLauncher, expect_launched
 from ppn.errors import PPNError
-from ppn.models.checkpoint_io import WholeCheckpointIO
-from ppn.models.classifier import BackboneClassifier  # noqa: F401
-from ppn.models.prototype_network import PrototypeNetwork  # noqa: F401
-from ppn.models.record import expect_model, expect_trusted, read_record
+from ppn.tasks.checkpoint_io import WholeCheckpointIO
+from ppn.tasks.classification import ClassificationTask  # noqa: F401
+from ppn.tasks.prototypes import PrototypeTask  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

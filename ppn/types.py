@@ -17,7 +17,7 @@ Split = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What a backbone expects of its input image.
+    """What a classifier expects of its input image.
 
     Attributes:
         size: Height and width in pixels.

@@ -24,7 +24,7 @@ def test_the_agent_runs_what_the_server_hands_out(tmp_path):
     root = fakes.cub(tmp_path / "CUB_200_2011")
     torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), tmp_path / "box.pth")
     content = yaml.safe_load((ROOT / "experiments/sweeps/refinement.yaml").read_text())
-    *template, args = [word for word in content["command"] if "backbone_ckpt" not in word]
+    *template, args = [word for word in content["command"] if "classifier_ckpt" not in word]
     assert args == "${args}"
     # Absolute, so that the runs are below the test's folder.
     template = [str(ROOT / word) if word.endswith(".yaml") else word for word in template]
@@ -35,13 +35,13 @@ def test_the_agent_runs_what_the_server_hands_out(tmp_path):
         "--data.init_args.val_fraction=0.25",
         "--model.init_args.architecture=test_resnet",
         "--model.init_args.image_size=64",
-        f"--model.init_args.backbone_ckpt={tmp_path / 'box.pth'}",
+        f"--model.init_args.classifier_ckpt={tmp_path / 'box.pth'}",
         "--trainer.accelerator=cpu",
         "--trainer.enable_progress_bar=false",
     ]
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump({**content, "command": [*template, *small, args]}))
-    name = "model.init_args.num_prototypes"
+    name = "model.init_args.k"
     trials = [{name: 2, "model.init_args.refinement": "equal"}, {name: 3}]
     with wandb_server(trials) as (server, address):
         account = {
@@ -70,5 +70,5 @@ def test_the_agent_runs_what_the_server_hands_out(tmp_path):
         assert run["summary"]["val/consistency"] == pytest.approx(figures["consistency"])
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
         given = config["model"]["init_args"]
-        by_count[given["num_prototypes"]] = given["refinement"]
+        by_count[given["k"]] = given["refinement"]
     assert by_count == {2: "equal", 3: "cam_split"}

@@ -19,12 +19,12 @@ TRAINER = [
     "--trainer.enable_model_summary=false",
 ]
 BLACK_BOX = [
-    "--model=BackboneClassifier",
+    "--model=ClassificationTask",
     "--model.architecture=test_resnet",
     "--model.image_size=64",
     "--trainer.max_epochs=1",
 ]
-NETWORK = ["--model=PrototypeNetwork", "--model.compare=[equal]"]
+NETWORK = ["--model=PrototypeTask", "--model.compare=[equal]"]
 DISCOVERY = ["--trainer.callbacks=PrototypeDiscovery", "--trainer.max_epochs=0"]
 
 
@@ -65,7 +65,7 @@ def world(tmp_path_factory):
     checkpoint = "--trainer.callbacks=ModelCheckpoint"
     assert ppn("fit", base / "classifier", *data(root), *BLACK_BOX, checkpoint) == 0
     (black_box,) = (base / "classifier/checkpoints").glob("*.ckpt")
-    given = [*NETWORK, f"--model.backbone_ckpt={black_box}"]
+    given = [*NETWORK, f"--model.classifier_ckpt={black_box}"]
     assert ppn("fit", base / "network", *data(root), *given, *DISCOVERY) == 0
     network = base / "network/checkpoints/prototypes.ckpt"
     assert network.is_file()
@@ -139,7 +139,7 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     assert figures["agreement"] == 1.0
     assert figures["accuracy"] == figures["blackbox_accuracy"]
     assert figures["max_logit_error"] <= 1e-4
-    for key in ("consistency", "stability", "distinctiveness", "distinctness"):
+    for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
         assert figures[key] == figures["strategies"]["cam_split"][key]
         assert {key in row for row in figures["chance"].values()} == {True}
     assert list(figures["strategies"]) == ["cam_split", "equal"]
@@ -157,13 +157,13 @@ def test_results_do_not_depend_on_the_batch_size(world, tmp_path):
         args = [*data(world["root"]), f"--data.batch_size={size}", *NETWORK]
         assert ppn("test", tmp_path, *args, f"--ckpt_path={world['network']}") == 0
         figures.append(json.loads((tmp_path / "metrics.json").read_text()))
-    for key in ("accuracy", "consistency", "stability", "distinctness", "agreement", "gini"):
+    for key in ("accuracy", "consistency", "stability", "distinct_peaks", "agreement", "gini"):
         assert figures[0][key] == pytest.approx(figures[1][key], abs=1e-6)
 
 
 def test_mixed_precision_is_measured_and_stays_close(world, tmp_path):
     args = [*data(world["root"]), *NETWORK, "--trainer.precision=bf16-mixed"]
-    given = f"--model.backbone_ckpt={world['black_box']}"
+    given = f"--model.classifier_ckpt={world['black_box']}"
     assert ppn("fit", tmp_path, *args, given, *DISCOVERY) == 0
     network = tmp_path / "checkpoints/prototypes.ckpt"
     assert ppn("test", tmp_path, *args, f"--ckpt_path={network}") == 0
@@ -182,14 +182,14 @@ def test_mixed_precision_is_measured_and_stays_close(world, tmp_path):
 )
 def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, architecture, size, told):
     box = [
-        "--model=BackboneClassifier",
+        "--model=ClassificationTask",
         f"--model.architecture={architecture}",
         f"--model.image_size={size}",
     ]
     saving = ["--trainer.max_epochs=1", "--trainer.callbacks=ModelCheckpoint"]
     assert ppn("fit", tmp_path / "box", *data(world["root"]), *box, *saving) == 0
     (black_box,) = (tmp_path / "box/checkpoints").glob("*.ckpt")
-    given = [*data(world["root"]), *NETWORK, f"--model.backbone_ckpt={black_box}"]
+    given = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={black_box}"]
     assert ppn("fit", tmp_path / "net", *given, *DISCOVERY) == 0
     network = tmp_path / "net/checkpoints/prototypes.ckpt"
     given = [*data(world["root"]), *NETWORK, f"--ckpt_path={network}"]
@@ -214,7 +214,7 @@ def test_a_users_own_model_goes_through_both_stages_when_named(
     common = data(world["root"])
     assert ppn("fit", tmp_path / "box", *common, BLACK_BOX[0], *named, *saving) == 0
     (black_box,) = (tmp_path / "box/checkpoints").glob("*.ckpt")
-    given = [*common, *NETWORK, f"--model.backbone_ckpt={black_box}"]
+    given = [*common, *NETWORK, f"--model.classifier_ckpt={black_box}"]
     unnamed = ppn("fit", tmp_path / "net", *given, *DISCOVERY)
     refused(capsys, unnamed, "wants to run 'my_models:Net'")
     assert ppn("fit", tmp_path / "net", *given, *named, *DISCOVERY) == 0
@@ -240,14 +240,14 @@ def test_the_classifier_is_tested_too(world, tmp_path):
     assert ppn("test", tmp_path, *args) == 0
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= figures["accuracy"] <= 1
-    assert figures["model"] == "BackboneClassifier"
+    assert figures["model"] == "ClassificationTask"
 
 
 def test_refinement_epochs_keep_the_sum_exact(world, tmp_path):
     args = [
         *data(world["root"]),
         *NETWORK,
-        f"--model.backbone_ckpt={world['black_box']}",
+        f"--model.classifier_ckpt={world['black_box']}",
         "--model.learn=true",
         "--model.lr=0.01",
         "--trainer.callbacks=PrototypeDiscovery",
@@ -289,9 +289,9 @@ def test_wrong_root(capsys, tmp_path):
 
 def test_checkpoint_of_another_class(capsys, world, tmp_path):
     args = [*data(world["root"]), *NETWORK, f"--ckpt_path={world['black_box']}"]
-    refused(capsys, ppn("test", tmp_path, *args), "holds a BackboneClassifier, not a Prototype")
-    args = [*data(world["root"]), *NETWORK, f"--model.backbone_ckpt={world['network']}"]
-    refused(capsys, ppn("fit", tmp_path, *args, *DISCOVERY), "holds a PrototypeNetwork, not a")
+    refused(capsys, ppn("test", tmp_path, *args), "holds a ClassificationTask, not a Prototype")
+    args = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={world['network']}"]
+    refused(capsys, ppn("fit", tmp_path, *args, *DISCOVERY), "holds a PrototypeTask, not a")
     assert not list(tmp_path.iterdir())
 
 
@@ -303,7 +303,7 @@ def test_checkpoint_of_something_else(capsys, world, tmp_path):
 
 def test_checkpoint_with_another_number_of_classes(capsys, world, tmp_path):
     root = fakes.cub(tmp_path / "CUB_200_2011", classes=2)
-    given = f"--model.backbone_ckpt={world['black_box']}"
+    given = f"--model.classifier_ckpt={world['black_box']}"
     code = ppn("fit", tmp_path / "run", *data(root), *NETWORK, given, *DISCOVERY)
     refused(capsys, code, "has 3 classes, the data 2")
     code = ppn("test", tmp_path / "run", *data(root), *NETWORK, f"--ckpt_path={world['network']}")
@@ -320,12 +320,12 @@ def test_missing_and_truncated_checkpoints(capsys, world, tmp_path, path):
 
 
 def test_head_that_is_not_supported(capsys, world, tmp_path):
-    args = [*data(world["root"]), "--model=BackboneClassifier", "--model.architecture=volo_d1_224"]
+    args = [*data(world["root"]), "--model=ClassificationTask", "--model.architecture=volo_d1_224"]
     refused(capsys, ppn("fit", tmp_path, *args), "does not end in a linear layer")
 
 
 def test_architecture_that_does_not_exist(capsys, world, tmp_path):
-    args = [*data(world["root"]), "--model=BackboneClassifier", "--model.architecture=nonet"]
+    args = [*data(world["root"]), "--model=ClassificationTask", "--model.architecture=nonet"]
     refused(capsys, ppn("fit", tmp_path, *args), "timm cannot make 'nonet'")
 
 
@@ -334,7 +334,7 @@ def test_class_without_images(capsys, world, tmp_path):
     lines = (root / "train_test_split.txt").read_text().splitlines()
     lines[6:10] = [line[:-1] + "0" for line in lines[6:10]]  # class 2 loses its training images
     (root / "train_test_split.txt").write_text("\n".join(lines))
-    given = f"--model.backbone_ckpt={world['black_box']}"
+    given = f"--model.classifier_ckpt={world['black_box']}"
     code = ppn("fit", tmp_path / "run", *data(root), *NETWORK, given, *DISCOVERY)
     refused(capsys, code, "Class 1 (Bird 1) has no training image")
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -342,8 +342,8 @@ def test_class_without_images(capsys, world, tmp_path):
 
 def test_more_prototypes_than_tokens(capsys, world, tmp_path):
     args = [
-        *data(world["root"]), *NETWORK, f"--model.backbone_ckpt={world['black_box']}",
-        "--model.num_prototypes=50", *DISCOVERY,
+        *data(world["root"]), *NETWORK, f"--model.classifier_ckpt={world['black_box']}",
+        "--model.k=50", *DISCOVERY,
     ]  # fmt: skip
     refused(capsys, ppn("fit", tmp_path, *args), "patch tokens, fewer than the 50 prototypes")
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -352,9 +352,9 @@ def test_more_prototypes_than_tokens(capsys, world, tmp_path):
 def test_nan_in_features(capsys, world, tmp_path):
     content = torch.load(world["black_box"], weights_only=True)
     weights = content["state_dict"]
-    weights["backbone.model.layer4.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    weights["classifier.model.layer4.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     torch.save(content, tmp_path / "nan.ckpt")
-    args = [*data(world["root"]), *NETWORK, f"--model.backbone_ckpt={tmp_path / 'nan.ckpt'}"]
+    args = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={tmp_path / 'nan.ckpt'}"]
     refused(capsys, ppn("fit", tmp_path / "run", *args, *DISCOVERY), "NaN or infinity")
     assert not list((tmp_path / "run").rglob("*.ckpt"))
 
@@ -366,7 +366,7 @@ def test_corrupt_image(capsys, world, tmp_path, workers):
     path.write_bytes(path.read_bytes()[:200])
     args = [
         *data(root, f"--data.num_workers={workers}", "--data.val_fraction=0"), *NETWORK,
-        f"--model.backbone_ckpt={world['black_box']}", *DISCOVERY,
+        f"--model.classifier_ckpt={world['black_box']}", *DISCOVERY,
     ]  # fmt: skip
     refused(capsys, ppn("fit", tmp_path / "run", *args), "Bird_1_0000.jpg cannot be read")
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -374,25 +374,25 @@ def test_corrupt_image(capsys, world, tmp_path, workers):
 
 def test_no_classifier_and_no_prototypes(capsys, world, tmp_path):
     refused(
-        capsys, ppn("fit", tmp_path, *data(world["root"]), *NETWORK, *DISCOVERY), "backbone_ckpt"
+        capsys, ppn("fit", tmp_path, *data(world["root"]), *NETWORK, *DISCOVERY), "classifier_ckpt"
     )
-    given = f"--model.backbone_ckpt={world['black_box']}"
+    given = f"--model.classifier_ckpt={world['black_box']}"
     code = ppn("test", tmp_path, *data(world["root"]), *NETWORK, given)
     refused(capsys, code, "has no prototypes yet")
 
 
 def test_epochs_without_anything_to_learn(capsys, world, tmp_path):
-    given = f"--model.backbone_ckpt={world['black_box']}"
+    given = f"--model.classifier_ckpt={world['black_box']}"
     args = [*data(world["root"]), *NETWORK, given, *DISCOVERY, "--trainer.max_epochs=3"]
     refused(capsys, ppn("fit", tmp_path, *args), "nothing to learn")
 
 
 def test_the_checkpoints_structure_wins_and_says_so(world, tmp_path, caplog):
-    args = [*data(world["root"]), *NETWORK, "--model.num_prototypes=7"]
+    args = [*data(world["root"]), *NETWORK, "--model.k=7"]
     with caplog.at_level("INFO"):
         code = ppn("test", tmp_path, *args, f"--ckpt_path={world['network']}")
     assert code == 0
-    assert "num_prototypes: 3 of the checkpoint replaces 7" in caplog.text
+    assert "k: 3 of the checkpoint replaces 7" in caplog.text
 
 
 def test_lightning_still_has_what_the_guard_overrides():

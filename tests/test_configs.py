@@ -36,8 +36,8 @@ FRAGMENTS = sorted(
 )
 # Small stand-ins: what an experiment builds, not what it trains, is tested here.
 SMALL = {
-    "BackboneClassifier": ["--model.init_args.weights=null"],
-    "PrototypeNetwork": ["--model.init_args.architecture=test_resnet"],
+    "ClassificationTask": ["--model.init_args.weights=null"],
+    "PrototypeTask": ["--model.init_args.architecture=test_resnet"],
     "CUBDataModule": ["--data.init_args.root={cub}"],
 }
 

@@ -114,7 +114,7 @@ def test_an_agents_trials_have_a_directory_each_even_in_one_job(monkeypatch):
 def test_the_sweeps_cover_what_there_is_to_choose():
     found = {p.stem: set(read_sweep(p).parameters) for p in SWEEPS}
     names = {
-        "refinement": ["num_prototypes", "refinement", "strength"],
+        "refinement": ["k", "refinement", "strength"],
         "discovery": ["discoverer", "token_weighting", "seeding", "seed"],
         "classifier": ["lr", "weight_decay"],
     }
@@ -236,14 +236,14 @@ def small(tmp_path):
     command = [
         "experiments/cub/prototypes_efficientnet_lite0.yaml" if "synthetic" in word else word
         for word in content["command"]
-        if "backbone_ckpt" not in word
+        if "classifier_ckpt" not in word
     ]
-    parameters = {"model.init_args.num_prototypes": {"values": [3, 40]}}
+    parameters = {"model.init_args.k": {"values": [3, 40]}}
     path = write(tmp_path / "small.yaml", command=command, parameters=parameters)
     more = [
         "--model.init_args.architecture=test_resnet",
         "--model.init_args.image_size=64",
-        f"--model.init_args.backbone_ckpt={tmp_path / 'box.pth'}",
+        f"--model.init_args.classifier_ckpt={tmp_path / 'box.pth'}",
         f"--data.init_args.root={root}",
         "--data.init_args.num_workers=0",
         "--data.init_args.val_fraction=0.25",
@@ -267,14 +267,14 @@ def test_the_local_runner_finishes_and_goes_on(small, monkeypatch, capfd):
     assert first.stat().st_mtime_ns == made
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["model.init_args.num_prototypes"] for row in rows} == {"3", "40"}
-    assert rows[-1]["model.init_args.num_prototypes"] == "40"
+    assert {row["model.init_args.k"] for row in rows} == {"3", "40"}
+    assert rows[-1]["model.init_args.k"] == "40"
     assert rows[-1]["val/consistency"] == ""
     figures = json.loads(Path(rows[0]["folder"], "metrics.json").read_text())
     assert figures["split"] == "val"
     assert float(rows[0]["val/consistency"]) == figures["consistency"]
     config = yaml.safe_load(Path(rows[0]["folder"], "config.yaml").read_text())
-    assert config["model"]["init_args"]["num_prototypes"] == 3
+    assert config["model"]["init_args"]["k"] == 3
 
 
 def test_the_best_trial_comes_first_and_failed_ones_last(tmp_path):
@@ -290,7 +290,7 @@ def test_an_agents_command_under_ddp_is_one_run_with_the_metric(small, tmp_path)
     """Two processes, as W&B's agent starts them: one run, in which the sweep finds its metric."""
     path, (_, _, _, *more), _ = small
     sweep = read_sweep(path)
-    words = sweep.arguments({"model.init_args.num_prototypes": 3})
+    words = sweep.arguments({"model.init_args.k": 3})
     parallel = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     place = f"--trainer.default_root_dir={tmp_path / 'run'}"
     done = subprocess.run(

@@ -18,7 +18,7 @@ import torch
 
 import ppn.cli  # noqa: F401 - imported before the first fork
 from ppn.__main__ import main
-from ppn.weights import read_checkpoint
+from ppn.classifier.weights import read_checkpoint
 from tests import fakes
 
 QUIET = [
@@ -52,10 +52,10 @@ def both_commands(base, run_dir):
     ]
     fit = [
         "fit",
-        "--model=PrototypeNetwork",
+        "--model=PrototypeTask",
         "--model.architecture=test_resnet",
         "--model.image_size=64",
-        f"--model.backbone_ckpt={base / 'box.pth'}",
+        f"--model.classifier_ckpt={base / 'box.pth'}",
         "--trainer.callbacks=PrototypeDiscovery",
         "--trainer.callbacks.classes_per_group=1",
         "--trainer.max_epochs=0",
@@ -63,7 +63,7 @@ def both_commands(base, run_dir):
     ]
     test = [
         "test",
-        "--model=PrototypeNetwork",
+        "--model=PrototypeTask",
         f"--ckpt_path={run_dir / 'fit/checkpoints/prototypes.ckpt'}",
         "--trainer.callbacks+=ResultsFile",
         "--trainer.callbacks+=HTMLReport",

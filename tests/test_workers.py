@@ -8,7 +8,7 @@ import timm
 import torch
 
 from ppn.__main__ import main
-from ppn.weights import read_checkpoint
+from ppn.classifier.weights import read_checkpoint
 from tests import fakes
 
 WORKERS = [0, 1, 2]
@@ -44,14 +44,14 @@ def _both_stages(base, root, workers):
         return run_dir / name
 
     dropout = "--model.model_options={drop_rate: 0.3}"
-    box = ["--model=BackboneClassifier", "--model.architecture=test_resnet", dropout]
+    box = ["--model=ClassificationTask", "--model.architecture=test_resnet", dropout]
     augmented = "--data.augmentation=randaugment"
     ppn("fit", "box", augmented, *box, "--model.image_size=64", "--trainer.max_epochs=3")
-    given = ["--model=PrototypeNetwork", f"--model.backbone_ckpt={base / 'box.pth'}"]
+    given = ["--model=PrototypeTask", f"--model.classifier_ckpt={base / 'box.pth'}"]
     given += ["--model.architecture=test_resnet", "--model.image_size=64"]
     ppn("fit", "net", *given, "--trainer.callbacks=PrototypeDiscovery", "--trainer.max_epochs=0")
     found = run_dir / "net/checkpoints/prototypes.ckpt"
-    ppn("test", "test", "--model=PrototypeNetwork", f"--ckpt_path={found}")
+    ppn("test", "test", "--model=PrototypeTask", f"--ckpt_path={found}")
     return run_dir
 
 

@@ -19,8 +19,8 @@ from scipy.optimize import nnls
 
 from experiments.benchmarks.passes import discover
 from experiments.benchmarks.processes import decompose_random
+from ppn.classifier.build import build_classifier
 from ppn.data.folder import ImageFolderDataModule
-from ppn.models.builder import build_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,18 +140,18 @@ def whole(model: Decomposition) -> tuple[float, float, list[Held]]:
             root = Path(folder, f"{classes}x{images}")
             _write_images(root, classes, images)
             data = ImageFolderDataModule(str(root), num_workers=0, val_fraction=0.0)
-            backbone = build_backbone(ARCHITECTURE, classes).eval()
-            torch.nn.init.normal_(backbone.linears[0].weight, std=0.05)
-            data.input_config = backbone.config
+            classifier = build_classifier(ARCHITECTURE, classes).eval()
+            torch.nn.init.normal_(classifier.linears[0].weight, std=0.05)
+            data.input_config = classifier.config
             loader = data.discovery_loader(range(classes))
 
-            def work(loader=loader, backbone=backbone, classes=classes) -> None:  # noqa: ANN001
+            def work(loader=loader, classifier=classifier, classes=classes) -> None:  # noqa: ANN001
                 with torch.no_grad():
-                    discover(backbone, loader, classes)
+                    discover(classifier, loader, classes)
 
             measured.append(seconds(work))
         load = seconds(lambda: [None for _ in loader]) / len(loader.dataset)  # type: ignore[arg-type]
-    per_class = [model(images * PATCHES, backbone.width) for _, images in sizes]
+    per_class = [model(images * PATCHES, classifier.width) for _, images in sizes]
     rest = [
         took - classes * each
         for (classes, _), took, each in zip(sizes, measured, per_class, strict=False)
@@ -160,7 +160,7 @@ def whole(model: Decomposition) -> tuple[float, float, list[Held]]:
     held = [
         Held(
             f"discovery: {c} classes of {n} images",
-            c * n * per_image + c * model(n * PATCHES, backbone.width),
+            c * n * per_image + c * model(n * PATCHES, classifier.width),
             took,
             (c, n) in sizes,
         )

@@ -9,8 +9,8 @@ import torch
 
 from experiments.benchmarks.libraries import installed, scikit_learn
 from experiments.benchmarks.measure import Row, side_by_side
-from ppn.decomposition.parts import discover_parts
-from ppn.decomposition.refine import ClassProblem, refine
+from ppn.discovery.parts import discover_parts
+from ppn.refinement.refine import ClassProblem, refine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.benchmarks.measure import Row, side_by_side
-from ppn.decomposition.certificate import CertificateSample
-from ppn.decomposition.dictionary import PartDictionary
-from ppn.decomposition.discovery import DiscoverySettings
-from ppn.decomposition.head import PrototypeHead
-from ppn.decomposition.stream import class_by_class, decompose_stream
 from ppn.metrics.evaluation import MapScores
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
 from ppn.metrics.parts import Consistency, Stability
+from ppn.prototypes.certificate import CertificateSample
+from ppn.prototypes.decompose import DiscoverySettings
+from ppn.prototypes.dictionary import PartDictionary
+from ppn.prototypes.head import PrototypeHead
+from ppn.prototypes.stream import class_by_class, decompose_stream
 from tests.metrics import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ppn.backbone import Backbone
-    from ppn.decomposition.stream import Seen
+    from ppn.classifier import Classifier
+    from ppn.prototypes.stream import TokenBatch
     from ppn.types import Batch
 
 K = 3
 
 
 def discover(
-    backbone: Backbone, batches: list[Batch], classes: int
+    classifier: Classifier, batches: list[Batch], classes: int
 ) -> tuple[PrototypeHead, PartDictionary]:
     """Find and refine the prototypes of the classes in some batches, as `ppn fit` does."""
-    weight, bias = backbone.effective_head()
+    weight, bias = classifier.effective_head()
     count, width = weight.shape
     head, dictionary = PrototypeHead(count, K, width), PartDictionary(count, K, width, 5)
     sample = CertificateSample(count, width)
 
-    def tokens() -> Iterator[Seen]:
+    def tokens() -> Iterator[TokenBatch]:
         for batch in batches:
-            yield backbone(batch["image"]), batch["label"].tolist(), batch["index"]
+            yield classifier(batch["image"]), batch["label"].tolist(), batch["index"]
 
     names = [str(label) for label in range(classes)]
     decompose_stream(
@@ -49,7 +49,7 @@ def discover(
         {"cam_split": head},
         "cam_split",
         dictionary,
-        backbone.config.size,
+        classifier.config.size,
         DiscoverySettings(),
         repeat(8),
     )
@@ -58,11 +58,11 @@ def discover(
 
 
 @torch.no_grad()
-def pass_rows(backbone: Backbone, batches: list[Batch], classes: int) -> Iterator[Row]:
+def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Iterator[Row]:
     """Compare with bare forward passes over images that are in memory.
 
     Args:
-        backbone: The classifier.
+        classifier: The classifier.
         batches: Training images, class by class, with keypoints.
         classes: Number of classes in them.
     """
@@ -70,10 +70,10 @@ def pass_rows(backbone: Backbone, batches: list[Batch], classes: int) -> Iterato
     def forward(times: int = 1) -> None:
         for _ in range(times):
             for batch in batches:
-                backbone.classify(batch["image"])
+                classifier.classify(batch["image"])
 
     images = sum(len(batch["label"]) for batch in batches)
-    quick, slow = side_by_side(lambda: discover(backbone, batches, classes), forward, 3)
+    quick, slow = side_by_side(lambda: discover(classifier, batches, classes), forward, 3)
     yield Row(
         f"discovery, refinement and nearest patches ({images} images)",
         "the bare forward pass",
@@ -83,11 +83,11 @@ def pass_rows(backbone: Backbone, batches: list[Batch], classes: int) -> Iterato
         "<= 1.1",
         "the forward pass itself",
     )
-    head, _ = discover(backbone, batches, classes)
+    head, _ = discover(classifier, batches, classes)
 
     def explain() -> None:
         for batch in batches:
-            tokens = backbone(batch["image"], patches=False)
+            tokens = classifier(batch["image"], patches=False)
             output = head(tokens)
             head.maps(tokens, output.logits.argmax(1))
 
@@ -101,20 +101,20 @@ def pass_rows(backbone: Backbone, batches: list[Batch], classes: int) -> Iterato
         "<= 1.03",
         "the forward pass itself",
     )
-    yield from _metric_rows(backbone, batches, head, lambda: forward(2))
+    yield from _metric_rows(classifier, batches, head, lambda: forward(2))
 
 
 def _metric_rows(
-    backbone: Backbone, batches: list[Batch], head: PrototypeHead, forward: Callable[[], None]
+    classifier: Classifier, batches: list[Batch], head: PrototypeHead, forward: Callable[[], None]
 ) -> Iterator[Row]:
     count, parts = len(head.bias), batches[0]["keypoints"].shape[1]
-    size = backbone.config.size[0]
+    size = classifier.config.size[0]
 
     def maps(batch: Batch, noisy: bool) -> torch.Tensor:
         image = batch["image"]
         if noisy:
             image = image + stability_noise(image, batch["index"], 0)
-        return head.maps(backbone(image, patches=False), batch["label"])
+        return head.maps(classifier(image, patches=False), batch["label"])
 
     def score(known: Iterable[tuple[torch.Tensor, torch.Tensor, Batch]]) -> None:
         consistency = Consistency(count, K, parts, size=size)
@@ -138,7 +138,7 @@ def _metric_rows(
 
     for name, work in (
         ("consistency and stability, with their forward passes", lambda: score(passes())),
-        ("the same with distinctiveness and distinctness", everything),
+        ("the same with distinctiveness and distinct_peaks", everything),
     ):
         quick, slow = side_by_side(work, forward, 5)
         yield Row(

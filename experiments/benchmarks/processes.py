@@ -16,21 +16,21 @@ import torch.distributed as dist
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
-from ppn.decomposition.certificate import CertificateSample
-from ppn.decomposition.dictionary import PartDictionary, merge_ranks
-from ppn.decomposition.discovery import DiscoverySettings
-from ppn.decomposition.head import PrototypeHead
-from ppn.decomposition.stream import class_by_class, decompose_stream
 from ppn.metrics.chance import chance_maps
 from ppn.metrics.evaluation import Evaluation, Outputs
 from ppn.metrics.noise import stability_noise
+from ppn.prototypes.certificate import CertificateSample
+from ppn.prototypes.decompose import DiscoverySettings
+from ppn.prototypes.dictionary import PartDictionary, merge_ranks
+from ppn.prototypes.head import PrototypeHead
+from ppn.prototypes.stream import class_by_class, decompose_stream
 from ppn.types import Tokens
 from tests import ddp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ppn.decomposition.stream import Seen
+    from ppn.prototypes.stream import TokenBatch
 
 
 def memory_row() -> Row:
@@ -63,12 +63,12 @@ def peak(classes: int, images: int = 10, width: int = 512) -> float:
 
 
 def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:
-    """Find prototypes in tokens that are made on the way, as a backbone makes them."""
+    """Find prototypes in tokens that are made on the way, as a classifier makes them."""
     head, dictionary = PrototypeHead(classes, 3, width), PartDictionary(classes, 3, width, 5)
     sample = CertificateSample(classes, width)
     weight = torch.randn(classes, width, generator=torch.Generator().manual_seed(0)).double()
 
-    def tokens() -> Iterator[Seen]:
+    def tokens() -> Iterator[TokenBatch]:
         for label in labels:
             generator = torch.Generator().manual_seed(label)
             values = torch.randn(images, 49, width, generator=generator).clamp(min=0)

@@ -1,6 +1,6 @@
 """Strategies x ways to find parts x k x lambda x seeds, on tokens that are extracted once.
 
-Usage: python -m experiments.refinement --backbone-ckpt CKPT [--data cub --root ROOT] [--seeds 3]
+Usage: python -m experiments.refinement --classifier-ckpt CKPT [--data cub --root ROOT] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from experiments.refinement.present import draw, markdown
 from experiments.refinement.tokens import extract
 from ppn.data.build import parse_options
 from ppn.errors import PPNError
-from ppn.files import write_bytes
+from ppn.io.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.refinement", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--backbone-ckpt", required=True, help="a BackboneClassifier's checkpoint")
+    parser.add_argument(
+        "--classifier-ckpt", required=True, help="a ClassificationTask's checkpoint"
+    )
     parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
     parser.add_argument("--root", help="folder of the data set; the built-in one has none")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
@@ -50,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(given.out, given.data)
     try:
         options = parse_options(given.set)
-        checkpoint = Path(given.backbone_ckpt)
+        checkpoint = Path(given.classifier_ckpt)
         if not checkpoint.is_file():
-            parser.error(f"--backbone-ckpt {checkpoint} is no file")
+            parser.error(f"--classifier-ckpt {checkpoint} is no file")
         tokens, key = extract(given.data, given.root, checkpoint, folder / "tokens.pt", options)
         rows: list[dict[str, Any]] = []
         for cell in cells(given.seeds, tuple(given.k)):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import torch
 
 from ppn.data.split import stratified_split
-from ppn.decomposition.parts import discover_parts
-from ppn.decomposition.refine import ClassProblem, Strategy, refine
-from ppn.files import write_json
+from ppn.discovery.parts import discover_parts
+from ppn.io.files import write_json
 from ppn.metrics.chance import chance_maps
 from ppn.metrics.evaluation import CHANCE, MapScores
+from ppn.refinement.refine import ClassProblem, Strategy, refine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """lambda of `cam_split`; the other strategies have none."""
 HELD_OUT = 0.3
 """Share of each class's training images that discovery does not see and that are scored."""
-METRICS = ("consistency", "stability", "distinctness", "distinctiveness")
+METRICS = ("consistency", "stability", "distinct_peaks", "distinctiveness")
 
 
 class Cell(NamedTuple):

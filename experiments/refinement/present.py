@@ -9,9 +9,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.refinement.cells import DISCOVERERS, HELD_OUT, METRICS, STRENGTHS
-from ppn.decomposition.refine import STRENGTH
-from ppn.files import replacing
-from ppn.report.palette import identity_colour
+from ppn.io.files import replacing
+from ppn.refinement.refine import STRENGTH
+from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,18 +54,18 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         "",
         "![consistency over k](strategies.png)",
         "![consistency over lambda](strength.png)",
-        "![consistency over distinctness](tradeoff.png)",
+        "![consistency over distinct_peaks](tradeoff.png)",
     ]
     for k in sorted({row["k"] for row in rows}):
         lines += ["", f"## k = {k}", ""]
-        lines.append("| parts | maps | lambda | consistency % | stability % | distinctness % |")
+        lines.append("| parts | maps | lambda | consistency % | stability % | distinct_peaks % |")
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for discoverer, maps, strength in _combinations(rows, k):
             wanted = {"k": k, "discoverer": discoverer, "maps": maps, "strength": strength}
             cells = []
             for metric in METRICS[:3]:
                 found = mean_std(rows, metric, **wanted)
-                factor = 100 if metric == "distinctness" else 1
+                factor = 100 if metric == "distinct_peaks" else 1
                 cells.append(
                     "" if found is None else f"{factor * found[0]:.1f} ± {factor * found[1]:.1f}"
                 )
@@ -122,7 +122,7 @@ def _by_seed(rows: Rows, way: Way, metric: str) -> list[float]:
 
 
 def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
-    """Draw consistency over k for each way to find parts, over lambda, and over distinctness."""
+    """Draw consistency over k for each way to find parts, over lambda, and over distinct_peaks."""
     style = {"font.size": 9, "svg.hashsalt": "ppn"}
     style |= {"axes.spines.top": False, "axes.spines.right": False}  # type: ignore[dict-item]
     files = []
@@ -236,7 +236,7 @@ def _over_strength(rows: Rows) -> Figure:
 
 
 def _tradeoff(rows: Rows) -> Figure:
-    """What consistency costs in distinctness: maps that all point at one place are consistent."""
+    """What consistency costs in distinct_peaks: maps that all point at one place are consistent."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     strategies = [
@@ -247,7 +247,7 @@ def _tradeoff(rows: Rows) -> Figure:
             ways = [way for way in _ways(rows) if way[:2] == (discoverer, maps)]
             points = [
                 (
-                    100 * statistics.fmean(_by_seed(rows, way, "distinctness")),
+                    100 * statistics.fmean(_by_seed(rows, way, "distinct_peaks")),
                     statistics.fmean(_by_seed(rows, way, "consistency")),
                 )
                 for way in sorted(ways, key=lambda way: way[2] or 0)
@@ -257,7 +257,7 @@ def _tradeoff(rows: Rows) -> Figure:
             axes.plot(*zip(*points, strict=True), linewidth=1.0, label=label, **style)
     for maps, mark in list(zip(strategies, _MARKS, strict=True))[1:]:
         axes.plot([], [], mark, color=_CHANCE, markersize=4.5, label=maps)
-    axes.set_xlabel("distinctness %, mean over k > 1")
+    axes.set_xlabel("distinct_peaks %, mean over k > 1")
     axes.set_ylabel("consistency %")
     axes.set_ylim(0, 100)
     title = f"cam_split: lambda {STRENGTHS[0]:g} (right) to {STRENGTHS[-1]:g}"

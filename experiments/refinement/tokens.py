@@ -10,12 +10,12 @@ import yaml
 from torch import Tensor
 
 from experiments.reproduce.plan import ROOT
+from ppn.classifier.build import build_classifier
+from ppn.classifier.record import expect_model, read_record
 from ppn.data.build import build
 from ppn.errors import HeadError
-from ppn.files import replacing
+from ppn.io.files import replacing
 from ppn.metrics.noise import stability_noise
-from ppn.models.builder import build_backbone
-from ppn.models.record import expect_model, read_record
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def extract(
     Args:
         name: Short name of the data set, with its fragment in configs/data.
         root: Its folder; None for the built-in one.
-        checkpoint: The black box: a checkpoint of `BackboneClassifier`.
+        checkpoint: The black box: a checkpoint of `ClassificationTask`.
         cache: File that keeps the tokens.
         options: Further arguments of the DataModule.
 
@@ -76,9 +76,9 @@ def extract(
 def _extract(name: str, root: str | None, checkpoint: Path, given: dict[str, object]) -> Extracted:
     data = build(name, root, given)
     record = read_record(str(checkpoint))
-    expect_model(str(checkpoint), record, "BackboneClassifier", "give that of `ppn fit`")
+    expect_model(str(checkpoint), record, "ClassificationTask", "give that of `ppn fit`")
     made = record.structure
-    backbone = build_backbone(
+    classifier = build_classifier(
         made["architecture"],
         data.num_classes,
         str(checkpoint),
@@ -87,13 +87,13 @@ def _extract(name: str, root: str | None, checkpoint: Path, given: dict[str, obj
         made["model_options"],
         whole=True,
     ).eval()
-    data.input_config = backbone.config
+    data.input_config = classifier.config
     parts: dict[str, list[Tensor]] = {name: [] for name in Extracted._fields[:5]}
     grid = (0, 0)
     for batch in data.discovery_loader(list(range(data.num_classes))):
         noise = stability_noise(batch["image"], batch["index"], 0)
         for field, image in (("clean", batch["image"]), ("noisy", batch["image"] + noise)):
-            tokens = backbone(image)
+            tokens = classifier(image)
             if tokens.attribute is not None:
                 raise HeadError(
                     f"{made['architecture']} has layers between patches and classifier, so its "
@@ -105,5 +105,5 @@ def _extract(name: str, root: str | None, checkpoint: Path, given: dict[str, obj
         parts["indices"].append(batch["index"])
         parts["keypoints"].append(batch["keypoints"])
     joined = [torch.cat(found) for found in parts.values()]
-    weight, _ = backbone.effective_head()
-    return Extracted(*joined, weight, grid, backbone.config.size[0])
+    weight, _ = classifier.effective_head()
+    return Extracted(*joined, weight, grid, classifier.config.size[0])

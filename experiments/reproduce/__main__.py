@@ -23,7 +23,7 @@ from experiments.reproduce.figures import draw
 from experiments.reproduce.plan import plan
 from experiments.reproduce.run import MARKER, run, steps
 from experiments.reproduce.tables import Circumstances, Ran, comma_separated, latex, markdown
-from ppn.files import write_bytes
+from ppn.io.files import write_bytes
 from ppn.version import __version__
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ NETWORK = (
 )
 """What is measured of the whole network, by its name in metrics.json."""
 
-MAPS = ("consistency", "stability", "stability_empty_share", "distinctness", "distinctiveness")
+MAPS = ("consistency", "stability", "stability_empty_share", "distinct_peaks", "distinctiveness")
 """What is measured of each set of maps: of a strategy or of a chance level."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ppn.files import write_bytes
+from ppn.io.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +28,7 @@ _LEAST = {
     "blackbox_accuracy": 0.05,
     "consistency": 5.0,
     "stability": 5.0,
-    "distinctness": 0.05,
+    "distinct_peaks": 0.05,
     "distinctiveness": 0.05,
 }
 """Smallest tolerance of each metric that is checked, in its own unit."""

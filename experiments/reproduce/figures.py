@@ -14,8 +14,8 @@ from experiments.reproduce.tables import (
     PART_COLUMNS,
     maps_of,
 )
-from ppn.files import replacing
-from ppn.report.palette import identity_colour as colour
+from ppn.io.files import replacing
+from ppn.visualization.palette import identity_colour as colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

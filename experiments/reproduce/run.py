@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from experiments.reproduce.plan import ROOT, backbone_arguments
 from ppn.__main__ import main as ppn
-from ppn.decomposition.discovery import DiscoverySettings
-from ppn.files import replacing, write_json
-from ppn.models.builder import build_backbone
+from ppn.classifier.build import build_classifier
+from ppn.io.files import replacing, write_json
+from ppn.prototypes.decompose import DiscoverySettings
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _take(ready: Ready, file: Path) -> int:
     arguments = backbone_arguments(ready.chain.backbone)
     for flag in ready.weight_flags:
         arguments["model_options"] = json.loads(flag.partition("=")[2])
-    model = build_backbone(num_classes=IMAGENET_CLASSES, **arguments).model
+    model = build_classifier(num_classes=IMAGENET_CLASSES, **arguments).model
     with replacing(file) as temporary:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
     return 0
@@ -117,7 +117,7 @@ def _prototypes(
         "--trainer.callbacks="
         + json.dumps([{"class_path": "PrototypeDiscovery", "init_args": {"seed": seed}}]),
     )
-    source: tuple[str, ...] = (f"--model.init_args.backbone_ckpt={black_box.made}",)
+    source: tuple[str, ...] = (f"--model.init_args.classifier_ckpt={black_box.made}",)
     if chain.recipe == "taken":
         arguments = backbone_arguments(chain.backbone)
         kept = {name: arguments.get(name) for name in ("architecture", "image_size")}

@@ -32,7 +32,7 @@ class Column(NamedTuple):
 PART_COLUMNS = {
     "consistency": Column("consistency %"),
     "stability": Column("stability %"),
-    "distinctness": Column("distinctness %", 100),
+    "distinct_peaks": Column("distinct_peaks %", 100),
     "distinctiveness": Column("distinctiveness %", 100),
 }
 FIDELITY_COLUMNS = {

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import PPNError
-from ppn.files import parse_yaml
-from ppn.schema import Maybe, mismatch
+from ppn.io.files import parse_yaml
+from ppn.io.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from pathlib import Path

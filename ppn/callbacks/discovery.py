@@ -15,18 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced
-from ppn.decomposition.certificate import CertificateSample, certify
-from ppn.decomposition.dictionary import merge_ranks
-from ppn.decomposition.discovery import DiscoverySettings
-from ppn.decomposition.journal import Journal, fingerprint
-from ppn.decomposition.prototype_files import write_prototypes
-from ppn.decomposition.refine import STRENGTH
-from ppn.decomposition.stream import Seen, class_by_class, decompose_stream, group_size
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
-from ppn.explain.gallery import FOLDER, write_gallery
-from ppn.models.prototype_network import PrototypeNetwork
-from ppn.models.stored_prototypes import describe
+from ppn.prototypes.certificate import CertificateSample, certify
+from ppn.prototypes.decompose import DiscoverySettings
+from ppn.prototypes.dictionary import merge_ranks
+from ppn.prototypes.files import write_prototypes
+from ppn.prototypes.journal import Journal, fingerprint
+from ppn.prototypes.patches import FOLDER, write_gallery
+from ppn.prototypes.stream import TokenBatch, class_by_class, decompose_stream, group_size
+from ppn.refinement.refine import STRENGTH
+from ppn.tasks.prototypes import PrototypeTask
+from ppn.tasks.stored_prototypes import describe
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from lightning import LightningModule, Trainer
 
-    from ppn.decomposition.parts import Discoverer, Seeding, TokenWeighting
-    from ppn.decomposition.refine import AlphaSolver
+    from ppn.discovery.parts import Discoverer, Seeding, TokenWeighting
+    from ppn.refinement.refine import AlphaSolver
 
 CHECKPOINT = "prototypes.ckpt"
 JOURNALS = ".journal"
@@ -97,11 +97,9 @@ class PrototypeDiscovery(Callback):
             DataError: If a class has no training image.
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(pl_module, PrototypeNetwork) or not isinstance(
-            data, FineGrainedDataModule
-        ):
+        if not isinstance(pl_module, PrototypeTask) or not isinstance(data, FineGrainedDataModule):
             raise DiscoveryError(
-                f"PrototypeDiscovery works on a PrototypeNetwork with one of ppn's DataModules, "
+                f"PrototypeDiscovery works on a PrototypeTask with one of ppn's DataModules, "
                 f"not on {type(pl_module).__name__} with {type(data).__name__}."
             )
         if trainer.max_epochs != 0 and not pl_module.learn:
@@ -114,7 +112,7 @@ class PrototypeDiscovery(Callback):
         else:
             if not pl_module.trained:
                 raise DiscoveryError(
-                    "The classifier is not trained: set model.init_args.backbone_ckpt."
+                    "The classifier is not trained: set model.init_args.classifier_ckpt."
                 )
             self._journal = self._discover(trainer, pl_module, data)
             if trainer.is_global_zero:
@@ -126,7 +124,7 @@ class PrototypeDiscovery(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the prototypes, and delete the journal: what it kept is in files now."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if trainer.is_global_zero and isinstance(pl_module, PrototypeNetwork):
+        if trainer.is_global_zero and isinstance(pl_module, PrototypeTask):
             source = data.train_source
 
             def name(index: int) -> str:  # a checkpoint may have been made on other images
@@ -138,13 +136,13 @@ class PrototypeDiscovery(Callback):
             self._journal = None
 
     def _discover(
-        self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule
+        self, trainer: Trainer, network: PrototypeTask, data: FineGrainedDataModule
     ) -> Journal:
         training = network.training
         network.eval()
         every, images = self._groups(trainer, network, data)
         owned = [every[i] for i in balanced(images, trainer.world_size)[trainer.global_rank]]
-        weight, bias = network.backbone.effective_head()
+        weight, bias = network.classifier.effective_head()
         sample = CertificateSample(len(bias), weight.shape[1]).to(network.device)
         for module in (network.dictionary, *network.strategies.values()):
             for buffer in module.buffers():  # of a checkpoint that was written on the way
@@ -185,7 +183,7 @@ class PrototypeDiscovery(Callback):
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))
-        level = network.backbone.report.level
+        level = network.classifier.report.level
         network.certificate = {"level": level, **certificate.to_dict()}
         network.class_names = list(data.class_names)
         network.settings = asdict(self.settings)
@@ -203,7 +201,7 @@ class PrototypeDiscovery(Callback):
         return journal
 
     def _groups(
-        self, trainer: Trainer, network: PrototypeNetwork, data: FineGrainedDataModule
+        self, trainer: Trainer, network: PrototypeTask, data: FineGrainedDataModule
     ) -> tuple[list[list[int]], list[int]]:
         """Return which classes are factorised together, and how many images each group has.
 
@@ -211,9 +209,9 @@ class PrototypeDiscovery(Callback):
         """
         most = self.classes_per_group
         if most is None:
-            height, width = network.backbone.report.grid
+            height, width = network.classifier.report.grid
             largest = int(np.bincount(data.view("train").labels).max())
-            content = 4 * largest * height * width * network.backbone.width
+            content = 4 * largest * height * width * network.classifier.width
             # One choice for all processes, whose GPUs may differ.
             most = int(trainer.strategy.broadcast(group_size(content, network.device)))
         # A CPU factorises class by class anyway, and small groups are shared out more evenly.
@@ -223,7 +221,7 @@ class PrototypeDiscovery(Callback):
     def _key(
         self,
         trainer: Trainer,
-        network: PrototypeNetwork,
+        network: PrototypeTask,
         data: FineGrainedDataModule,
         groups: list[list[int]],
     ) -> str:
@@ -243,17 +241,17 @@ class PrototypeDiscovery(Callback):
             data.crop,
             data.class_names,
         )
-        weights = network.backbone.state_dict().values()
+        weights = network.classifier.state_dict().values()
         labels = torch.from_numpy(np.ascontiguousarray(view.labels))
         return fingerprint([repr(settings), names, labels, *weights])
 
     def _batches(
         self,
         trainer: Trainer,
-        network: PrototypeNetwork,
+        network: PrototypeTask,
         data: FineGrainedDataModule,
         groups: list[list[int]],
-    ) -> Iterator[Seen]:
+    ) -> Iterator[TokenBatch]:
         """Yield tokens, labels and indices of the images of groups of classes, class by class."""
         if not groups:
             return

@@ -10,10 +10,10 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.images import read_image
-from ppn.decomposition.prototype_files import DESCRIPTION, TENSORS
 from ppn.errors import DataError
-from ppn.explain.gallery import FOLDER, Gallery
-from ppn.models.prototype_network import PrototypeNetwork
+from ppn.prototypes.files import DESCRIPTION, TENSORS
+from ppn.prototypes.patches import FOLDER, Gallery
+from ppn.tasks.prototypes import PrototypeTask
 
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
@@ -89,7 +89,7 @@ def gather(trainer: Trainer, module: LightningModule, stage: str) -> Outcome:
     files, inputs = _files(trainer, run_dir, stage), _inputs(trainer, module, stage)
     outcome = Outcome(stage, trainer.global_step, files=files, inputs=inputs)
     data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(module, PrototypeNetwork) or not isinstance(data, FineGrainedDataModule):
+    if not isinstance(module, PrototypeTask) or not isinstance(data, FineGrainedDataModule):
         return outcome
     outcome.certificate.update(module.certificate)
     folder = run_dir / FOLDER
@@ -127,13 +127,13 @@ def _files(trainer: Trainer, run_dir: Path, stage: str) -> dict[str, Path]:
 def _inputs(trainer: Trainer, module: LightningModule, stage: str) -> dict[str, Path]:
     given = {"checkpoint": trainer.ckpt_path}
     if stage == "fit":
-        given["backbone"] = module.hparams.get("backbone_ckpt")
+        given["backbone"] = module.hparams.get("classifier_ckpt")
     paths = {role: Path(str(path)) for role, path in given.items() if path}
     return {role: path for role, path in paths.items() if path.is_file()}
 
 
 def _rows(
-    network: PrototypeNetwork, data: FineGrainedDataModule, results: Results | None, folder: Path
+    network: PrototypeTask, data: FineGrainedDataModule, results: Results | None, folder: Path
 ) -> list[PrototypeRow]:
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
@@ -142,7 +142,7 @@ def _rows(
     rows = []
     for label, name in enumerate(data.class_names[:CLASSES]):
         rated = consistency is not None and int(consistency.images[label]) > 0
-        for index in range(network.num_prototypes):
+        for index in range(network.k):
             key = (label, index)
             known = float(scores[key]) > -float("inf")
             patch = gallery.patch(label, index)

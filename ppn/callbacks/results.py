@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning import Callback
 
-from ppn.files import write_json
+from ppn.io.files import write_json
 from ppn.version import __version__
 
 if TYPE_CHECKING:

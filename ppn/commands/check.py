@@ -87,7 +87,7 @@ def _one(given: argparse.Namespace) -> int:
 
 
 def _certificate(found: Examination) -> list[tuple[str, str]]:
-    from ppn.backbone.report import CASES, MAPS
+    from ppn.classifier.head_case import CASES, MAPS
 
     complete = found.completeness_error
     case = found.case

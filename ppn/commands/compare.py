@@ -33,7 +33,7 @@ COLUMNS = (
     "chance: random %",
     "stability %",
     "distinctiveness",
-    "distinctness",
+    "distinct_peaks",
     "exact",
     "seconds",
 )
@@ -115,7 +115,7 @@ def summary(run: FinishedRun) -> dict[str, Any]:
         "chance: random %": run.chance("random", "consistency"),
         "stability %": figures.get("stability"),
         "distinctiveness": figures.get("distinctiveness"),
-        "distinctness": figures.get("distinctness"),
+        "distinct_peaks": figures.get("distinct_peaks"),
         "exact": run.level,
         "seconds": run.seconds,
     }
@@ -123,7 +123,7 @@ def summary(run: FinishedRun) -> dict[str, Any]:
 
 def shown(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Lay rows out as text: columns of which any run knows something, errors beside values."""
-    from ppn.report.numbers import number
+    from ppn.visualization.numbers import number
 
     columns = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
     columns = [name for name in columns if name != "standard error"]
@@ -163,7 +163,7 @@ def _print(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
 def _write(
     out: Path, runs: Sequence[FinishedRun], rows: Sequence[dict[str, Any]], notes: Sequence[str]
 ) -> None:
-    from ppn.files import write_bytes, write_json
+    from ppn.io.files import write_bytes, write_json
 
     kind = out.suffix.lower()
     if kind == ".json":

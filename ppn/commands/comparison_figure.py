@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from ppn.errors import DataError
-from ppn.report.palette import identity_colour
+from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ _METRICS = {
     "consistency": ("Consistency %", 100.0),
     "stability": ("Stability %", 100.0),
     "distinctiveness": ("Distinctiveness", 1.0),
-    "distinctness": ("Distinctness", 1.0),
+    "distinct_peaks": ("Distinct peaks", 1.0),
 }
 _CHANCE = {"centre": ("chance: image centre", "--"), "random": ("chance: random maps", ":")}
 _GROUP = 0.8

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ppn.backbone import Backbone
-from ppn.models.architecture import make_model
-from ppn.weights import count_classes, load_weights
+from ppn.classifier import Classifier
+from ppn.classifier.architecture import make_model
+from ppn.classifier.weights import count_classes, load_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def examine(
     """Find out what is exact about explanations of an architecture.
 
     Args:
-        architecture: See `ppn.models.architecture.make_model`.
+        architecture: See `ppn.classifier.architecture.make_model`.
         checkpoint: Weights; see `ppn.weights.load_weights`. None keeps random ones.
         image_size: Side of the square input in pixels; None takes the model's own.
         num_classes: Number of classes; None takes the checkpoint's, or 10.
@@ -95,13 +95,13 @@ def examine(
             count = count_classes(made.model, weights, architecture)
             made = make_model(architecture, count, False, image_size, model_options)
         load_weights(made.model, weights, architecture, whole=True)
-    backbone = Backbone(made.model, made.config, made.features).eval()
-    reference = next(backbone.parameters())
+    classifier = Classifier(made.model, made.config, made.features).eval()
+    reference = next(classifier.parameters())
     image = torch.randn(1, made.config.channels, *made.config.size, dtype=reference.dtype)
     began = time.perf_counter()
-    backbone.classify(image)
+    classifier.classify(image)
     seconds = time.perf_counter() - began
-    report = backbone.report
+    report = classifier.report
     return Examination(
         architecture,
         family=type(made.model).__module__.rsplit(".", 1)[-1],
@@ -114,7 +114,7 @@ def examine(
         image_size=f"{made.config.size[0]} x {made.config.size[1]}",
         logit_error=report.error,
         completeness_error=report.completeness_error,
-        parameters=round(sum(p.numel() for p in backbone.parameters()) / 1e6, 3),
+        parameters=round(sum(p.numel() for p in classifier.parameters()) / 1e6, 3),
         seconds=round(seconds, 4),
         memory=peak_memory(),
     )

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from ppn.explain.load import load
-    from ppn.files import write_json
+    from ppn.io.files import write_json
+    from ppn.prototypes.load import load
 
     network = load(given.ckpt, given.gallery, given.architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")

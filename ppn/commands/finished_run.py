@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import DataError
-from ppn.files import parse_json, parse_yaml
-from ppn.schema import Maybe, mismatch
+from ppn.io.files import parse_json, parse_yaml
+from ppn.io.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESULTS = "metrics.json"
 _SCORES = {
     f"{metric}{suffix}": Maybe(float)
-    for metric in ("consistency", "stability", "distinctiveness", "distinctness")
+    for metric in ("consistency", "stability", "distinctiveness", "distinct_peaks")
     for suffix in ("", "_standard_error")
 }
 _FIGURES = {
@@ -82,7 +82,7 @@ class FinishedRun:
     @property
     def prototypes(self) -> int | None:
         """Prototypes per class, k; None for a black box."""
-        found = self._options("model").get("num_prototypes")
+        found = self._options("model").get("k")
         return found if isinstance(found, int) else None
 
     @property

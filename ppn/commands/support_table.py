@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ppn.backbone.report import CASES, LEVELS
+from ppn.classifier.head_case import CASES, LEVELS
 
 if TYPE_CHECKING:
     from ppn.commands.examination import Examination

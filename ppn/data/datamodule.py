@@ -123,7 +123,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
 
     @property
     def input_config(self) -> InputConfig:
-        """What the backbone expects of its input image."""
+        """What the classifier expects of its input image."""
         if self._input_config is not None:
             return self._input_config
         module = self.trainer.lightning_module if self.trainer is not None else None

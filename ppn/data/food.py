@@ -12,7 +12,7 @@ from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.data.torchvision_sets import read_with_torchvision, relative
 from ppn.errors import DataError
-from ppn.schema import mismatch
+from ppn.io.schema import mismatch
 
 if TYPE_CHECKING:
     from pathlib import Path

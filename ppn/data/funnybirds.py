@@ -13,7 +13,7 @@ from ppn.data.images import read_image, read_labels
 from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
-from ppn.schema import Maybe, mismatch
+from ppn.io.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

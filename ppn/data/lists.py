@@ -11,7 +11,7 @@ from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.images import read_image
 from ppn.data.inside import expect_inside
 from ppn.errors import DataError
-from ppn.files import parse_json
+from ppn.io.files import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

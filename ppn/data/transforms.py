@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Crop = Literal["frame", "box"]
 
 
-class Seen(NamedTuple):
+class Prepared(NamedTuple):
     """One image as the network sees it, with what is known of it, in pixels of this image.
 
     `image` (3, H, W) float32; `keypoints` (P, 3) float32; `box` (4,) float32; `mask` (H, W) uint8
@@ -42,7 +42,7 @@ class Transform:
     """Turns one annotated image into normalised pixels, keypoints, box and mask.
 
     Args:
-        config: Size, normalisation, interpolation and crop that the backbone expects.
+        config: Size, normalisation, interpolation and crop that the classifier expects.
         crop: "frame" resizes the shorter side to `size / crop_pct` and takes the centre, as the
             backbone's own evaluation does; "box" cuts out the object's box (its corners truncated
             to int) and resizes it to `size` without keeping the aspect ratio (protocol
@@ -50,7 +50,7 @@ class Transform:
         augmentation: See `Augmentation`.
 
     Raises:
-        DataError: If the backbone takes neither grey nor RGB images.
+        DataError: If the classifier takes neither grey nor RGB images.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Transform:
         self._factor = (1 / (255 * std)).float()
         self._shift = (-mean / std).float()
 
-    def __call__(self, sample: Annotated) -> Seen:
+    def __call__(self, sample: Annotated) -> Prepared:
         """Transform one image.
 
         Args:
@@ -119,7 +119,7 @@ class Transform:
         image, points, *masks = moved
         keypoints, extent = self._annotations(points, annotated[:, 2], boxed)
         mask = masks[0].as_subclass(Tensor) if masks else None
-        return Seen(self._tensor(image), keypoints, extent, mask)
+        return Prepared(self._tensor(image), keypoints, extent, mask)
 
     def _tensor(self, image: Image.Image) -> Tensor:
         """Normalise; three times as fast as torchvision's steps one after another."""

@@ -7,7 +7,7 @@ states again when `compute` returns, so whatever needs them is in the result.
 from ppn.metrics.chance import Chance, chance_maps
 from ppn.metrics.compactness import Compactness, CompactnessResult
 from ppn.metrics.completeness import Completeness, CompletenessResult
-from ppn.metrics.distinctiveness import Distinctiveness, Distinctness, DistinctResult
+from ppn.metrics.distinctiveness import Distinctiveness, DistinctPeaks, DistinctResult
 from ppn.metrics.fidelity import Fidelity, FidelityResult
 from ppn.metrics.maps import cell_peak, peak
 from ppn.metrics.noise import stability_noise
@@ -33,9 +33,9 @@ __all__ = [
     "Consistency",
     "ConsistencyResult",
     "Constants",
+    "DistinctPeaks",
     "DistinctResult",
     "Distinctiveness",
-    "Distinctness",
     "Fidelity",
     "FidelityResult",
     "Stability",

@@ -120,13 +120,13 @@ class Distinctiveness(_MeanOverImages):
         self._add(box_iou(peak(chosen, (self.size, self.size), "bilinear"), self.box))
 
 
-class Distinctness(_MeanOverImages):
+class DistinctPeaks(_MeanOverImages):
     """1 - the share of prototype pairs whose maxima lie in the same cell of the grid (ours).
 
     The measure by which strategies of refinement are compared; needs no image size.
     """
 
-    protocol: ClassVar[str] = "distinctness"
+    protocol: ClassVar[str] = "distinct_peaks"
 
     @property
     def constants(self) -> Constants:

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from ppn.metrics.chance import chance_maps
 from ppn.metrics.compactness import Compactness
 from ppn.metrics.completeness import Completeness
-from ppn.metrics.distinctiveness import Distinctiveness, Distinctness
+from ppn.metrics.distinctiveness import Distinctiveness, DistinctPeaks
 from ppn.metrics.exchange import exchanged
 from ppn.metrics.fidelity import Fidelity
 from ppn.metrics.maps import peak
@@ -70,26 +70,26 @@ class MapScores(nn.Module):
 
     Args:
         num_classes: C.
-        num_prototypes: k.
+        k: k.
         num_parts: Annotated parts; 0 leaves consistency and stability out.
         size: Side of the square input in pixels.
     """
 
-    def __init__(self, num_classes: int, num_prototypes: int, num_parts: int, size: int) -> None:
+    def __init__(self, num_classes: int, k: int, num_parts: int, size: int) -> None:
         super().__init__()
         self.size = size
         self.distinctiveness = Distinctiveness(size=size)
-        self.distinctness = Distinctness()
+        self.distinct_peaks = DistinctPeaks()
         self.consistency: Consistency | None = None
         self.stability: Stability | None = None
         if num_parts:
-            self.consistency = Consistency(num_classes, num_prototypes, num_parts, size=size)
-            self.stability = Stability(num_classes, num_prototypes, num_parts, size=size)
+            self.consistency = Consistency(num_classes, k, num_parts, size=size)
+            self.stability = Stability(num_classes, k, num_parts, size=size)
 
     def update(self, maps: Tensor, noisy_maps: Tensor | None, batch: Batch) -> None:
         """Add the maps (B, k, H, W) of a batch."""
         self.distinctiveness.update(maps)
-        self.distinctness.update(maps)
+        self.distinct_peaks.update(maps)
         if self.consistency is None or self.stability is None or noisy_maps is None:
             return
         peaks = peak(maps, (self.size, self.size))
@@ -114,7 +114,7 @@ class MapScores(nn.Module):
                 "stability": float(stability.score),
                 "stability_empty_share": float(stability.empty_share),
             }
-        for name in ("distinctiveness", "distinctness"):
+        for name in ("distinctiveness", "distinct_peaks"):
             result = getattr(self, name).compute()
             figures[name] = float(result.score) if int(result.images) else None
         return figures, consistency
@@ -125,7 +125,7 @@ class Evaluation(nn.Module):
 
     Args:
         num_classes: C.
-        num_prototypes: k.
+        k: k.
         part_names: Names of the annotated parts; empty leaves the part metrics out.
         size: Side of the square input in pixels.
         strategies: Names of the refinement strategies to compare; the first is the chosen one.
@@ -136,7 +136,7 @@ class Evaluation(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        num_prototypes: int,
+        k: int,
         part_names: Sequence[str],
         size: int,
         strategies: Sequence[str],
@@ -144,7 +144,7 @@ class Evaluation(nn.Module):
         summing: bool = True,
     ) -> None:
         super().__init__()
-        self.num_prototypes = num_prototypes
+        self.k = k
         self.strategies = list(strategies)
         self.seed = seed
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -152,10 +152,10 @@ class Evaluation(nn.Module):
         self.fidelity = Fidelity()
         self.compactness = Compactness()
         self.completeness = Completeness() if summing else None
-        self.shares = ClassShares(num_classes, num_prototypes)
+        self.shares = ClassShares(num_classes, k)
         rows = [*self.strategies, *CHANCE]
         self.rows = nn.ModuleDict(
-            {row: MapScores(num_classes, num_prototypes, len(part_names), size) for row in rows}
+            {row: MapScores(num_classes, k, len(part_names), size) for row in rows}
         )
 
     def update(self, batch: Batch, outputs: Outputs) -> None:
@@ -173,7 +173,7 @@ class Evaluation(nn.Module):
         for strategy in self.strategies:
             other = None if noisy is None else noisy[strategy]
             self._row(strategy).update(outputs.maps[strategy], other, batch)
-        shape = (self.num_prototypes, *outputs.maps[self.strategies[0]].shape[-2:])
+        shape = (self.k, *outputs.maps[self.strategies[0]].shape[-2:])
         for kind in CHANCE:
             draws = [
                 chance_maps(kind, batch["index"], labels, shape, self.seed, draw)
@@ -229,7 +229,7 @@ class Evaluation(nn.Module):
             "consistency": row.consistency,
             "stability": row.stability,
             "distinctiveness": row.distinctiveness,
-            "distinctness": row.distinctness,
+            "distinct_peaks": row.distinct_peaks,
             "effective_prototypes": self.compactness,
         }
         protocols: dict[str, Any] = {

@@ -110,16 +110,14 @@ class _PartMetric(Metric):
 
     images: Tensor
 
-    def __init__(
-        self, num_classes: int, num_prototypes: int, num_parts: int, half_size: int, size: int
-    ) -> None:
+    def __init__(self, num_classes: int, k: int, num_parts: int, half_size: int, size: int) -> None:
         super().__init__()
         if num_parts < 1:
             raise DataError(
                 f"{type(self).__name__} needs part annotations but num_parts is {num_parts}: "
                 "use a data set with keypoints, or leave this metric out."
             )
-        self.num_prototypes = num_prototypes
+        self.k = k
         self.size = size
         # The score's own window first, then those of the sweep.
         self.half_sizes = [scaled(h, size) for h in (half_size, *SWEEP_HALF_SIZES)]
@@ -155,7 +153,7 @@ class Consistency(_PartMetric):
 
     Args:
         num_classes: Number of classes C.
-        num_prototypes: Prototypes per class k.
+        k: Prototypes per class k.
         num_parts: Annotated parts P, at least 1.
         half_size: Half the window's side, in pixels of a 224 x 224 image (scaled with `size`).
         threshold: Least share a of a consistent prototype, in (0, 1].
@@ -168,15 +166,15 @@ class Consistency(_PartMetric):
     def __init__(
         self,
         num_classes: int,
-        num_prototypes: int,
+        k: int,
         num_parts: int,
         half_size: int = 36,
         threshold: float = 0.8,
         size: int = 224,
     ) -> None:
-        super().__init__(num_classes, num_prototypes, num_parts, half_size, size)
+        super().__init__(num_classes, k, num_parts, half_size, size)
         self.threshold = threshold
-        shape = (len(self.half_sizes), num_classes, num_prototypes, num_parts)
+        shape = (len(self.half_sizes), num_classes, k, num_parts)
         self.add_state("hits", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         parts = torch.zeros(num_classes, num_parts, dtype=torch.long)
         self.add_state("visible", parts, dist_reduce_fx="sum")
@@ -225,7 +223,7 @@ class Stability(_PartMetric):
 
     Args:
         num_classes: Number of classes C.
-        num_prototypes: Prototypes per class k.
+        k: Prototypes per class k.
         num_parts: Annotated parts P, at least 1.
         half_size: Half the window's side, in pixels of a 224 x 224 image (scaled with `size`).
         size: Side of the square input image in pixels.
@@ -237,13 +235,13 @@ class Stability(_PartMetric):
     def __init__(
         self,
         num_classes: int,
-        num_prototypes: int,
+        k: int,
         num_parts: int,
         half_size: int = 36,
         size: int = 224,
     ) -> None:
-        super().__init__(num_classes, num_prototypes, num_parts, half_size, size)
-        shape = (len(self.half_sizes), num_classes, num_prototypes)
+        super().__init__(num_classes, k, num_parts, half_size, size)
+        shape = (len(self.half_sizes), num_classes, k)
         self.add_state("stable", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("empty", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
@@ -263,7 +261,7 @@ class Stability(_PartMetric):
         """Scores over all images; a collective call: every process must make it."""
         share = self.stable.double() / self.images.clamp(min=1)[:, None]
         scores = mean_over_prototypes(share, self.images)
-        pairs = self.images.sum() * self.num_prototypes
+        pairs = self.images.sum() * self.k
         return StabilityResult(
             score=scores[0],
             sweep=scores[1:],

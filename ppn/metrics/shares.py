@@ -26,7 +26,7 @@ class ClassShares(Metric):
 
     Args:
         num_classes: Number of classes C.
-        num_prototypes: Prototypes per class k.
+        k: Prototypes per class k.
     """
 
     is_differentiable = False
@@ -36,9 +36,9 @@ class ClassShares(Metric):
     correct: Tensor
     images: Tensor
 
-    def __init__(self, num_classes: int, num_prototypes: int) -> None:
+    def __init__(self, num_classes: int, k: int) -> None:
         super().__init__()
-        shape = (num_classes, num_prototypes)
+        shape = (num_classes, k)
         total = torch.zeros(shape, dtype=torch.float64)
         count = torch.zeros(num_classes, dtype=torch.long)
         self.add_state("contributions", total, dist_reduce_fx="sum")

@@ -14,11 +14,11 @@ from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
 from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
 
 if TYPE_CHECKING:
-    from ppn.backbone.report import HeadCase
+    from ppn.classifier.head_case import HeadCase
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import ImageView
     from ppn.metrics.evaluation import Results
-    from ppn.models.prototype_network import PrototypeNetwork
+    from ppn.tasks.prototypes import PrototypeTask
     from ppn.types import Batch, Split
 
 _CANDIDATES = 96
@@ -44,7 +44,7 @@ class Selection:
 
 @torch.no_grad()
 def collect(
-    network: PrototypeNetwork,
+    network: PrototypeTask,
     data: FineGrainedDataModule,
     split: Split,
     results: Results,
@@ -66,7 +66,7 @@ def collect(
     labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
     figures = {
         **results.figures,
-        "head": network.backbone.report.to_dict(),
+        "head": network.classifier.report.to_dict(),
         "certificate": network.certificate,
     }
     dataset = type(data).__name__.removesuffix("DataModule")
@@ -90,7 +90,7 @@ def collect(
 
 
 def _samples(
-    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
+    network: PrototypeTask, data: FineGrainedDataModule, split: Split, wanted: int
 ) -> list[Sample]:
     """Explain clear right predictions of different classes, and some wrong ones."""
     view = data.view(split)
@@ -112,7 +112,7 @@ def _samples(
 
 
 def _explain(
-    network: PrototypeNetwork, data: FineGrainedDataModule, view: ImageView, batch: Batch
+    network: PrototypeTask, data: FineGrainedDataModule, view: ImageView, batch: Batch
 ) -> list[tuple[Sample, bool]]:
     tokens = network.tokens(batch["image"])
     logits, contributions = network.head(tokens)
@@ -133,7 +133,7 @@ def _explain(
             contributions=contributions[row, label].tolist(),
             maps=list(maps[row]),
             predicted_label=label,
-            scale_note=_note(network.backbone.report.case, float(tokens.scale[row])),
+            scale_note=_note(network.classifier.report.case, float(tokens.scale[row])),
         )
         explained.append((sample, label == true))
     return explained
@@ -159,7 +159,7 @@ def _note(case: HeadCase, scale: float) -> str | None:
 
 
 def _cards(
-    network: PrototypeNetwork,
+    network: PrototypeTask,
     data: FineGrainedDataModule,
     labels: list[int],
     results: Results,
@@ -172,7 +172,7 @@ def _cards(
     cards = []
     for label in labels:
         prototypes = []
-        for index in range(network.num_prototypes):
+        for index in range(network.k):
             consistency = results.consistency
             rated = consistency is not None and int(consistency.images[label]) > 0
             prototypes.append(
@@ -206,19 +206,19 @@ def _cards(
 
 
 def _pictures(
-    network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
+    network: PrototypeTask, data: FineGrainedDataModule, labels: list[int], count: int
 ) -> dict[tuple[int, int], list[Patch]]:
     """The nearest training patches of each (class, prototype), with the prototype's map."""
     found = network.dictionary
     shown = [
         (label, index, rank)
         for label in labels
-        for index in range(network.num_prototypes)
+        for index in range(network.k)
         for rank in range(min(count, found.patch_index.shape[2]))
         if float(found.patch_score[label, index, rank]) > -float("inf")
     ]
     pictures: dict[tuple[int, int], list[Patch]] = {
-        (label, index): [] for label in labels for index in range(network.num_prototypes)
+        (label, index): [] for label in labels for index in range(network.k)
     }
     view = data.view("train")
     indices = [int(found.patch_index[key]) for key in shown]
@@ -242,7 +242,7 @@ def _pictures(
     return pictures
 
 
-def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
+def _batches(view: ImageView, size: int, network: PrototypeTask) -> Any:  # noqa: ANN401
     """Batches of a view on the network's device, without workers: few images, read once."""
     for batch in torch.utils.data.DataLoader(view, batch_size=size):
         yield {key: value.to(network.device) for key, value in batch.items()}

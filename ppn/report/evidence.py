@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ppn.report.numbers import number
+from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
     from ppn.report.content import Metric, Report, Sensitivity

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ppn.files import write_bytes
+from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
-from ppn.report.explanation import explain
-from ppn.report.gallery import panel
-from ppn.report.numbers import number
+from ppn.report.panels import panel
+from ppn.report.samples import explain
 from ppn.version import __version__
+from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
     from ppn.report.content import Report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.backbone.report import CASES, MAPS, HeadCase
+from ppn.classifier.head_case import CASES, MAPS, HeadCase
 from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
 if TYPE_CHECKING:
-    from ppn.models.prototype_network import PrototypeNetwork
+    from ppn.tasks.prototypes import PrototypeTask
 
 _CHANCE = {"random": "random maps", "centre": "image centre", "uniform": "uniform map"}
 # Key in the results: title, unit, and what it measures.
@@ -31,14 +31,14 @@ _METRICS = {
         "",
         "1 minus the mean overlap of fixed boxes at the maxima of a class's prototypes.",
     ),
-    "distinctness": (
-        "Distinctness",
+    "distinct_peaks": (
+        "Distinct peaks",
         "",
         "1 minus the share of prototype pairs whose maxima lie in the same cell.",
     ),
 }
 _COLUMNS = {"consistency": "Consistency %", "stability": "Stability %"} | {
-    name: name.capitalize() for name in ("distinctiveness", "distinctness")
+    name: name.capitalize() for name in ("distinctiveness", "distinct_peaks")
 }
 
 
@@ -105,10 +105,10 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
     return shown
 
 
-def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
+def certificate_facts(network: PrototypeTask) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = network.backbone.report
+    head = network.classifier.report
     shown = [
         Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
         Fact("What is exact", head.level, MAPS[head.case]),
@@ -210,10 +210,10 @@ def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
     return Sensitivity(half_sizes, thresholds, figures["consistency_sweep"], default)
 
 
-def notes(network: PrototypeNetwork, figures: dict[str, Any]) -> list[str]:
+def notes(network: PrototypeTask, figures: dict[str, Any]) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
-    head = network.backbone.report
+    head = network.classifier.report
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ppn.__main__ import main
-from ppn.weights import read_checkpoint
+from ppn.classifier.weights import read_checkpoint
 from tests import fakes
 
 QUIET = [
@@ -34,11 +34,11 @@ def world(tmp_path_factory):
 def command(base, run_dir, *more):
     return [
         "fit",
-        "--model=PrototypeNetwork",
+        "--model=PrototypeTask",
         "--model.architecture=test_resnet",
         "--model.image_size=64",
         "--model.compare=[equal]",
-        f"--model.backbone_ckpt={base / 'box.pth'}",
+        f"--model.classifier_ckpt={base / 'box.pth'}",
         "--data=CUBDataModule",
         f"--data.root={base / 'CUB_200_2011'}",
         "--data.num_workers=0",
@@ -69,7 +69,7 @@ class Stop(Exception):
 
 def stop_after(monkeypatch, groups):
     """Let discovery die after it has journaled some groups of classes."""
-    from ppn.decomposition.journal import Journal
+    from ppn.prototypes.journal import Journal
 
     done = []
     write = Journal.write
@@ -117,7 +117,7 @@ def test_a_group_of_which_a_class_is_damaged_is_found_again(world, tmp_path, mon
     "change",
     [
         ["--trainer.callbacks.strength=2"],
-        ["--model.num_prototypes=2"],
+        ["--model.k=2"],
         ["--data.crop=box"],
         ["--data.batch_size=4"],
     ],
@@ -141,7 +141,7 @@ def test_other_weights_have_another_journal(world, tmp_path, monkeypatch, caplog
     name = next(iter(weights))
     weights[name] = weights[name] * 1.001
     torch.save(weights, tmp_path / "other.pth")
-    other = f"--model.backbone_ckpt={tmp_path / 'other.pth'}"
+    other = f"--model.classifier_ckpt={tmp_path / 'other.pth'}"
     with caplog.at_level("INFO"):
         assert main(command(world, tmp_path / "run", other)) == 0
     assert "Going on" not in caplog.text
@@ -151,7 +151,7 @@ def test_ctrl_c_says_how_to_go_on(world, tmp_path):
     """In a process of its own: Lightning answers an interrupt by leaving."""
     code = (
         "import os, signal, sys\n"
-        "from ppn.decomposition.journal import Journal\n"
+        "from ppn.prototypes.journal import Journal\n"
         "write = Journal.write\n"
         "def interrupted(self, labels):\n"
         "    write(self, labels)\n"

@@ -12,13 +12,13 @@ from lightning import Trainer
 
 from ppn.callbacks.discovery import PrototypeDiscovery
 from ppn.data.cub import CUBDataModule
-from ppn.models.prototype_network import PrototypeNetwork
+from ppn.tasks.prototypes import PrototypeTask
 from tests import fakes
 
 
 def discover(base, run_dir):
     data = CUBDataModule(str(base / "CUB_200_2011"), num_workers=0, batch_size=4, val_fraction=0.0)
-    network = PrototypeNetwork(
+    network = PrototypeTask(
         3, str(base / "box.pth"), architecture="test_resnet", image_size=64, compare=["equal"]
     )
     trainer = Trainer(

@@ -45,7 +45,7 @@ def ppn(world, command, run_dir, *more):
     return main(
         [
             command,
-            "--model=PrototypeNetwork",
+            "--model=PrototypeTask",
             "--model.compare=[equal]",
             "--data=CUBDataModule",
             f"--data.root={world / 'CUB_200_2011'}",
@@ -63,7 +63,7 @@ def black_box(world):
     return [
         "--model.architecture=test_resnet",
         "--model.image_size=64",
-        f"--model.backbone_ckpt={world / 'box.pth'}",
+        f"--model.classifier_ckpt={world / 'box.pth'}",
         "--trainer.callbacks=PrototypeDiscovery",
         "--trainer.max_epochs=0",
     ]
@@ -190,8 +190,8 @@ def test_the_certificate_is_in_the_summary(tracked, stage):
 def test_metrics_of_the_stage_are_logged_and_the_run_is_finished(world, tracked):
     figures = json.loads((world / "test/metrics.json").read_text())
     assert logged(tracked["test"], "test/consistency") == pytest.approx(figures["consistency"])
-    equal = figures["strategies"]["equal"]["distinctness"]
-    assert logged(tracked["test"], "test/distinctness/equal") == pytest.approx(equal)
+    equal = figures["strategies"]["equal"]["distinct_peaks"]
+    assert logged(tracked["test"], "test/distinct_peaks/equal") == pytest.approx(equal)
     assert tracked["fit"]["exits"] == tracked["test"]["exits"] == [0]
 
 
@@ -208,7 +208,7 @@ def test_a_trial_is_one_run_with_what_validation_measures(world, tmp_path):
 def test_a_black_boxs_trial_validates_its_best_checkpoint(world, tmp_path):
     box = [
         "trial",
-        "--model=BackboneClassifier",
+        "--model=ClassificationTask",
         "--model.architecture=test_resnet",
         "--model.image_size=64",
         "--model.lr=0.05",
@@ -244,8 +244,8 @@ def test_tensorboard_has_metrics_gallery_certificate_and_configuration(world, tm
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     figures = json.loads((tmp_path / "metrics.json").read_text())
-    (logged_value,) = events.Scalars("val/distinctness")
-    assert logged_value.value == pytest.approx(figures["distinctness"])
+    (logged_value,) = events.Scalars("val/distinct_peaks")
+    assert logged_value.value == pytest.approx(figures["distinct_peaks"])
     tags = events.Tags()
     assert set(tags["images"]) == {f"gallery/Bird {label}" for label in range(CLASSES)}
     assert {"certificate/text_summary", "config/text_summary"} <= set(tags["tensors"])

@@ -14,13 +14,13 @@ STRATEGIES = {"cam_split": (80.0, 0.95), "equal": (60.0, 0.9)}
 CHANCE = {"random": (0.0, 0.98), "centre": (50.0, 0.0)}
 
 
-def scores(consistency, distinctness):
+def scores(consistency, distinct_peaks):
     return {
         "consistency": consistency,
         "consistency_standard_error": 4.0,
         "stability": 40.0,
         "distinctiveness": 0.8,
-        "distinctness": distinctness,
+        "distinct_peaks": distinct_peaks,
     }
 
 
@@ -28,7 +28,7 @@ def write(folder, module="CUBDataModule", crop="box", **changes):
     """A run's files."""
     figures = {
         "split": "test",
-        "model": "PrototypeNetwork",
+        "model": "PrototypeTask",
         "images": 243,
         "accuracy": 0.9,
         "blackbox_accuracy": 0.9,
@@ -42,7 +42,7 @@ def write(folder, module="CUBDataModule", crop="box", **changes):
         **changes,
     }
     config = {
-        "model": {"init_args": {"architecture": "resnet_50", "num_prototypes": 3}},
+        "model": {"init_args": {"architecture": "resnet_50", "k": 3}},
         "data": {
             "class_path": f"ppn.data.cub.{module}",
             "init_args": {"root": str(folder), "crop": crop, "num_workers": 2, "split_seed": 1},
@@ -99,7 +99,7 @@ def test_tables_hold_the_numbers(runs, tmp_path):
     assert [float(row["accuracy %"]) for row in rows] == [90, 80]
     assert [float(row["chance: centre %"]) for row in rows] == [50, 50]
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["runs"][1]["distinctness"] == 0.5
+    assert found["runs"][1]["distinct_peaks"] == 0.5
     assert found["runs"][0]["strategies"]["equal"]["consistency"] == 60
     assert found["notes"] == []
     head, rule, *lines = (tmp_path / "out.md").read_text().splitlines()
@@ -144,7 +144,7 @@ def test_the_figure_has_every_strategy_run_and_chance_level(runs, monkeypatch):
 def test_a_black_box_has_fewer_numbers_and_no_figure(runs, tmp_path, capsys):
     box = tmp_path / "box"
     box.mkdir()
-    content = {"split": "test", "model": "BackboneClassifier", "accuracy": 0.7}
+    content = {"split": "test", "model": "ClassificationTask", "accuracy": 0.7}
     (box / "metrics.json").write_text(json.dumps(content))
     assert main(["compare", runs[0], str(box)]) == 0
     assert "70.0" in capsys.readouterr().out

@@ -44,10 +44,10 @@ def world(tmp_path_factory):
     torch.save({"state_dict": weights}, base / "mine.pth")
     fit = [
         "fit",
-        "--model=PrototypeNetwork",
+        "--model=PrototypeTask",
         "--model.architecture=test_resnet",
         "--model.image_size=64",
-        f"--model.backbone_ckpt={base / 'mine.pth'}",
+        f"--model.classifier_ckpt={base / 'mine.pth'}",
         "--data=ImageFolderDataModule",
         f"--data.root={base / 'photos'}",
         "--data.num_workers=0",
@@ -71,9 +71,9 @@ def test_a_users_classifier_is_explained_from_end_to_end(world, tmp_path, capsys
     content = json.loads((tmp_path / "out/2.json").read_text())
     total = sum(p["contribution"] for p in content["prototypes"]) + content["bias"]
     assert total == pytest.approx(content["logit"], abs=1e-5)
+    from ppn.classifier.architecture import make_model
     from ppn.data.dataset import Annotated
     from ppn.data.transforms import Transform
-    from ppn.models.architecture import make_model
 
     config = make_model("test_resnet", 2, image_size=64).config
     pixels = Transform(config)(Annotated(Image.open(photo).convert("RGB"))).image
@@ -96,11 +96,11 @@ def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_pat
     torch.save(model.state_dict(), tmp_path / "grey.pth")
     fit = [
         "fit",
-        "--model=PrototypeNetwork",
+        "--model=PrototypeTask",
         "--model.architecture=test_resnet",
         '--model.model_options={"in_chans": 1}',
         "--model.image_size=64",
-        f"--model.backbone_ckpt={tmp_path / 'grey.pth'}",
+        f"--model.classifier_ckpt={tmp_path / 'grey.pth'}",
         "--data=ImageFolderDataModule",
         f"--data.root={base / 'photos'}",
         "--data.num_workers=0",

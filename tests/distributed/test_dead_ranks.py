@@ -22,7 +22,7 @@ SLOW = """
 import os, sys, time
 from pathlib import Path
 from ppn.__main__ import main
-from ppn.decomposition.journal import Journal
+from ppn.prototypes.journal import Journal
 write = Journal.write
 def slow(self, labels):
     write(self, labels)

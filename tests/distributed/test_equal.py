@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from ppn.weights import read_checkpoint
+from ppn.classifier.weights import read_checkpoint
 from tests import ddp, fakes
 
 QUIET = [
@@ -39,15 +39,15 @@ def commands(base, run_dir, processes):
     ]
     # Without batch normalisation; in each step all processes together see six images.
     black_box = [
-        *("--model=BackboneClassifier", "--model.architecture=test_vit"),
+        *("--model=ClassificationTask", "--model.architecture=test_vit"),
         *("--model.image_size=64", "--model.optimizer=sgd", "--model.lr=0.1"),
         f"--data.batch_size={6 // processes}",
     ]
-    network = ["--model=PrototypeNetwork", "--model.compare=[equal]", "--data.batch_size=3"]
+    network = ["--model=PrototypeTask", "--model.compare=[equal]", "--data.batch_size=3"]
     given = [
         "--model.architecture=test_resnet",
         "--model.image_size=128",  # 4 x 4 cells, as distinctiveness pools 2 x 2
-        f"--model.backbone_ckpt={base / 'box.pth'}",
+        f"--model.classifier_ckpt={base / 'box.pth'}",
         "--trainer.callbacks=PrototypeDiscovery",
         "--trainer.callbacks.classes_per_group=2",
     ]
@@ -144,7 +144,7 @@ class TestProcesses:
         for name, value in weights[0].items():
             torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
         start = timm.create_model("test_vit", num_classes=len(train))
-        assert not torch.equal(weights[0]["backbone.model.head.weight"], start.head.weight)
+        assert not torch.equal(weights[0]["classifier.model.head.weight"], start.head.weight)
 
 
 def test_a_checkpoint_that_was_written_on_the_way_is_found_anew(world, tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from timm.models import vgg
 
 from experiments.reproduce.plan import backbone_arguments, chains
-from ppn.models.builder import build_backbone
+from ppn.classifier.build import build_classifier
 from tests.command_line import built
 from tests.data.sets import SETS
 
@@ -63,11 +63,11 @@ def test_every_backbone_is_listed_and_part_of_the_full_product():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbone_builds_with_data_and_has_its_head(name, monkeypatch):
-    monkeypatch.setattr("ppn.models.architecture.timm.create_model", shrunken)
+    monkeypatch.setattr("ppn.classifier.architecture.timm.create_model", shrunken)
     monkeypatch.setitem(vgg.cfgs, "vgg19", [8, "M"] * 5)
     more = ["--model.init_args.weights=null", "--model.init_args.pretrained=false"]
     cli = built([*flags("probe", name, "synthetic_birds"), *more])
-    assert cli.model.backbone.report.case == CASES[name]
+    assert cli.model.classifier.report.case == CASES[name]
     assert cli.model.hparams["num_classes"] == cli.datamodule.num_classes == 24
     assert cli.model.hparams["freeze_backbone"]
     given = backbone_arguments(name)
@@ -79,7 +79,7 @@ def test_backbone_builds_with_data_and_has_its_head(name, monkeypatch):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_real_backbone_has_its_head(name):
     given = {**backbone_arguments(name), "pretrained": False, "weights": None}
-    assert build_backbone(num_classes=10, **given).report.case == CASES[name]
+    assert build_classifier(num_classes=10, **given).report.case == CASES[name]
 
 
 def test_published_weights_fit_the_mean_of_vit():

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.costs import Decomposition, Held, fit, group_mib
-from experiments.cost_model import Backbone, Machine, comparison, counted, predicted, projection
+from experiments.cost_model import Classifier, Machine, comparison, counted, predicted, projection
 
 MACHINE = Machine(tflops=50.0, bandwidth=1000.0, memory=80.0, cores=10, network=10.0)
-BACKBONE = Backbone(flops=8e9, parameters=25_000_000, patches=49, width=2048)
+BACKBONE = Classifier(flops=8e9, parameters=25_000_000, patches=49, width=2048)
 DATA = (1_280_000, 1000)
 MODEL = Decomposition(fixed=0.01, per_token=0.0, per_number=4e-8, per_pass=1e-9)
 

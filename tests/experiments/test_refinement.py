@@ -47,9 +47,9 @@ def test_planted_parts_are_found_whichever_way_they_are_looked_for(tmp_path):
         assert len(by_maps) == len(rows) == len(refinements()) + 3
         for strategy in (("cam_split", 1.0), ("equal", None), ("unrefined", None)):
             assert by_maps[strategy]["consistency"] == 100.0, (name, strategy)
-        assert by_maps["cam_split", 1.0]["distinctness"] == 1.0
+        assert by_maps["cam_split", 1.0]["distinct_peaks"] == 1.0
         assert by_maps["chance: centre", None]["consistency"] < 50
-        assert by_maps["chance: uniform", None]["distinctness"] == 0.0
+        assert by_maps["chance: uniform", None]["distinct_peaks"] == 0.0
 
 
 def test_one_prototype_leaves_nothing_to_split(tmp_path):
@@ -96,7 +96,7 @@ def test_mean_and_spread_are_over_what_was_asked_for():
 
 def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
     def row(maps, strength, seed, k, consistency):
-        figures = {"stability": 50.0, "distinctness": 0.5, "distinctiveness": 0.25}
+        figures = {"stability": 50.0, "distinct_peaks": 0.5, "distinctiveness": 0.25}
         found = {"discoverer": DEFAULT[0], "maps": maps, "lambda": strength, "seed": seed, "k": k}
         return {**found, "consistency": consistency, **figures}
 
@@ -128,7 +128,7 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
     assert ppn(words) == 0
     checkpoint = str(tmp_path / "black_box/checkpoints/best.ckpt")
     options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-    study = ["--backbone-ckpt", checkpoint, *options, "--k", "2", "--seeds", "2"]
+    study = ["--classifier-ckpt", checkpoint, *options, "--k", "2", "--seeds", "2"]
     study += ["--out", str(tmp_path / "study")]
     assert main(study) == 0
     folder = tmp_path / "study/synthetic_birds"
@@ -153,7 +153,7 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
 def test_a_wrong_option_is_told_in_one_sentence(tmp_path, capsys):
     file = tmp_path / "weights.ckpt"
     torch.save({"state_dict": {}}, file)
-    assert main(["--backbone-ckpt", str(file), "--out", str(tmp_path), "--set", "k=3"]) == 2
+    assert main(["--classifier-ckpt", str(file), "--out", str(tmp_path), "--set", "k=3"]) == 2
     assert "has no option 'k'" in capsys.readouterr().err
 
 

@@ -20,8 +20,8 @@ from experiments.reproduce.collect import Row, Spread, summarise
 from experiments.reproduce.plan import Chain, Ready, backbone_arguments, chains, find_weights, plan
 from experiments.reproduce.run import Step, is_done, run, steps
 from experiments.reproduce.tables import published
+from ppn.classifier.build import build_classifier
 from ppn.data.catalog import CATALOG
-from ppn.models.builder import build_backbone
 from tests import fakes
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +203,7 @@ def test_weights_are_found_in_a_folder_and_used(tmp_path, offline, monkeypatch):
     assert name == "--model.init_args.model_options"
     options = yaml.safe_load(value)
     assert options["fc_norm"] is False
-    backbone = build_backbone("test_vit", 5, pretrained=True, model_options=options)
+    backbone = build_classifier("test_vit", 5, pretrained=True, model_options=options)
     assert backbone.model.patch_embed.proj.weight.equal(model.patch_embed.proj.weight)
 
 
@@ -259,8 +259,8 @@ def test_a_black_box_is_taken_as_it_is(tmp_path):
     ready = Ready(Chain("imagenet", "efficientnet_lite0", "taken", True), (), (), "")
     step = next(iter(steps(ready, 1, tmp_path)))
     assert run(step)
-    taken = build_backbone(arguments["architecture"], 1000, str(step.made), whole=True)
-    own = build_backbone(num_classes=1000, **arguments)
+    taken = build_classifier(arguments["architecture"], 1000, str(step.made), whole=True)
+    own = build_classifier(num_classes=1000, **arguments)
     assert taken.linears[0].weight.equal(own.linears[0].weight)
 
 

@@ -12,8 +12,8 @@ from experiments.sweeping.spec import read_sweep
 from ppn.commands.compare import main as compare
 from ppn.commands.examination import COLUMNS, Examination
 from ppn.commands.zoo import read as read_zoo
-from ppn.files import parse_json, parse_yaml
-from ppn.schema import Maybe, mismatch
+from ppn.io.files import parse_json, parse_yaml
+from ppn.io.schema import Maybe, mismatch
 from tests.commands.test_compare import write
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
 
@@ -45,7 +45,7 @@ method: bayes
 metric: {name: val/consistency, goal: maximize}
 command: ["${env}", ppn, trial, --config, x.yaml, "${args}"]
 parameters:
-  model.init_args.num_prototypes: {values: [1, 3]}
+  model.init_args.k: {values: [1, 3]}
   model.init_args.lr: {distribution: log_uniform_values, min: 1.0e-5, max: 1.0e-2}
 run_cap: 4
 """

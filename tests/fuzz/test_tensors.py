@@ -13,19 +13,19 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader
 
 import ppn
-from ppn.decomposition.certificate import CertificateSample
-from ppn.decomposition.dictionary import PartDictionary
-from ppn.decomposition.head import PrototypeHead
-from ppn.decomposition.journal import Journal
-from ppn.decomposition.prototype_files import DESCRIPTION, TENSORS, read_prototypes
-from ppn.decomposition.prototypes import TOLERANCE
-from ppn.decomposition.tensor_file import parse_tensors
-from ppn.models.loading import load_network
-from ppn.models.prototype_network import PrototypeNetwork
-from ppn.models.record import read_record
-from ppn.weights import read_checkpoint, state_dict_of
-from tests.explain.test_from_classifier import Named
+from ppn.classifier.record import read_record
+from ppn.classifier.weights import read_checkpoint, state_dict_of
+from ppn.io.tensors import parse_tensors
+from ppn.prototypes.certificate import CertificateSample
+from ppn.prototypes.dictionary import PartDictionary
+from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
+from ppn.prototypes.head import PrototypeHead
+from ppn.prototypes.journal import Journal
+from ppn.prototypes.stored import TOLERANCE
+from ppn.tasks.loading import load_network
+from ppn.tasks.prototypes import PrototypeTask
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
+from tests.prototypes.test_from_classifier import Named
 
 CLASSES, K = 3, 2
 
@@ -151,7 +151,7 @@ def checkpoint(tmp_path_factory):
     base = tmp_path_factory.mktemp("checkpoint")
     model = timm.create_model("test_resnet", num_classes=CLASSES)
     torch.save(model.state_dict(), base / "weights.pth")
-    network = PrototypeNetwork(CLASSES, str(base / "weights.pth"), "test_resnet", 64)
+    network = PrototypeTask(CLASSES, str(base / "weights.pth"), "test_resnet", 64)
     content = {"state_dict": network.state_dict()}
     network.on_save_checkpoint(content)
     file = io.BytesIO()

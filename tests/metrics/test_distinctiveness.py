@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppn.metrics import Distinctiveness, Distinctness
+from ppn.metrics import Distinctiveness, DistinctPeaks
 from tests.metrics import literal
 
 
@@ -67,14 +67,14 @@ def test_distinctness_equals_the_literal_loops():
                 coincide += cells[a] == cells[b]
                 pairs += 1
     assert 0 < coincide < pairs
-    metric = Distinctness()
+    metric = DistinctPeaks()
     metric.update(maps)
     result = metric.compute()
     assert result.score.item() == pytest.approx(1 - coincide / pairs, abs=1e-12)
     assert result.images == 9
 
 
-@pytest.mark.parametrize("kind", [Distinctiveness, Distinctness])
+@pytest.mark.parametrize("kind", [Distinctiveness, DistinctPeaks])
 def test_one_prototype_has_no_pair(kind):
     metric = kind()
     metric.update(torch.rand(4, 1, 7, 7))
@@ -93,4 +93,4 @@ def test_constants():
     }
     assert Distinctiveness.protocol == "nonparam-2025"
     assert Distinctiveness().constants["box"] == 72
-    assert Distinctness().constants == {}
+    assert DistinctPeaks().constants == {}

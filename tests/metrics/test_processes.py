@@ -12,7 +12,7 @@ from ppn.metrics import (
     Compactness,
     Consistency,
     Distinctiveness,
-    Distinctness,
+    DistinctPeaks,
     Fidelity,
     Stability,
     chance_maps,
@@ -30,7 +30,7 @@ def metrics():
         "consistency": Consistency(C, K, P, threshold=0.4, size=S),
         "stability": Stability(C, K, P, size=S),
         "distinctiveness": Distinctiveness(size=S),
-        "distinctness": Distinctness(),
+        "distinct_peaks": DistinctPeaks(),
         "fidelity": Fidelity(),
         "compactness": Compactness(),
     }
@@ -51,7 +51,7 @@ def batch(indices):
         "consistency": (maps, parts, labels),
         "stability": (maps, noisy, parts, labels),
         "distinctiveness": (maps,),
-        "distinctness": (maps,),
+        "distinct_peaks": (maps,),
         "fidelity": (wrong, logits),
         "compactness": (wrong[:, :K] - 0.5,),
     }
@@ -110,7 +110,7 @@ def expected():
     assert 0 < result["stability"]["score"] < 100
     assert 0 < result["stability"]["empty_share"] < 1
     assert 0 < result["distinctiveness"]["score"] < 1
-    assert 0 < result["distinctness"]["score"] < 1
+    assert 0 < result["distinct_peaks"]["score"] < 1
     assert 0 < result["fidelity"]["agreement"] < 1
     assert result["compactness"]["effective"] > 1
     return result

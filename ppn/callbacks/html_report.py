@@ -1,0 +1,54 @@
+"""The HTML report in the run's directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning import Callback
+from lightning.pytorch.utilities import rank_zero_info
+
+from ppn.data.datamodule import FineGrainedDataModule
+from ppn.report.collect import Selection, collect
+from ppn.report.render import write_report
+from ppn.tasks.prototypes import PrototypeTask
+
+if TYPE_CHECKING:
+    from lightning import LightningModule, Trainer
+
+    from ppn.types import Split
+
+
+class HTMLReport(Callback):
+    """Writes `report/index.html` after `ppn validate` and `ppn test`.
+
+    Args:
+        samples: Explained images.
+        classes: Most classes whose prototypes are shown.
+        patches: Nearest training patches shown for each prototype.
+    """
+
+    def __init__(self, samples: int = 10, classes: int = 40, patches: int = 4) -> None:
+        self.selection = Selection(samples, classes, patches)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the report of the validation split, unless this is part of `fit`."""
+        if trainer.state.fn == "validate":
+            self._write(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the report of the test split."""
+        self._write(trainer, pl_module, "test")
+
+    def _write(self, trainer: Trainer, module: LightningModule, split: Split) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not (
+            trainer.is_global_zero
+            and isinstance(module, PrototypeTask)
+            and isinstance(data, FineGrainedDataModule)
+            and module.per_class is not None
+        ):
+            return
+        report = collect(module, data, split, module.per_class, self.selection)
+        path = write_report(report, Path(trainer.default_root_dir) / "report")
+        rank_zero_info(f"report: {path}")

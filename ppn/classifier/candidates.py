@@ -1,0 +1,219 @@
+"""Where a classifier may be cut, and which linear layers its logits come from, by computing."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ppn.classifier.cut_point import Linear, MethodCutPoint, ModuleCutPoint, read_of
+from ppn.classifier.layout import locations
+from ppn.errors import HeadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ppn.classifier.cut_point import CutPoint, Read
+
+TOLERANCE = 1e-4
+"""Largest relative error at which two ways to compute the same float32 numbers count as equal."""
+_MOST_CUTS = 40
+"""Modules tried as features, from the last one on, where the model does not say."""
+
+
+class Last(NamedTuple):
+    """The last linear layers: logits = sum_l mix_l * linear_l(z_l).
+
+    `names` of the layers in the model; `reads`: what of its output each gives to the logits;
+    `mix`: the share of each, 1 where there is one, 1/2 each where two outputs are averaged.
+    """
+
+    names: list[str]
+    reads: list[Read]
+    mix: list[float]
+
+
+def splits(model: nn.Module, images: Tensor, features: str | None) -> Iterator[CutPoint]:
+    """Yield the cuts to try: the named module, timm's methods, or each module with a grid.
+
+    Args:
+        model: The classifier.
+        images: A batch of its input.
+        features: Name of the module whose output is cut at, or None to find out.
+    """
+    if features is not None:
+        if features not in dict(model.named_modules()) or not features:
+            children = ", ".join(name for name, _ in model.named_children())
+            raise HeadError(
+                f"{type(model).__name__} has no module '{features}' to take features from: its "
+                f"first level is {children}."
+            )
+        yield ModuleCutPoint(model, features)
+        return
+    if hasattr(model, "forward_features") and hasattr(model, "forward_head"):
+        yield MethodCutPoint(model)
+    for name in reversed(_grid_modules(model, images)[-_MOST_CUTS:]):
+        yield ModuleCutPoint(model, name)
+
+
+def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
+    """Names of the modules that run once and give a grid of patches, in order of finishing."""
+    size = (images.shape[-2], images.shape[-1])
+    calls: dict[str, int] = {}
+    order: list[str] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
+            calls[name] = calls.get(name, 0) + 1
+            tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+            if any(locations(leaf, size) for leaf in tensors):
+                order.append(name)
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if name:
+                stack.callback(module.register_forward_hook(note(name)).remove)
+        model(images[:1])
+    return [name for name in order if calls[name] == 1]
+
+
+def last_linears(model: nn.Module, head: Callable[[], Tensor]) -> Last:
+    """Find the linear layers whose outputs, and nothing else, the logits are a sum of.
+
+    Their outputs are replaced by noise: the logits must be a weighted sum of that noise. Values
+    cannot mislead here, as those of a classifier that starts from zero would.
+
+    Args:
+        model: The classifier.
+        head: Runs it from the same features on, to logits (B, C).
+
+    Raises:
+        HeadError: If the logits do not come from linear layers alone.
+    """
+    kind = type(model).__name__
+    shape = head().shape
+    if len(shape) != 2:
+        raise HeadError(f"{kind} gives {tuple(shape)}, not one logit for each class.")
+    generator = torch.Generator().manual_seed(0)
+    # Two draws, or two classes would be explained by any four layers.
+    runs = [_with_noise(model, head, shape, generator) for _ in range(2)]
+    drawn = {option: torch.cat([run.drawn[option] for run in runs]) for option in runs[0].drawn}
+    if not drawn:
+        raise HeadError(f"{kind} {_no_linear(model)}")
+    options = list(drawn)
+    matrix = torch.stack([drawn[option] for option in options], dim=1)
+    target = torch.cat([run.logits for run in runs])
+    shares = torch.linalg.lstsq(matrix, target[:, None]).solution[:, 0]
+    rest = (matrix @ shares - target).abs().max().item()
+    used = [i for i, share in enumerate(shares.tolist()) if abs(share) > TOLERANCE]
+    if not used or not rest <= TOLERANCE * max(1.0, target.abs().max().item()):
+        raise HeadError(
+            f"{kind} does not end in a linear layer: something after '{options[-1][0]}' changes "
+            "its output or adds to it, so logits are no sum of contributions."
+        )
+    for name, _ in (options[i] for i in used):
+        if runs[0].calls[name] > 1:
+            raise HeadError(
+                f"{kind} calls its last linear layer {runs[0].calls[name]} times per image; "
+                "exactly one call can be decomposed."
+            )
+    return Last(
+        [options[i][0] for i in used],
+        [options[i][1] for i in used],
+        [_simple(shares[i].item()) for i in used],
+    )
+
+
+class _NoiseRun(NamedTuple):
+    """`drawn`: noise (B * C,) by layer and what is read of it; `calls` of each; `logits`."""
+
+    drawn: dict[tuple[str, Read], Tensor]
+    calls: dict[str, int]
+    logits: Tensor
+
+
+def _with_noise(
+    model: nn.Module, head: Callable[[], Tensor], shape: torch.Size, generator: torch.Generator
+) -> _NoiseRun:
+    """Run the head with noise for whatever linear layers give that is shaped like logits."""
+    noise: dict[str, Tensor] = {}
+    calls: dict[str, int] = {}
+
+    def replace(name: str, output: Tensor) -> Tensor | None:
+        classes = output.shape[1] if output.dim() == 4 else output.shape[-1]
+        if output.dim() < 2 or (output.shape[0], classes) != tuple(shape):
+            return None
+        calls[name] = calls.get(name, 0) + 1
+        if name not in noise:
+            drawn = torch.randn(output.shape, generator=generator)
+            noise[name] = drawn.to(output.device, output.dtype)
+        return noise[name].clone()  # an activation may change it in place
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear) or (
+                isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == module.groups == 1
+            ):
+                hook = _replacing(partial(replace, name))
+                stack.callback(module.register_forward_hook(hook).remove)
+        logits = head()
+    drawn = {
+        (name, read): read_of(values, read, isinstance(model.get_submodule(name), nn.Conv2d))
+        for name, values in noise.items()
+        for read in _reads(values)
+    }
+    flat = {option: values.double().flatten().cpu() for option, values in drawn.items()}
+    return _NoiseRun(flat, calls, logits.double().flatten().cpu())
+
+
+def _replacing(replace: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a hook
+    return lambda _, __, output: replace(output)
+
+
+def _reads(output: Tensor) -> tuple[Read, ...]:
+    if output[0].numel() in output.shape[1:]:
+        return ("all",)
+    return ("mean",) if output.dim() == 4 else ("first", "mean")
+
+
+def _simple(share: float) -> float:
+    """Remove the rounding of float32 from shares such as 1, 1/2 and 1/4."""
+    simple = float(Fraction(share).limit_denominator(64))
+    return simple if abs(simple - share) < 1e-6 else share
+
+
+def linear_layers(model: nn.Module, names: Sequence[str]) -> list[Linear]:
+    """Return the last linear layers themselves."""
+    found = []
+    for name in names:
+        module = model.get_submodule(name)
+        assert isinstance(module, nn.Linear | nn.Conv2d)
+        found.append(module)
+    return found
+
+
+def _no_linear(model: nn.Module) -> str:
+    get = getattr(model, "get_classifier", None)
+    what = type(get()).__name__ if callable(get) else "unknown"
+    return (
+        f"does not end in a linear layer (its classifier is {what}), so there are no rows to "
+        "decompose."
+    )
+
+
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """Max absolute difference over the standard deviation; infinite where shapes differ."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    if torch.equal(ours, theirs):
+        return 0.0
+    spread = theirs.double().std().clamp(min=torch.finfo(torch.float32).tiny)
+    worst = ((ours.double() - theirs.double()).abs().max() / spread).item()
+    return worst if worst == worst else float("inf")

@@ -1,0 +1,186 @@
+"""A classifier cut in two: what computes its last features, and the head that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ppn.errors import HeadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.utils._pytree import TreeSpec
+
+Linear = nn.Linear | nn.Conv2d
+"""A last layer: a linear one, or a 1 x 1 convolution."""
+Read = Literal["all", "first", "mean"]
+"""What of a layer's output goes on where it acts on a sequence: one vector, the first, the mean."""
+
+
+class Features(NamedTuple):
+    """The last features of a batch: their tensors, and how a network nests them.
+
+    `leaves`: the tensors, in order, other values among them; `spec` nests them again; `size` and
+    `channels`: height, width in pixels, and channels of the images they were computed from.
+    """
+
+    leaves: list[Any]
+    spec: TreeSpec
+    size: tuple[int, int]
+    channels: int
+
+    def with_leaf(self, index: int, leaf: Tensor) -> Features:
+        """Return the features with another tensor in one place."""
+        leaves = [leaf if i == index else old for i, old in enumerate(self.leaves)]
+        return self._replace(leaves=leaves)
+
+    def nested(self) -> Any:  # noqa: ANN401 - whatever the network made
+        """Return them as the network nests them."""
+        return tree_unflatten(self.leaves, self.spec)
+
+
+class CutPoint(Protocol):
+    """A classifier that can be run as a whole, or from its features on."""
+
+    model: nn.Module
+
+    def run(self, images: Tensor) -> tuple[Features, Tensor]:
+        """Return features and logits (B, C) of images (B, 3, H, W)."""
+
+    def head(self, features: Features) -> Tensor:
+        """Return the logits (B, C) that the head gives for features, of any batch size."""
+
+
+class MethodCutPoint:
+    """A model with timm's `forward_features` and `forward_head`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def run(self, images: Tensor) -> tuple[Features, Tensor]:
+        """Return features and logits (B, C) of images (B, 3, H, W)."""
+        nested = self.model.forward_features(images)  # type: ignore[operator]
+        logits = logits_of(self.model.forward_head(nested))  # type: ignore[operator]
+        return flattened(nested, images), logits
+
+    def head(self, features: Features) -> Tensor:
+        """Return the logits (B, C) that the head gives for features, of any batch size."""
+        return logits_of(self.model.forward_head(features.nested()))  # type: ignore[operator]
+
+
+class ModuleCutPoint:
+    """A model whose features are the output of one of its modules.
+
+    The head is run by replacing that output in a run of the whole model on one image of noise.
+
+    Args:
+        model: Any classifier.
+        name: The module's name in it.
+    """
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    def run(self, images: Tensor) -> tuple[Features, Tensor]:
+        """Return features and logits (B, C) of images (B, 3, H, W)."""
+        kept: list[Any] = []
+        with _hooked(self.model.get_submodule(self.name), lambda output: kept.append(output)):
+            logits = logits_of(self.model(images))
+        if len(kept) != 1:
+            raise HeadError(
+                f"{type(self.model).__name__} runs its module '{self.name}' {len(kept)} times per "
+                "image: name one as features that runs once."
+            )
+        return flattened(kept[0], images), logits
+
+    def head(self, features: Features) -> Tensor:
+        """Return the logits (B, C) that the head gives for features, of any batch size."""
+        reference = next(self.model.parameters())
+        # Noise, so that whatever goes past the module to the logits shows when this is checked.
+        shape = (1, features.channels, *features.size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
+        with _hooked(self.model.get_submodule(self.name), lambda _: features.nested()):
+            return logits_of(self.model(noise.to(reference.device, reference.dtype)))
+
+
+def flattened(nested: Any, images: Tensor) -> Features:  # noqa: ANN401 - whatever the network made
+    """Take a network's features of a batch of images apart."""
+    leaves, spec = tree_flatten(nested)
+    return Features(leaves, spec, (images.shape[-2], images.shape[-1]), images.shape[1])
+
+
+def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gives
+    """Return the logits in what a classifier gives.
+
+    They are its output, the output's `logits` (an attribute, as in Hugging Face's models, or a
+    key), the only matrix (B, C) under other keys, or the first of several outputs.
+
+    Raises:
+        HeadError: If there is none of these.
+    """
+    found = output
+    if isinstance(output, Mapping):
+        matrices = [v for v in output.values() if isinstance(v, Tensor) and v.dim() == 2]
+        found = output.get("logits", matrices[0] if len(matrices) == 1 else None)
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, Tensor):
+        raise HeadError(
+            f"The classifier gives a {type(output).__name__} without logits: it must give a "
+            "tensor, something with `logits`, or logits first."
+        )
+    return found
+
+
+def read_of(values: Tensor, read: Read, channels_first: bool) -> Tensor:
+    """Return one vector per image of what a layer is given or gives.
+
+    Reading commutes with a linear layer, so its input can be read in place of its output.
+
+    Args:
+        values: (B, D), (B, D, 1, 1), or a sequence (B, T, D) or map of such.
+        read: What to take of a sequence.
+        channels_first: Whether D is the second axis, as for a convolution.
+    """
+    if read == "all":
+        return values.flatten(1)
+    sequence = values.flatten(2).mT if channels_first else values.flatten(1, -2)
+    return sequence[:, 0] if read == "first" else sequence.mean(dim=1)
+
+
+@contextmanager
+def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """Note what modules are given, call after call, while the context lasts."""
+    noted: list[list[Tensor]] = [[] for _ in modules]
+
+    def note(calls: list[Tensor]) -> Any:  # noqa: ANN401 - a hook
+        return lambda _, given: calls.append(given[0])
+
+    handles = [
+        module.register_forward_pre_hook(note(calls))
+        for module, calls in zip(modules, noted, strict=True)
+    ]
+    try:
+        yield noted
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _hooked(module: nn.Module, act: Any) -> Iterator[None]:  # noqa: ANN401 - a function of output
+    """Let a function see, and replace unless it returns None, what a module gives."""
+    handle = module.register_forward_hook(lambda _, __, output: act(output))
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,84 @@
+"""The linear head that a report describes: what it acts on, and its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ppn.classifier.candidates import linear_layers
+from ppn.classifier.cut import Cut
+from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint
+from ppn.classifier.layout import Location
+from ppn.classifier.norms import fold_norm, scale_of
+
+if TYPE_CHECKING:
+    from ppn.classifier.cut_point import CutPoint
+    from ppn.classifier.head_case import HeadReport
+
+
+def live_cut(model: nn.Module, report: HeadReport) -> Cut:
+    """Return the cut that a report describes, on the model it is about."""
+    split: CutPoint = (
+        MethodCutPoint(model) if report.features is None else ModuleCutPoint(model, report.features)
+    )
+    place = Location(report.layout, report.prefix, report.suffix)
+    return Cut(split, linear_layers(model, report.linears), report.reads, report.leaf, place)
+
+
+@torch.no_grad()
+def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor]:
+    """Return the head that acts on z, in float64: logits = scale * (z W^T) + b.
+
+    Several last layers are one: on the same mean token their rows add up; otherwise z holds what
+    each is given, one after the other. Norms are folded in (see `ppn.classifier.norms`).
+
+    Args:
+        model: The classifier.
+        report: What inspection has found.
+
+    Returns:
+        Weight (C, D) and bias (C,).
+    """
+    weights, biases = [], []
+    for index, linear in enumerate(linear_layers(model, report.linears)):
+        weight = linear.weight.detach().double().flatten(1)
+        bias = (
+            linear.bias.detach().double()
+            if linear.bias is not None
+            else weight.new_zeros(len(weight))
+        )
+        name, kind = report.norms[index] if report.norms else ("", None)
+        if kind is not None:
+            weight, bias = fold_norm(model.get_submodule(name), kind, weight, bias)
+        weights.append(report.mix[index] * weight)
+        biases.append(report.mix[index] * bias)
+    weight = torch.stack(weights).sum(0) if report.averages else torch.cat(weights, dim=1)
+    return weight, torch.stack(biases).sum(0)
+
+
+def head_vector(
+    model: nn.Module, report: HeadReport, patches: Tensor, inputs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the effective head acts on.
+
+    Args:
+        model: The classifier.
+        report: What inspection has found.
+        patches: (B, N, D') raw patch tokens.
+        inputs: (B, D) what the last linear layers were given.
+
+    Returns:
+        z (B, D), the mean token or the inputs, in float32 or wider, and the factor 1/s (B,).
+    """
+    wide = torch.promote_types(inputs.dtype, torch.float32)
+    if not report.averages:
+        return inputs.to(wide), torch.ones_like(inputs[:, 0], dtype=wide)
+    # Half precision would lose digits in the mean that the logits' sum of parts is made of.
+    pooled = patches.mean(dim=1, dtype=wide)
+    if report.norm is None:
+        return pooled, torch.ones_like(pooled[:, 0])
+    kind = report.norms[0][1]
+    assert kind is not None
+    return pooled, scale_of(model.get_submodule(report.norm), kind, pooled)

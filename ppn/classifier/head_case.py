@@ -1,0 +1,107 @@
+"""What computing on input has shown about a classifier's head, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ppn.classifier.cut_point import Read
+    from ppn.classifier.layout import Layout
+    from ppn.classifier.norms import NormKind
+
+HeadCase = Literal["mean_linear", "mean_norm_linear", "class_token", "pre_logits"]
+
+LEVELS: dict[HeadCase, str] = {
+    "mean_linear": "contributions and maps exact",
+    "mean_norm_linear": "contributions and maps exact, times one positive factor per image",
+    "class_token": "contributions exact, maps indicative",
+    "pre_logits": "contributions exact, maps by gradient times token",
+}
+"""What may be said of an explanation, weakest claim last."""
+
+CASES: dict[HeadCase, str] = {
+    "mean_linear": "mean, linear: logits are sums over patches",
+    "mean_norm_linear": "mean, norm, linear: sums over patches, times one factor per image",
+    "class_token": "class token: logits are no sums over patches",
+    "pre_logits": "layers between patches and the last linear one: logits are no sums over patches",
+}
+"""What each case is."""
+
+MAPS: dict[HeadCase, str] = {
+    "mean_linear": "a map's mean is the part's contribution to the logit",
+    "mean_norm_linear": "a map's mean is the part's contribution to the logit",
+    "class_token": (
+        "the class token alone is classified; maps show which patches are like a part in its "
+        "space, and add up to nothing"
+    ),
+    "pre_logits": (
+        "maps are the gradient of a part's contribution times the patch features; their mean "
+        "misses the contribution by the completeness error"
+    ),
+}
+"""What a map is, and is not."""
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """What computing on input has shown about a classifier's head.
+
+    Attributes:
+        case: "mean_linear": logits = W mean(f) + b; "mean_norm_linear": a norm in between that
+            divides by one number per image; "class_token": the head reads no patch token;
+            "pre_logits": anything else before a last linear layer.
+        layout: How the last features are laid out.
+        prefix: Leading tokens that are not patches.
+        suffix: Trailing tokens that are not patches.
+        features: Name of the module that gives the last features; None for timm's
+            `forward_features`.
+        leaf: Which of the features' tensors holds the patches, where they are several.
+        linears: Names of the last linear layers.
+        reads: What of the output of each goes on, where it acts on a sequence.
+        mix: The share of each in the logits; 1/2 each where two heads are averaged.
+        norms: For each of them, the norm that stands between the mean token and it, by name and
+            kind; ("", None) for none. Empty where the head does not act on the mean token.
+        single: Whether a patch can be lifted on a map of one cell; see `ppn.classifier.cut.lift`.
+        width: D, the length of the vector on which the effective head acts.
+        grid: Rows and columns of patches at the inspected input size.
+        error: Max |logit - black box's logit| over the standard deviation of the latter.
+        completeness_error: How far the maps' means are from the contributions, max over classes
+            and images, over the contributions' standard deviation; None where maps are only
+            indicative and claim no such thing.
+    """
+
+    case: HeadCase
+    layout: Layout
+    prefix: int
+    suffix: int
+    features: str | None
+    leaf: int
+    linears: tuple[str, ...]
+    reads: tuple[Read, ...]
+    mix: tuple[float, ...]
+    norms: tuple[tuple[str, NormKind | None], ...] = ()
+    single: bool = False
+    width: int = 0
+    grid: tuple[int, int] = (0, 0)
+    error: float = 0.0
+    completeness_error: float | None = None
+
+    @property
+    def averages(self) -> bool:
+        """Whether the head acts on the mean patch token."""
+        return self.case in ("mean_linear", "mean_norm_linear")
+
+    @property
+    def norm(self) -> str | None:
+        """Name of the norm that multiplies each image's mean token by a factor of its own."""
+        return next((name for name, kind in self.norms if kind in ("layer", "rms")), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for results files."""
+        return {**asdict(self), "level": self.level}
+
+    @property
+    def level(self) -> str:
+        """What may be said of explanations, in words."""
+        return LEVELS[self.case]

@@ -1,0 +1,277 @@
+"""Which head case of the method holds for a classifier, found by computing on input."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppn.classifier.candidates import TOLERANCE, difference, linear_layers
+from ppn.classifier.cut import Cut, gradient_maps, head_input, lift
+from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint
+from ppn.classifier.effective import effective_head, head_vector, live_cut
+from ppn.classifier.head_case import HeadCase, HeadReport
+from ppn.classifier.norms import KINDS, NormKind, may_be_norm, normalise
+from ppn.classifier.search import cuts, places
+from ppn.errors import HeadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ppn.classifier.cut_point import Features, Linear
+    from ppn.classifier.layout import Location
+    from ppn.classifier.search import CutCandidate
+
+_DIRECTIONS = 8
+"""Most rows of the head on which the completeness of maps is measured."""
+_FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)
+"""What a network may raise that is run on something it does not take."""
+
+
+class _Ran(NamedTuple):
+    """A module that may be a norm, by name, with what it gave."""
+
+    name: str
+    norm: nn.Module
+    output: Tensor
+
+
+@torch.no_grad()
+def inspect_head(
+    model: nn.Module, size: tuple[int, int], features: str | None = None, channels: int = 3
+) -> HeadReport:
+    """Find out by computing which head case of the method holds.
+
+    Args:
+        model: A classifier.
+        size: Height and width of its input in pixels.
+        features: Name of the module whose output are the last features; None takes timm's
+            `forward_features`, or finds the last module with a grid that nothing bypasses.
+        channels: Number of channels of its input.
+
+    Raises:
+        HeadError: If the model does not run on such images, has no last linear layer, no features
+            on a grid, or weights of less than 32 bits.
+    """
+    reference = next(model.parameters())
+    if reference.dtype not in (torch.float32, torch.float64):
+        raise HeadError(
+            f"{type(model).__name__} has {str(reference.dtype).removeprefix('torch.')} weights, "
+            "which round too much to tell what is exact: convert it with model.float()."
+        )
+    images = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    images = images.to(reference.device, reference.dtype)
+    with _evaluating(model):
+        try:
+            seen, report = _best(model, images, features)
+        except _FAILURES as error:
+            if "allocate" in str(error):
+                raise  # too little memory says nothing of the head
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise HeadError(
+                f"{type(model).__name__} does not classify images of {size[0]} x {size[1]} pixels "
+                f"({first[:200]}): check the image size and that the model is a classifier."
+            ) from error
+        return _measured(model, seen, report)
+
+
+def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandidate, HeadReport]:
+    """Find the last cut that shows how patches become logits, and its head case."""
+    found: list[tuple[CutCandidate, HeadReport]] = []
+    try:
+        for seen in cuts(model, images, named):
+            report = _mean(model, seen)
+            if report is not None:
+                return seen, report
+            report = _other(model, seen)
+            if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
+                return seen, report
+            # A module that pools its patches and gives them too: further up shows how it does.
+            found.append((seen, report))
+    except _FAILURES:
+        if not found:
+            raise
+    return found[0]
+
+
+def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
+    """Whether the head reads nothing at all of the tensor that holds the patches."""
+    if report.case != "class_token":
+        return False
+    leaf = seen.features.leaves[report.leaf]
+    noise = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)).to(leaf)
+    noisy = seen.features.with_leaf(report.leaf, noise)
+    return difference(seen.split.head(noisy), seen.split.head(seen.features)) <= TOLERANCE
+
+
+def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
+    """Try whether the last layers are given the mean patch token, or a norm of it."""
+    linears = linear_layers(model, seen.last.names)
+    widths = [linear.weight.shape[1] for linear in linears]
+    inputs = torch.split(seen.inputs, widths, dim=1)
+    norms = _norms_before(model, seen, linears)
+    for index, leaf in enumerate(seen.features.leaves):
+        for place in places(leaf, seen.features.size, model):
+            pooled = place.read(leaf).mean(dim=1)
+            explained = [
+                _explained(pooled, given, ran) for given, ran in zip(inputs, norms, strict=True)
+            ]
+            found = [pair for pair in explained if pair is not None]
+            if len(found) < len(explained):
+                continue
+            scaling = any(kind in ("layer", "rms") for _, kind in found)
+            if scaling and len(found) > 1:
+                continue  # each would have its own factor per image
+            case: HeadCase = "mean_norm_linear" if scaling else "mean_linear"
+            report = _report(seen, case, index, place)
+            return replace(report, norms=tuple(found), width=pooled.shape[1])
+    return None
+
+
+def _explained(
+    pooled: Tensor, given: Tensor, norms: list[_Ran]
+) -> tuple[str, NormKind | None] | None:
+    """Name and kind of the norm that makes a linear layer's input of the mean token, if any."""
+    # A fresh batch norm changes next to nothing, so norms come before none at all.
+    for name, norm, output in norms:
+        # Freshly made norms all compute the same: the one that ran here gave this very value.
+        if output.numel() != given.numel() or difference(output.reshape(given.shape), given) > 0:
+            continue
+        for kind in KINDS:
+            value = normalise(norm, kind, pooled)
+            if value is not None and difference(value, given.double()) <= TOLERANCE:
+                return name, kind
+    return ("", None) if difference(pooled, given) <= TOLERANCE else None
+
+
+def _norms_before(model: nn.Module, seen: CutCandidate, linears: list[Linear]) -> list[list[_Ran]]:
+    """For each last layer what may be norms and ran before it in the head, the latest first."""
+    ran: list[_Ran] = []
+    before: dict[int, int] = {}
+
+    def after(name: str) -> Callable[[nn.Module, object, object], None]:
+        def note(norm: nn.Module, _: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                ran.append(_Ran(name, norm, output))
+
+        return note
+
+    def start(index: int) -> Callable[[nn.Module, object], None]:
+        def note(_: nn.Module, __: object) -> None:
+            before[index] = len(ran)
+
+        return note
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if may_be_norm(module):
+                stack.callback(module.register_forward_hook(after(name)).remove)
+        for index, linear in enumerate(linears):
+            stack.callback(linear.register_forward_pre_hook(start(index)).remove)
+        seen.split.head(seen.features)
+    return [ran[: before[index]][::-1] for index in range(len(linears))]
+
+
+def _other(model: nn.Module, seen: CutCandidate) -> HeadReport:
+    """Tell a head that reads no patch token from one that mixes them."""
+    options = [
+        (index, place)
+        for index, leaf in enumerate(seen.features.leaves)
+        for place in places(leaf, seen.features.size, model)
+    ]
+    cut = Cut(seen.split, linear_layers(model, seen.last.names), seen.last.reads, *options[-1])
+    read: list[tuple[int, Location]] = []
+    unread: list[tuple[int, Location]] = []
+    for index, place in options:
+        noisy = head_input(cut, _with_noise(seen.features, index, place))
+        (read if difference(noisy, seen.inputs) > TOLERANCE else unread).append((index, place))
+    if {index for index, _ in unread} == {index for index, _ in options}:
+        return _report(seen, "class_token", *_first_of_last(unread))
+    return _report(seen, "pre_logits", *_first_of_last(read))
+
+
+def _first_of_last(options: list[tuple[int, Location]]) -> tuple[int, Location]:
+    """The likeliest place in the last tensor."""
+    last = max(index for index, _ in options)
+    return next(option for option in options if option[0] == last)
+
+
+def _measured(model: nn.Module, seen: CutCandidate, report: HeadReport) -> HeadReport:
+    """Measure what the report claims, on the same run."""
+    cut = live_cut(model, report)
+    report = replace(report, grid=cut.grid(seen.features))
+    weight, bias = effective_head(model, report)
+    weight, bias = weight.to(seen.inputs.dtype), bias.to(seen.inputs.dtype)
+    patches = cut.patches(seen.features)
+    z, scale = head_vector(model, report, patches, seen.inputs)
+    if not report.averages:
+        report = replace(report, single=_single(cut, seen.features))
+    logits = scale[:, None] * (z @ weight.T) + bias
+    error = difference(logits, seen.logits)
+    if error > 10 * TOLERANCE:
+        raise HeadError(
+            f"{type(model).__name__} has logits that its last linear layer does not explain "
+            f"(relative error {error:.1e})."
+        )
+    completeness = None
+    if report.case != "class_token":
+        rows = weight[:_DIRECTIONS]
+        if not bool(rows.any()):  # a classifier that starts from zero
+            generator = torch.Generator().manual_seed(0)
+            rows = torch.randn(rows.shape, generator=generator).to(rows)
+        if report.averages:
+            maps = patches @ rows.T
+        else:
+            maps = gradient_maps(cut, seen.features, rows.expand(len(z), -1, -1)).mT
+        completeness = difference(maps.mean(dim=1), z @ rows.T)
+    return replace(report, error=error, completeness_error=completeness)
+
+
+def _single(cut: Cut, features: Features) -> bool:
+    """Whether a map of one cell stands for a full one in `lift`, on a few patches."""
+    full = lift(cut, features, single=False, most=3)
+    try:
+        return difference(lift(cut, features, single=True, most=3), full) <= TOLERANCE
+    except (RuntimeError, ValueError, IndexError):
+        return False  # the head needs a map of the full size
+
+
+def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> HeadReport:
+    return HeadReport(
+        case,
+        place.layout,
+        place.prefix,
+        place.suffix,
+        seen.split.name if isinstance(seen.split, ModuleCutPoint) else None,
+        leaf,
+        tuple(seen.last.names),
+        tuple(seen.last.reads),
+        tuple(seen.last.mix),
+        width=seen.inputs.shape[1],
+    )
+
+
+def _with_noise(features: Features, index: int, place: Location) -> Features:
+    """Features with other patch tokens in one tensor."""
+    leaf = features.leaves[index]
+    tokens = place.read(leaf)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(tokens.shape, generator=generator).to(tokens)
+    # Features of fresh deep networks may be too small to show among others as they are.
+    noisy = tokens.flip(0) + noise * tokens.std().clamp(min=1.0)
+    return features.with_leaf(index, place.replaced(leaf, noisy))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode, and give every module its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,102 @@
+"""The cuts of a classifier that hold up when it is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppn.classifier.candidates import (
+    TOLERANCE,
+    Last,
+    difference,
+    last_linears,
+    linear_layers,
+    splits,
+)
+from ppn.classifier.cut import Cut, head_input, run
+from ppn.classifier.cut_point import ModuleCutPoint, logits_of
+from ppn.classifier.layout import Location, locations
+from ppn.errors import HeadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ppn.classifier.cut_point import CutPoint, Features
+
+
+_FURTHER = 5
+"""Modules tried further up, once one was found: where what it pools is pooled is not far."""
+
+
+class CutCandidate(NamedTuple):
+    """One run on random input: features, what the last linear layers were given, and logits."""
+
+    split: CutPoint
+    last: Last
+    features: Features
+    inputs: Tensor
+    logits: Tensor
+
+
+def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCandidate]:
+    """Yield cuts whose features hold a grid and determine what the last layers are given.
+
+    Raises:
+        HeadError: If there is none; the message says why.
+    """
+    left: int | None = None
+    refused: HeadError | None = None
+    for split in splits(model, images, named):
+        if left is not None:
+            left -= 1
+            if left < 0:
+                return
+        try:
+            features, logits = split.run(images)
+            last = last_linears(model, lambda split=split, features=features: split.head(features))  # type: ignore[misc]
+        except HeadError as error:
+            if not isinstance(split, ModuleCutPoint) or named is not None:
+                raise
+            refused = error
+            continue
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            if named is not None or not isinstance(split, ModuleCutPoint):
+                raise
+            continue  # the rest of the model does not run on another batch size: no cut
+        if not any(places(leaf, features.size, model) for leaf in features.leaves):
+            continue
+        cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
+        inputs = head_input(cut, features)
+        if isinstance(split, ModuleCutPoint):  # whose head may see more than the features
+            features, inputs, logits = run(cut, images)
+        if not bool(torch.isfinite(logits).all() and torch.isfinite(inputs).all()):
+            raise HeadError(
+                f"{type(model).__name__} gives NaN or infinity on random input: its weights are "
+                "broken, so take another checkpoint."
+            )
+        # In the same batch: rounding differs between batches, and some networks amplify it.
+        if difference(logits_of(model(images)), logits) > TOLERANCE:
+            continue
+        if difference(head_input(cut, features), inputs) <= TOLERANCE:
+            yield CutCandidate(split, last, features, inputs, logits)
+            left = _FURTHER if left is None else left
+    if left is not None:
+        return
+    if refused is not None:
+        raise refused
+    raise HeadError(
+        f"{type(model).__name__} has no features on a grid of patches that alone determine what "
+        "its last linear layer is given: there is nothing to draw maps on."
+    )
+
+
+def places(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
+    """Return where patch tokens may be in whatever a network computes, likeliest first."""
+    if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+        return []
+    prefix = getattr(model, "num_prefix_tokens", None)
+    layout = getattr(model, "output_fmt", None)
+    last = None if layout is None else str(getattr(layout, "value", layout)) == "NHWC"
+    return locations(leaf, size, prefix if isinstance(prefix, int) else None, last)

@@ -1,1 +1,0 @@
-"""The mathematics, in plain torch."""

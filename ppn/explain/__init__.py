@@ -1,1 +1,0 @@
-"""One image explained: the public Python interface."""

@@ -1,0 +1,1 @@
+"""The head as sums of prototypes: fitted, certified, stored."""

@@ -1,0 +1,159 @@
+"""All that defines the prototypes of a classifier, apart from the classifier itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ppn.errors import CheckpointError
+from ppn.prototypes.journal import fingerprint
+from ppn.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ppn.prototypes.dictionary import PartDictionary
+    from ppn.prototypes.head import PrototypeHead
+    from ppn.refinement.refine import Strategy
+    from ppn.types import InputConfig
+
+TOLERANCE = 1e-6
+"""How far sums of prototypes may be from a row of the head, over the row's largest entry."""
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """All that defines the prototypes of a classifier, and where they come from.
+
+    Attributes:
+        tensors: `prototypes` (C, k, D), whose sums over k are the rows of the head; `bias` (C,);
+            and the buffers of a `PartDictionary`.
+        class_names: C names.
+        images: Names of the training images of the nearest patches, [class][prototype][rank].
+        refinement: How rows were split.
+        weights: Fingerprint of the classifier's weights; see `weights_hash`.
+        input: What the classifier expects of an image.
+        structure: Its `architecture`, `image_size`, `model_options`, and the `features` that were
+            named, as far as they are known.
+        settings: How discovery was set.
+        certificate: What was measured at its end.
+        version: Of the package that found them.
+    """
+
+    tensors: dict[str, Tensor]
+    class_names: list[str]
+    images: list[list[list[str]]]
+    refinement: Strategy
+    weights: str
+    input: InputConfig
+    structure: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    certificate: dict[str, Any] = field(default_factory=dict)
+    version: str = __version__
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Classes C, prototypes per class k, width D and patches per prototype m."""
+        classes, k, width = self.tensors["prototypes"].shape
+        return classes, k, width, self.tensors["patch_index"].shape[2]
+
+    def expect_classifier(
+        self, place: Path | str, model: nn.Module, weight: Tensor, bias: Tensor
+    ) -> None:
+        """Refuse a classifier that the prototypes do not add up to.
+
+        Args:
+            place: Where the prototypes are, for the message.
+            model: The classifier.
+            weight: (C, D), its effective head.
+            bias: (C,).
+
+        Raises:
+            CheckpointError: If they were found for another one.
+        """
+        classes, _, width, _ = self.shape
+        why = None
+        if (classes, width) != tuple(weight.shape):
+            sizes = f"{classes} classes and {width} channels, not {weight.shape[0]} and"
+            why = f"one of {sizes} {weight.shape[1]}"
+        elif not sum_error(self._terms, weight.cpu()) <= TOLERANCE:
+            why = "they do not sum to the rows of this one's head"
+        elif not sum_error(self.tensors["bias"][None, None], bias.cpu()[None]) <= TOLERANCE:
+            why = "this one's bias differs"
+        elif weights_hash(model) != self.weights:
+            why = "this one's weights differ"
+        if why is not None:
+            raise CheckpointError(
+                f"The prototypes in {place} belong to another classifier ({why}): give the one "
+                "that they were found for, or find prototypes for this one."
+            )
+
+    @property
+    def _terms(self) -> Tensor:
+        """(C, terms, D), what sums to the head: a baseline that is not exact has but the rows."""
+        exact = self.refinement != "unrefined"
+        return self.tensors["prototypes"] if exact else self.tensors["weight"][:, None]
+
+    @property
+    def inexactness(self) -> float:
+        """How far sums are from the rows that the prototypes were found for; see `sum_error`."""
+        return sum_error(self._terms, self.tensors["weight"])
+
+    def fill(self, head: PrototypeHead, dictionary: PartDictionary) -> None:
+        """Copy the prototypes into modules of their shape."""
+        head.prototypes.copy_(self.tensors["prototypes"])
+        head.bias.copy_(self.tensors["bias"])
+        for name, buffer in dictionary.named_buffers():
+            buffer.copy_(self.tensors[name])
+
+
+def tensors_of(head: PrototypeHead, dictionary: PartDictionary) -> dict[str, Tensor]:
+    """Return the tensors of `Prototypes`, on the CPU."""
+    prototypes = head.prototypes.detach()
+    if head.offset is not None:
+        offset = head.offset.detach().double()
+        exact = prototypes.double() + offset - offset.mean(dim=1, keepdim=True)
+        prototypes = exact.float()
+        # What rounding a learned split takes from the sum goes to the last prototype.
+        prototypes[:, -1] += (exact.sum(1) - prototypes.double().sum(1)).float()
+    found = {"prototypes": prototypes, "bias": head.bias, **dict(dictionary.named_buffers())}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+
+def image_names(dictionary: PartDictionary, name: Callable[[int], str]) -> list[list[list[str]]]:
+    """Return the names of the images of the nearest patches, [class][prototype][rank].
+
+    Args:
+        dictionary: What discovery has found.
+        name: Gives the name of a training image by its index.
+    """
+    known = dictionary.patch_score > -torch.inf
+    return [
+        [
+            [name(index) for index in ranks[there].tolist()]
+            for ranks, there in zip(of_class, known[label], strict=True)
+        ]
+        for label, of_class in enumerate(dictionary.patch_index)
+    ]
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return a fingerprint of a model's weights and statistics, as float32 and without names."""
+    values = [v for v in model.state_dict().values() if isinstance(v, Tensor)]
+    return fingerprint([v.float() if v.is_floating_point() else v for v in values])
+
+
+def sum_error(prototypes: Tensor, weight: Tensor) -> float:
+    """Return max over classes of max |sum_i p_i - v| / max |v|.
+
+    Args:
+        prototypes: (C, k, D).
+        weight: (C, D), the rows v.
+    """
+    rows = weight.double()
+    missing = (prototypes.double().sum(1) - rows).abs().amax(1)
+    return float((missing / rows.abs().amax(1).clamp(min=1e-30)).max())

@@ -1,0 +1,1 @@
+"""Rows of the head as sums of prototypes (method: step 2)."""

