@@ -1,0 +1,78 @@
+"""What every discoverer is: from the patch tokens of classes to their parts (method: step 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from ppn.configured import Configured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+
+class ClassTokens(NamedTuple):
+    """The un-augmented training images of one class.
+
+    `label`; `name`; `tokens` (n_c, N, D) patch tokens; `indices` (n_c,) which images; `pooled`
+    (n_c, D) what the head acts on, None where it is the mean token; `grid` (H, W) of the tokens.
+    """
+
+    label: int
+    name: str
+    tokens: Tensor
+    indices: Tensor
+    pooled: Tensor | None = None
+    grid: tuple[int, int] = (0, 0)
+
+
+class Parts(NamedTuple):
+    """The parts of one class.
+
+    `parts` (k, D) directions, of unit L2 norm unless zero; `coefficients` (n_c * N, k) >= 0, how
+    much of each part is in each token, image after image, row by row.
+    """
+
+    parts: Tensor
+    coefficients: Tensor
+
+
+class Discoverer(Configured, ABC):
+    """Finds the parts of classes in their patch tokens.
+
+    The constructor holds options only. Everything random is seeded by an option.
+
+    Attributes:
+        shared: Whether all classes share one dictionary. Then `fit` is given the tokens of all
+            classes before `discover` is asked about the first one.
+    """
+
+    shared: ClassVar[bool] = False
+
+    def fit(self, classes: Iterable[ClassTokens], weight: Tensor, k: int) -> None:
+        """Learn what all classes share; called only if `shared`.
+
+        Args:
+            classes: The tokens of one class after the other; each may be kept no longer than its
+                turn, as all of them together need not fit into memory.
+            weight: (C, D) float64, the effective head.
+            k: Parts per class.
+        """
+
+    @abstractmethod
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find k parts in the tokens of each of a group of classes.
+
+        Args:
+            group: The classes; the same ones on every machine and number of processes.
+            weight: (C, D) float64, the effective head.
+            k: Parts per class.
+
+        Returns:
+            The parts of each class of the group.
+
+        Raises:
+            DiscoveryError: If tokens are not finite, or a class has fewer than k of them.
+        """

@@ -1,0 +1,115 @@
+"""What every metric is: from maps or outputs to numbers, and all that others must know of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import torchmetrics
+
+from ppn.configured import Configured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from typing_extensions import Self
+
+    from ppn.types import Batch
+
+Need = Literal["keypoints", "mask", "box", "noise"]
+"""What an evaluation must provide: annotations, or the maps of the images with noise."""
+
+
+class EvaluationShape(NamedTuple):
+    """The sizes that states of metrics depend on.
+
+    `num_classes` C; `k` maps per class; `part_names` of the annotated keypoints, empty where there
+    are none; `size` of the square input in pixels, 0 where it is not square.
+    """
+
+    num_classes: int
+    k: int
+    part_names: Sequence[str] = ()
+    size: int = 224
+
+
+class Observation(NamedTuple):
+    """What a metric may look at: one batch, and what one explainer says of it.
+
+    `batch` labels and annotations; `logits` (B, C), sums of contributions and bias, and
+    `blackbox_logits` (B, C), the classifier's own; `maps` (B, k, H, W) of the ground-truth class,
+    `noisy_maps` the same on images with `stability_noise`, None where no metric needs them;
+    `peaks` and `noisy_peaks` (B, k, 2) their maxima in pixels, found once for all metrics;
+    `contributions` (B, k) to the ground-truth class's logit, None where the explainer has none.
+    """
+
+    batch: Batch
+    logits: Tensor
+    blackbox_logits: Tensor
+    maps: Tensor
+    noisy_maps: Tensor | None = None
+    peaks: Tensor | None = None
+    noisy_peaks: Tensor | None = None
+    contributions: Tensor | None = None
+
+
+class Metric(Configured, torchmetrics.Metric):
+    """A torchmetrics metric whose constructor holds options only and whose class says what it is.
+
+    Its states are made by `setup`, when the sizes are known, and are sums of fixed shape.
+
+    Attributes:
+        title: Name in tables, such as "Consistency".
+        unit: "%" or nothing.
+        bounds: Ends of its scale; None: unbounded.
+        higher_is_better: Its direction; None where neither end is good.
+        protocol: Name of the protocol.
+        help: One or two sentences for a reader: what it measures, and how to read it.
+        needs: What the evaluation must provide; without it the metric is left out.
+        of_maps: Whether it scores each explainer's maps; otherwise it is about the network and
+            computed once.
+    """
+
+    title: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    bounds: ClassVar[tuple[float, float] | None] = None
+    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    protocol: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    of_maps: ClassVar[bool] = True
+    is_differentiable = False
+    full_state_update = False
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What the numbers depend on, as plain values."""
+        return dict(self.options)
+
+    @abstractmethod
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states; returns itself."""
+
+    @abstractmethod
+    def observe(self, seen: Observation) -> None:
+        """Take from a batch what `update` needs."""
+
+    @abstractmethod
+    def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - what `compute` returns
+        """Return plain values for `metrics.json`; the score itself under `key`.
+
+        Args:
+            result: What `compute` returned.
+        """
+
+    @classmethod
+    def about(cls) -> dict[str, Any]:
+        """Return what tables and figures must know of it, as plain values."""
+        return {
+            "title": cls.title,
+            "unit": cls.unit,
+            "bounds": None if cls.bounds is None else list(cls.bounds),
+            "higher_is_better": cls.higher_is_better,
+            "help": cls.help,
+        }
