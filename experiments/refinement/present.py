@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from experiments.refinement.cells import DISCOVERERS, HELD_OUT, METRICS, STRENGTHS
+from experiments.refinement.cells import DISCOVERERS, HELD_OUT, METRICS, RIDGES
 from ppn.io.files import replacing
-from ppn.refinement.refine import STRENGTH
+from ppn.refinement import CamSplit
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 Way = tuple[str, str, float | None]
 """Parts, maps and lambda."""
-DEFAULT: Way = (next(iter(DISCOVERERS)), "cam_split", STRENGTH)
+DEFAULT: Way = (next(iter(DISCOVERERS)), "cam_split", CamSplit().ridge)
 """Parts, maps and lambda that all others are held against."""
 _MARKS = "osD^vP"
 _CHANCE = "#6b7280"
@@ -186,7 +186,7 @@ def _over_k(rows: Rows) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         for number, maps in enumerate([*shown, "chance: centre"]):
             chance = maps.startswith("chance")
-            strength = STRENGTH if maps == "cam_split" else None
+            strength = CamSplit().ridge if maps == "cam_split" else None
             points = [
                 (
                     k,
@@ -200,7 +200,7 @@ def _over_k(rows: Rows) -> Figure:
                 axes,
                 # Side by side: points of equal height would hide each other.
                 [(k + 0.09 * (number - 3), found) for k, found in points if found is not None],
-                maps if maps != "cam_split" else f"cam_split, lambda {STRENGTH:g}",
+                maps if maps != "cam_split" else f"cam_split, lambda {CamSplit().ridge:g}",
                 _CHANCE if chance else identity_colour(number),
                 None if chance else _MARKS[number % len(_MARKS)],
             )
@@ -221,12 +221,12 @@ def _over_strength(rows: Rows) -> Figure:
     for number, k in enumerate(ks):
         points = [
             (s, mean_std(rows, "consistency", k=k, discoverer=parts, maps=maps, strength=s))
-            for s in STRENGTHS
+            for s in RIDGES
         ]
         seen = [(s * 1.06 ** (number - 1), found) for s, found in points if found is not None]
         _line(axes, seen, f"k = {k}", identity_colour(number), _MARKS[number])
     axes.set_xscale("log")
-    axes.set_xticks(STRENGTHS, [f"{s:g}" for s in STRENGTHS])
+    axes.set_xticks(RIDGES, [f"{s:g}" for s in RIDGES])
     axes.minorticks_off()
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"lambda of {maps} ({parts})")
@@ -260,7 +260,7 @@ def _tradeoff(rows: Rows) -> Figure:
     axes.set_xlabel("distinct_peaks %, mean over k > 1")
     axes.set_ylabel("consistency %")
     axes.set_ylim(0, 100)
-    title = f"cam_split: lambda {STRENGTHS[0]:g} (right) to {STRENGTHS[-1]:g}"
+    title = f"cam_split: lambda {RIDGES[0]:g} (right) to {RIDGES[-1]:g}"
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title=title)
     return figure
 

@@ -105,3 +105,10 @@ class HeadReport:
     def level(self) -> str:
         """What may be said of explanations, in words."""
         return LEVELS[self.case]
+
+    @property
+    def sentence(self) -> str:
+        """What may be said of explanations, and what a map is, in one sentence."""
+        error = self.completeness_error
+        measured = f" (completeness error {error:.1e})" if error and not self.averages else ""
+        return f"{self.level.capitalize()}: {MAPS[self.case]}{measured}."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import ImageView
     from ppn.metrics.evaluation import Results
-    from ppn.tasks.prototypes import PrototypeTask
+    from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Batch, Split
 
 _CANDIDATES = 96
@@ -44,7 +44,7 @@ class Selection:
 
 @torch.no_grad()
 def collect(
-    network: PrototypeTask,
+    network: PrototypeNetwork,
     data: FineGrainedDataModule,
     split: Split,
     results: Results,
@@ -72,7 +72,7 @@ def collect(
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
-        model=str(network.record.structure["architecture"]),
+        model=str(network.structure["architecture"]),
         dataset=f"{dataset}, {count} classes",
         split=f"{split}, {figures['images']} images",
         facts=facts(figures),
@@ -90,7 +90,7 @@ def collect(
 
 
 def _samples(
-    network: PrototypeTask, data: FineGrainedDataModule, split: Split, wanted: int
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
 ) -> list[Sample]:
     """Explain clear right predictions of different classes, and some wrong ones."""
     view = data.view(split)
@@ -112,7 +112,7 @@ def _samples(
 
 
 def _explain(
-    network: PrototypeTask, data: FineGrainedDataModule, view: ImageView, batch: Batch
+    network: PrototypeNetwork, data: FineGrainedDataModule, view: ImageView, batch: Batch
 ) -> list[tuple[Sample, bool]]:
     tokens = network.tokens(batch["image"])
     logits, contributions = network.head(tokens)
@@ -159,7 +159,7 @@ def _note(case: HeadCase, scale: float) -> str | None:
 
 
 def _cards(
-    network: PrototypeTask,
+    network: PrototypeNetwork,
     data: FineGrainedDataModule,
     labels: list[int],
     results: Results,
@@ -206,7 +206,7 @@ def _cards(
 
 
 def _pictures(
-    network: PrototypeTask, data: FineGrainedDataModule, labels: list[int], count: int
+    network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
 ) -> dict[tuple[int, int], list[Patch]]:
     """The nearest training patches of each (class, prototype), with the prototype's map."""
     found = network.dictionary
@@ -242,7 +242,7 @@ def _pictures(
     return pictures
 
 
-def _batches(view: ImageView, size: int, network: PrototypeTask) -> Any:  # noqa: ANN401
+def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
     """Batches of a view on the network's device, without workers: few images, read once."""
     for batch in torch.utils.data.DataLoader(view, batch_size=size):
         yield {key: value.to(network.device) for key, value in batch.items()}

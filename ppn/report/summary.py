@@ -9,7 +9,7 @@ from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
 if TYPE_CHECKING:
-    from ppn.tasks.prototypes import PrototypeTask
+    from ppn.prototypes.network import PrototypeNetwork
 
 _CHANCE = {"random": "random maps", "centre": "image centre", "uniform": "uniform map"}
 # Key in the results: title, unit, and what it measures.
@@ -105,7 +105,7 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
     return shown
 
 
-def certificate_facts(network: PrototypeTask) -> list[Fact]:
+def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
     head = network.classifier.report
@@ -210,7 +210,7 @@ def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
     return Sensitivity(half_sizes, thresholds, figures["consistency_sweep"], default)
 
 
-def notes(network: PrototypeTask, figures: dict[str, Any]) -> list[str]:
+def notes(network: PrototypeNetwork, figures: dict[str, Any]) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
     head = network.classifier.report

@@ -9,6 +9,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ppn.tasks.loading import load_network
 from safetensors.torch import save
 from torch.utils.data import DataLoader
 
@@ -22,7 +23,6 @@ from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.journal import Journal
 from ppn.prototypes.stored import TOLERANCE
-from ppn.tasks.loading import load_network
 from ppn.tasks.prototypes import PrototypeTask
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
 from tests.prototypes.test_from_classifier import Named
