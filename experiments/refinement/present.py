@@ -28,7 +28,7 @@ _CHANCE = "#6b7280"
 
 def mean_std(rows: Rows, metric: str, **wanted: object) -> tuple[float, float] | None:
     """Return mean and sample standard deviation over seeds of the rows that are as wanted."""
-    names = {name.replace("strength", "lambda"): value for name, value in wanted.items()}
+    names = {name.replace("ridge", "lambda"): value for name, value in wanted.items()}
     values = [
         row[metric]
         for row in rows
@@ -53,15 +53,15 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         *_summary(rows),
         "",
         "![consistency over k](strategies.png)",
-        "![consistency over lambda](strength.png)",
+        "![consistency over lambda](ridge.png)",
         "![consistency over distinct_peaks](tradeoff.png)",
     ]
     for k in sorted({row["k"] for row in rows}):
         lines += ["", f"## k = {k}", ""]
         lines.append("| parts | maps | lambda | consistency % | stability % | distinct_peaks % |")
         lines.append("| --- | --- | --- | --- | --- | --- |")
-        for discoverer, maps, strength in _combinations(rows, k):
-            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "strength": strength}
+        for discoverer, maps, ridge in _combinations(rows, k):
+            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "ridge": ridge}
             cells = []
             for metric in METRICS[:3]:
                 found = mean_std(rows, metric, **wanted)
@@ -69,7 +69,7 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
                 cells.append(
                     "" if found is None else f"{factor * found[0]:.1f} ± {factor * found[1]:.1f}"
                 )
-            shown = "" if strength is None else f"{strength:g}"
+            shown = "" if ridge is None else f"{ridge:g}"
             name = "" if maps.startswith("chance") else discoverer
             lines.append("| " + " | ".join([name, maps, shown, *cells]) + " |")
     return "\n".join(lines) + "\n"
@@ -129,7 +129,7 @@ def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
     with mpl.rc_context(style):  # type: ignore[arg-type]
         figures = {
             "strategies": _over_k(rows),
-            "strength": _over_strength(rows),
+            "ridge": _over_ridge(rows),
             "tradeoff": _tradeoff(rows),
         }
         for name, figure in figures.items():
@@ -161,14 +161,14 @@ def _best(rows: Rows) -> list[str]:
     lines = []
     for k in sorted({row["k"] for row in rows}):
         scored = []
-        for discoverer, maps, strength in _combinations(rows, k):
+        for discoverer, maps, ridge in _combinations(rows, k):
             if maps.startswith("chance") or maps == "unrefined":
                 continue
             found = mean_std(
-                rows, "consistency", k=k, discoverer=discoverer, maps=maps, strength=strength
+                rows, "consistency", k=k, discoverer=discoverer, maps=maps, ridge=ridge
             )
             if found is not None:
-                shown = "" if strength is None else f", lambda {strength:g}"
+                shown = "" if ridge is None else f", lambda {ridge:g}"
                 scored.append((found[0], f"`{maps}`{shown}, {discoverer}"))
         if scored and k > 1:
             value, name = max(scored)
@@ -186,13 +186,11 @@ def _over_k(rows: Rows) -> Figure:
     for axes, name in zip(panels, names, strict=True):
         for number, maps in enumerate([*shown, "chance: centre"]):
             chance = maps.startswith("chance")
-            strength = CamSplit().ridge if maps == "cam_split" else None
+            ridge = CamSplit().ridge if maps == "cam_split" else None
             points = [
                 (
                     k,
-                    mean_std(
-                        rows, "consistency", k=k, discoverer=name, maps=maps, strength=strength
-                    ),
+                    mean_std(rows, "consistency", k=k, discoverer=name, maps=maps, ridge=ridge),
                 )
                 for k in ks
             ]
@@ -213,14 +211,14 @@ def _over_k(rows: Rows) -> Figure:
     return figure
 
 
-def _over_strength(rows: Rows) -> Figure:
+def _over_ridge(rows: Rows) -> Figure:
     parts, maps, _ = DEFAULT
     ks = [k for k in sorted({row["k"] for row in rows}) if k > 1]
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for number, k in enumerate(ks):
         points = [
-            (s, mean_std(rows, "consistency", k=k, discoverer=parts, maps=maps, strength=s))
+            (s, mean_std(rows, "consistency", k=k, discoverer=parts, maps=maps, ridge=s))
             for s in RIDGES
         ]
         seen = [(s * 1.06 ** (number - 1), found) for s, found in points if found is not None]

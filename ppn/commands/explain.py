@@ -45,12 +45,12 @@ def main(arguments: Sequence[str]) -> int:
 
     network = load(given.ckpt, given.gallery, given.architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    of = int(given.of) if given.of is not None and given.of.isdigit() else given.of
+    target = int(given.of) if given.of is not None and given.of.isdigit() else given.of
     files = _files(given.images)
     failures = []
     for file, stem in zip(files, _stems(files), strict=True):
         try:
-            explanation = network.explain(file, of)
+            explanation = network.explain(file, target)
         except PPNError as error:
             failures.append(str(error))
             continue

@@ -6,7 +6,7 @@ from ppn.classifier.architecture import is_code, make_model
 from ppn.classifier.build import build_classifier
 from ppn.classifier.record import KEY, Record
 from ppn.errors import CheckpointError, HeadError
-from ppn.tasks.loading import load_network
+from ppn.prototypes.checkpoint import load_checkpoint
 from ppn.tasks.prototypes import PrototypeTask
 
 USERS = """
@@ -159,7 +159,7 @@ def test_a_checkpoint_alone_runs_no_code(users, tmp_path, architecture):
         assert KEY in content
         torch.save(content, path)
         with pytest.raises(CheckpointError, match=f"wants to run '{architecture}'"):
-            PrototypeTask(3, path) if kind == "ClassificationTask" else load_network(path)
+            PrototypeTask(3, path) if kind == "ClassificationTask" else load_checkpoint(path)
 
 
 def test_a_user_who_names_the_code_may_load_it(users, tmp_path):
@@ -167,5 +167,5 @@ def test_a_user_who_names_the_code_may_load_it(users, tmp_path):
     content = {"state_dict": network.state_dict()}
     network.on_save_checkpoint(content)
     torch.save(content, tmp_path / "w.ckpt")
-    loaded = load_network(str(tmp_path / "w.ckpt"), "users_models:Net")
+    loaded = load_checkpoint(str(tmp_path / "w.ckpt"), "users_models:Net")
     assert isinstance(loaded.classifier.model.stem, nn.Conv2d)

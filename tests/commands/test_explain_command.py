@@ -133,7 +133,7 @@ def test_the_gallery_shows_the_patches_that_the_checkpoint_names(world):
 
     base, _ = world
     network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
-    sample = network.explain(base / "photos/plate/1.png", of="plate").sample
+    sample = network.explain(base / "photos/plate/1.png", target="plate").sample
     described = json.loads((base / "run/prototypes.json").read_text())["classes"][1]["prototypes"]
     assert [p.name for p in sample.looks_like] == [d[0]["image"] for d in described]
     moved = ppn.load(base / "run/checkpoints/prototypes.ckpt", gallery=base / "run/gallery")
