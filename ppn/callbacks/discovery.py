@@ -183,7 +183,7 @@ class PrototypeDiscovery(Callback):
         for head in network.strategies.values():
             head.bias.copy_(bias)
         certificate = certify(network.dictionary, *sample.outputs(network.head))
-        level = network.classifier.report.level
+        level = network.classifier.inspection.level
         network.certificate = {"level": level, **certificate.to_dict()}
         network.class_names = list(data.class_names)
         network.settings = asdict(self.settings)
@@ -209,7 +209,7 @@ class PrototypeDiscovery(Callback):
         """
         most = self.classes_per_group
         if most is None:
-            height, width = network.classifier.report.grid
+            height, width = network.classifier.inspection.grid
             largest = int(np.bincount(data.view("train").labels).max())
             content = 4 * largest * height * width * network.classifier.width
             # One choice for all processes, whose GPUs may differ.

@@ -44,7 +44,7 @@ MAPS: dict[HeadCase, str] = {
 
 
 @dataclass(frozen=True)
-class HeadReport:
+class HeadInspection:
     """What computing on input has shown about a classifier's head.
 
     Attributes:

@@ -68,7 +68,7 @@ class PrototypeNetwork(nn.Module):
     @property
     def exactness(self) -> str:
         """One sentence on what is exact about the explanations."""
-        report = self.classifier.report
+        report = self.classifier.inspection
         error = report.completeness_error
         measured = f" (completeness error {error:.1e})" if error and not report.averages else ""
         return f"{LEVELS[report.case].capitalize()}: {MAPS[report.case]}{measured}."

@@ -66,7 +66,7 @@ def collect(
     labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
     figures = {
         **results.figures,
-        "head": network.classifier.report.to_dict(),
+        "head": network.classifier.inspection.to_dict(),
         "certificate": network.certificate,
     }
     dataset = type(data).__name__.removesuffix("DataModule")
@@ -133,7 +133,7 @@ def _explain(
             contributions=contributions[row, label].tolist(),
             maps=list(maps[row]),
             predicted_label=label,
-            scale_note=_note(network.classifier.report.case, float(tokens.scale[row])),
+            scale_note=_note(network.classifier.inspection.case, float(tokens.scale[row])),
         )
         explained.append((sample, label == true))
     return explained

@@ -108,7 +108,7 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
 def certificate_facts(network: PrototypeTask) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
         Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
         Fact("What is exact", head.level, MAPS[head.case]),
@@ -213,7 +213,7 @@ def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
 def notes(network: PrototypeTask, figures: dict[str, Any]) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",

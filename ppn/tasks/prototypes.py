@@ -201,7 +201,7 @@ class PrototypeTask(LightningModule):
             height,
             list(self.strategies),
             self.seed,
-            summing=self.classifier.report.case != "class_token",
+            summing=self.classifier.inspection.case != "class_token",
         )
         self.part_names = list(part_names)
 
@@ -307,7 +307,7 @@ class PrototypeTask(LightningModule):
         self.evaluation.reset()
         self.results = {
             **self.per_class.figures,
-            "head": self.classifier.report.to_dict(),
+            "head": self.classifier.inspection.to_dict(),
             "certificate": self.certificate,
         }
         numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}

@@ -182,8 +182,8 @@ def test_the_module_that_was_named_is_taken_again_from_files(tmp_path):
     network = ppn.from_classifier(model, batches(), k=2, features="body.0")
     network.save(tmp_path)
     loaded = ppn.load(tmp_path, model=model)
-    assert loaded.classifier.report == network.classifier.report
-    assert loaded.classifier.report.features == "body.0"
+    assert loaded.classifier.inspection == network.classifier.inspection
+    assert loaded.classifier.inspection.features == "body.0"
     ours, theirs = network.explain(image).sample, loaded.explain(image).sample
     assert ours.contributions == theirs.contributions
     assert all(np.array_equal(a, b) for a, b in zip(ours.maps, theirs.maps, strict=True))

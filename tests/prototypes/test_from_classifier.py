@@ -101,8 +101,10 @@ def test_exact_maps_have_the_contributions_as_their_means():
 
 def test_features_are_taken_from_the_module_that_is_named():
     black_box = model("plain")
-    found = ppn.from_classifier(black_box, loader(), k=2).classifier.report
-    named = ppn.from_classifier(black_box, loader(), k=2, features="features.0").classifier.report
+    found = ppn.from_classifier(black_box, loader(), k=2).classifier.inspection
+    named = ppn.from_classifier(
+        black_box, loader(), k=2, features="features.0"
+    ).classifier.inspection
     assert (found.width, found.case) == (16, "mean_linear")
     # Between the first convolution and the head there is a ReLU: no linear head of its features.
     assert (named.features, named.case) == ("features.0", "pre_logits")
