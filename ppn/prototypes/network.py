@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ppn.classifier.head_case import LEVELS, MAPS
 from ppn.data.dataset import Annotated
 from ppn.data.images import read_image
 from ppn.data.transforms import Transform, to_picture
@@ -68,10 +67,7 @@ class PrototypeNetwork(nn.Module):
     @property
     def exactness(self) -> str:
         """One sentence on what is exact about the explanations."""
-        report = self.classifier.inspection
-        error = report.completeness_error
-        measured = f" (completeness error {error:.1e})" if error and not report.averages else ""
-        return f"{LEVELS[report.case].capitalize()}: {MAPS[report.case]}{measured}."
+        return self.classifier.inspection.exactness
 
     def save(self, folder: str | Path) -> Path:
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
