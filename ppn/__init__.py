@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ppn.version import __version__
 
 if TYPE_CHECKING:
-    from ppn.explanation.explanation import Explanation
+    from ppn.explanation.record import Explanation
     from ppn.prototypes.from_classifier import from_classifier
     from ppn.prototypes.load import load
     from ppn.prototypes.network import PrototypeNetwork
@@ -22,7 +22,7 @@ __all__ = ["Explanation", "PrototypeNetwork", "__version__", "from_classifier", 
 
 _HOMES = {
     "PrototypeNetwork": "ppn.prototypes.network",
-    "Explanation": "ppn.explanation.explanation",
+    "Explanation": "ppn.explanation.record",
     "from_classifier": "ppn.prototypes.from_classifier",
     "load": "ppn.prototypes.load",
 }

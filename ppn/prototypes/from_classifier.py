@@ -15,6 +15,7 @@ from ppn.classifier.model import observable
 from ppn.data.source import Source
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
+from ppn.explanation.record import Patch
 from ppn.prototypes.certificate import CertificateSample, certify
 from ppn.prototypes.decompose import DiscoverySettings
 from ppn.prototypes.dictionary import PartDictionary
@@ -22,7 +23,6 @@ from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.prototypes.stored import Prototypes, image_names, tensors_of, weights_hash
 from ppn.prototypes.stream import GROUP, TokenBatch, class_by_class, decompose_stream
-from ppn.report.content import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,12 +118,12 @@ def from_classifier(
             certificate=certificate,
         )
 
-    def patch(label: int, part: int) -> Patch | None:
-        found = source.image(int(dictionary.patch_index[label, part, 0]))
+    def patch(label: int, part: int, rank: int) -> Patch | None:
+        found = source.image(int(dictionary.patch_index[label, part, rank]))
         if found is None:
             return None
-        x0, y0, x1, y1 = dictionary.patch_box[label, part, 0].tolist()
-        score = float(dictionary.patch_score[label, part, 0])
+        x0, y0, x1, y1 = dictionary.patch_box[label, part, rank].tolist()
+        score = float(dictionary.patch_score[label, part, rank])
         return Patch(to_picture(found[0], expected), (x0, y0, x1, y1), score, found[1])
 
     return PrototypeNetwork(classifier, head, dictionary, names, certificate, describe, patch)

@@ -12,21 +12,19 @@ from torch import Tensor, nn
 
 from ppn.data.dataset import Annotated
 from ppn.data.images import read_image
-from ppn.data.transforms import Transform, to_picture
+from ppn.data.transforms import Transform
 from ppn.errors import DataError
-from ppn.explanation.explanation import Explanation, Ranked
+from ppn.explanation.explain import explain
 from ppn.prototypes.files import write_prototypes
-from ppn.report.content import Patch, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ppn.classifier import Classifier
+    from ppn.explanation.record import Explanation, Patch
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.head import HeadOutput, PrototypeHead
     from ppn.prototypes.stored import Prototypes
-
-_RANKED = 5
 
 
 class PrototypeNetwork(nn.Module):
@@ -52,7 +50,7 @@ class PrototypeNetwork(nn.Module):
         class_names: Sequence[str],
         certificate: dict[str, object],
         describe: Callable[[], Prototypes],
-        patch: Callable[[int, int], Patch | None] | None = None,
+        patch: Callable[[int, int, int], Patch | None] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -91,52 +89,34 @@ class PrototypeNetwork(nn.Module):
         output: HeadOutput = self.head(self.classifier(images, patches=False))
         return output
 
-    @torch.no_grad()
+    def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
+        """Return a training patch near a prototype; None where its image is not at hand.
+
+        Args:
+            label: The class.
+            part: Which of its prototypes, from 0.
+            rank: 0 for the nearest.
+        """
+        return None if self._patch is None else self._patch(label, part, rank)
+
     def explain(
-        self, image: str | Path | Image.Image | np.ndarray | Tensor, of: int | str | None = None
+        self,
+        image: str | Path | Image.Image | np.ndarray | Tensor,
+        target: int | str | None = None,
     ) -> Explanation:
         """Explain one logit of one image.
 
         Args:
             image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, or a tensor
                 (C, H, W) that is already what the network expects.
-            of: The class, by index or name; None explains the predicted one.
+            target: The class, by index or name; None explains the predicted one.
 
         Raises:
             DataError: If the image cannot be read or has another shape, or there is no such class.
         """
         pixels, name = self._prepare(image)
-        device = self.head.bias.device
-        tokens = self.classifier(self.classifier.accept(pixels[None]), patches=False)
-        logits = tokens.logits[0].float()
-        label = int(logits.argmax()) if of is None else self._label(of)
-        chosen = torch.tensor([label], device=device)
-        contributions = self.head(tokens).contributions[0, label]
-        maps = self.head.maps(tokens, chosen)[0].cpu().numpy()
-        probability = logits.softmax(0)
-        patches = [self._patch(label, part) for part in range(len(maps))] if self._patch else []
-        found = [patch for patch in patches if patch is not None]
-        factor = float(tokens.scale[0])
-        sample = Sample(
-            image=to_picture(pixels, self.classifier.config),
-            name=name,
-            true_class="",
-            predicted_class=self.class_names[label],
-            probability=float(probability[label]),
-            logit=float(logits[label]),
-            bias=float(self.head.bias[label]),
-            contributions=contributions.tolist(),
-            maps=list(maps),
-            predicted_label=label,
-            scale_note=None if factor == 1 else f"This image's factor 1/s is {factor:.3g}.",
-            looks_like=found if len(found) == len(patches) else [],
-        )
-        best = logits.topk(min(_RANKED, len(logits)))
-        ranking = tuple(
-            Ranked(i, self.class_names[i], value, float(probability[i]))
-            for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
-        return Explanation(sample, ranking, self.exactness)
+        label = None if target is None else [self._label(target)]
+        return explain(self, pixels[None], [name], label, patch=self.patch)[0]
 
     def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
         config = self.classifier.config
@@ -163,16 +143,16 @@ class PrototypeNetwork(nn.Module):
             image = Image.fromarray(array)
         return Transform(config)(Annotated(image.convert("RGB"))).image, name
 
-    def _label(self, of: int | str) -> int:
-        if isinstance(of, str):
-            if of not in self.class_names:
+    def _label(self, target: int | str) -> int:
+        if isinstance(target, str):
+            if target not in self.class_names:
                 raise DataError(
-                    f"There is no class '{of}': the first ones are "
+                    f"There is no class '{target}': the first ones are "
                     f"{', '.join(self.class_names[:3])}."
                 )
-            return self.class_names.index(of)
-        if not 0 <= of < len(self.class_names):
+            return self.class_names.index(target)
+        if not 0 <= target < len(self.class_names):
             raise DataError(
-                f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}."
+                f"There is no class {target}: classes are 0 to {len(self.class_names) - 1}."
             )
-        return of
+        return target

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from ppn.data.images import read_image
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
+from ppn.explanation.record import Patch
 from ppn.io.files import parse_json, write_bytes
 from ppn.io.schema import mismatch
-from ppn.report.content import Patch
 from ppn.visualization.heatmap import crop_patch
 from ppn.visualization.images import CONTEXT
 
@@ -75,8 +75,10 @@ class Gallery:
         self.names = names
         self.scores = scores
 
-    def patch(self, label: int, part: int) -> Patch | None:
+    def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the nearest patch of a prototype; None where there is no picture of it."""
+        if rank > 0:  # pictures are of the nearest ones only
+            return None
         try:
             row = read_image(self.folder / f"{label:05d}.jpg")
         except DataError:
