@@ -14,7 +14,7 @@ from ppn.version import __version__
 
 if TYPE_CHECKING:
     from ppn.errors import PPNError
-    from ppn.explanation.explanation import Explanation
+    from ppn.explanation.record import Explanation
     from ppn.prototypes.from_classifier import from_classifier
     from ppn.prototypes.load import load
     from ppn.prototypes.network import PrototypeNetwork
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Explanation": "ppn.explanation.explanation",
+    "Explanation": "ppn.explanation.record",
     "InputConfig": "ppn.types",
     "PPNError": "ppn.errors",
     "PrototypeNetwork": "ppn.prototypes.network",

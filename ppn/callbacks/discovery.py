@@ -176,7 +176,7 @@ class PrototypeDiscovery(Callback):
         most = self.classes_per_group
         if most is None:
             network = task.network
-            height, width = network.classifier.report.grid
+            height, width = network.classifier.inspection.grid
             largest = int(np.bincount(data.view("train").labels).max())
             content = 4 * largest * height * width * network.classifier.width
             # One choice for all processes, whose GPUs may differ.

@@ -130,7 +130,7 @@ class Evaluation(nn.Module):
         size: Side of the square input in pixels.
         strategies: Names of the refinement strategies to compare; the first is the chosen one.
         seed: Seed of the chance maps.
-        summing: Whether maps are meant to average to contributions; see `HeadReport`.
+        summing: Whether maps are meant to average to contributions; see `HeadInspection`.
     """
 
     def __init__(

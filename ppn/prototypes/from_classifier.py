@@ -13,10 +13,10 @@ from ppn.classifier.model import observable
 from ppn.data.source import Source
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
+from ppn.explanation.record import Patch
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.refinement.cam_split import CamSplit
-from ppn.report.content import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from ppn.data.dataset import Annotated
 from ppn.data.images import read_image
-from ppn.data.transforms import Transform, to_picture
+from ppn.data.transforms import Transform
 from ppn.errors import DataError, DiscoveryError
-from ppn.explanation.explanation import Explanation, Ranked
+from ppn.explanation.explain import explain
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
-from ppn.report.content import Patch, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.classifier import Classifier
+    from ppn.explanation.record import Explanation, Patch
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
-
-_RANKED = 5
 
 
 class PrototypeNetwork(nn.Module):
@@ -117,12 +115,12 @@ class PrototypeNetwork(nn.Module):
     @property
     def level(self) -> str:
         """What is exact about the explanations, in a few words."""
-        return self.classifier.report.level
+        return self.classifier.inspection.level
 
     @property
     def exactness(self) -> str:
         """One sentence on what is exact about the explanations."""
-        return self.classifier.report.sentence
+        return self.classifier.inspection.exactness
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of what is ours; the classifier's own is left alone."""
@@ -232,37 +230,8 @@ class PrototypeNetwork(nn.Module):
             DataError: If the image cannot be read or has another shape, or there is no such class.
         """
         pixels, name = self._prepare(image)
-        device = self.head.bias.device
-        tokens = self.tokens(pixels[None])
-        logits = tokens.logits[0].float()
-        label = int(logits.argmax()) if target is None else self._label(target)
-        chosen = torch.tensor([label], device=device)
-        contributions = self.head(tokens).contributions[0, label]
-        maps = self.head.maps(tokens, chosen)[0].cpu().numpy()
-        probability = logits.softmax(0)
-        patches = [self.patch(label, part) for part in range(len(maps))]
-        found = [patch for patch in patches if patch is not None]
-        factor = float(tokens.scale[0])
-        sample = Sample(
-            image=to_picture(pixels, self.classifier.config),
-            name=name,
-            true_class="",
-            predicted_class=self.class_names[label],
-            probability=float(probability[label]),
-            logit=float(logits[label]),
-            bias=float(self.head.bias[label]),
-            contributions=contributions.tolist(),
-            maps=list(maps),
-            predicted_label=label,
-            scale_note=None if factor == 1 else f"This image's factor 1/s is {factor:.3g}.",
-            looks_like=found if len(found) == len(patches) else [],
-        )
-        best = logits.topk(min(_RANKED, len(logits)))
-        ranking = tuple(
-            Ranked(i, self.class_names[i], value, float(probability[i]))
-            for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
-        return Explanation(sample, ranking, self.exactness)
+        label = None if target is None else [self._label(target)]
+        return explain(self, pixels[None], [name], label, patch=self.patch)[0]
 
     def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
         config = self.classifier.config

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from ppn.data.images import read_image
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
+from ppn.explanation.record import Patch
 from ppn.io.files import write_bytes
-from ppn.report.content import Patch
 from ppn.visualization.heatmap import crop_patch
 from ppn.visualization.images import CONTEXT
 

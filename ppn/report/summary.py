@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.classifier.head_case import CASES, MAPS, HeadCase
 from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
@@ -39,27 +38,6 @@ _METRICS = {
 }
 _COLUMNS = {"consistency": "Consistency %", "stability": "Stability %"} | {
     name: name.capitalize() for name in ("distinctiveness", "distinct_peaks")
-}
-
-
-_LIMITS: dict[HeadCase, str] = {
-    "mean_linear": (
-        "The sum of a class's maps is its class activation map; what is new is the split."
-    ),
-    "mean_norm_linear": (
-        "The sum of a class's maps is its class activation map, times one factor per image; what "
-        "is new is the split."
-    ),
-    "class_token": (
-        "Maps are indicative: this black box classifies its class token alone. Contributions are "
-        "exact; a map shows which patch tokens are like a part in the class token's space, not "
-        "what they contribute."
-    ),
-    "pre_logits": (
-        "Maps are the gradient of a contribution times the patch features: layers lie between "
-        "patches and the last linear one. Contributions are exact; a map's mean misses its "
-        "contribution by the completeness error."
-    ),
 }
 
 
@@ -108,10 +86,10 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
 def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
-        Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
-        Fact("What is exact", head.level, MAPS[head.case]),
+        Fact("Head", head.words.case, "found by computing on input, not by the model's name"),
+        Fact("What is exact", head.level, head.words.maps),
     ]
     if not values:
         return shown
@@ -213,11 +191,11 @@ def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
 def notes(network: PrototypeNetwork, figures: dict[str, Any]) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",
-        _LIMITS[head.case],
+        head.words.limit,
         f"Maps are as coarse as the features of the last stage and are enlarged to {height} x "
         f"{width} pixels for show; a cell's receptive field is larger than the cell.",
         "How the residual is shared, the starting point of the factorisation and the images used "

@@ -143,7 +143,7 @@ class PrototypeTask(LightningModule):
             height,
             [head.name for head in self.network.each_head()],
             self.seed,
-            summing=self.network.classifier.report.case != "class_token",
+            summing=self.network.classifier.inspection.case != "class_token",
         )
         self.part_names = list(part_names)
 
@@ -239,7 +239,7 @@ class PrototypeTask(LightningModule):
         self.evaluation.reset()
         self.results = {
             **self.per_class.figures,
-            "head": self.network.classifier.report.to_dict(),
+            "head": self.network.classifier.inspection.to_dict(),
             "certificate": self.network.certificate,
         }
         numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}

@@ -73,8 +73,8 @@ def exact(classifier, size, tolerance=1e-5):
 )
 def test_torchvisions_models_are_cut_by_computing(name, case, size):
     classifier = build_classifier(f"torchvision:{name}", 5, image_size=size)
-    assert classifier.report.case == case
-    assert classifier.report.grid == ((2, 2) if size == 64 else (7, 7))
+    assert classifier.inspection.case == case
+    assert classifier.inspection.grid == ((2, 2) if size == 64 else (7, 7))
     assert exact(classifier, size)
 
 
@@ -91,7 +91,7 @@ def test_squeezenet_has_no_last_linear_layer():
 def test_a_users_model_needs_no_methods(users):
     classifier = build_classifier("users_models:Net", 5, image_size=32, model_options={"width": 6})
     # The last convolution alone is bypassed by the sum; `body` is what all passes through.
-    assert (classifier.report.case, classifier.report.features) == ("pre_logits", "body")
+    assert (classifier.inspection.case, classifier.inspection.features) == ("pre_logits", "body")
     assert classifier.width == 6
     assert exact(classifier, 32)
 
@@ -99,8 +99,8 @@ def test_a_users_model_needs_no_methods(users):
 def test_a_users_features_can_be_named(users):
     options = {"features": "stem"}
     classifier = build_classifier("users_models:Net", 5, image_size=32, model_options=options)
-    assert (classifier.report.case, classifier.report.features) == ("pre_logits", "stem")
-    assert classifier.report.grid == (16, 16)
+    assert (classifier.inspection.case, classifier.inspection.features) == ("pre_logits", "stem")
+    assert classifier.inspection.grid == (16, 16)
     with pytest.raises(HeadError, match="no module 'neck' to take features from"):
         build_classifier("users_models:Net", 5, image_size=32, model_options={"features": "neck"})
 

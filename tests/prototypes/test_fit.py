@@ -24,7 +24,7 @@ class Rows(torch.nn.Module):
     def __init__(self, weight):
         super().__init__()
         self.weight = weight
-        self.report = SimpleNamespace(level="exact")
+        self.inspection = SimpleNamespace(level="exact")
 
     def effective_head(self):
         return self.weight, self.weight[:, 0]
