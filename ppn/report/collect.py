@@ -11,7 +11,8 @@ import torch
 
 from ppn.data.transforms import to_picture
 from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
-from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
+from ppn.report.measured import measured
+from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
     from ppn.classifier.head_case import HeadCase
@@ -69,21 +70,21 @@ def collect(
         "head": network.classifier.report.to_dict(),
         "certificate": network.certificate,
     }
+    found = measured(figures, "The evaluation")
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
         model=str(network.record.structure["architecture"]),
         dataset=f"{dataset}, {count} classes",
         split=f"{split}, {figures['images']} images",
-        facts=facts(figures),
+        facts=facts(found),
         certificate=certificate_facts(network),
-        metrics=metrics(figures),
-        strategies=strategies(figures),
-        lower_is_better=frozenset(),
-        sensitivity=sensitivity(figures),
+        metrics=metrics(found),
+        explainers=explainers(found),
+        sensitivity=sensitivity(found),
         samples=samples,
         classes=_cards(network, data, labels, results, selection.patches),
-        notes=notes(network, figures),
+        notes=notes(network, found),
         total_classes=count,
         created=date.today().isoformat(),
     )
