@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ppn.classifier.head_case import CASES, MAPS, HeadCase
-from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
+from ppn.metrics.consistency import SWEEP_THRESHOLDS
+from ppn.metrics.windows import SWEEP_HALF_SIZES
 from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
 
 if TYPE_CHECKING:
