@@ -170,17 +170,18 @@ def _cards(
     found = network.dictionary
     pictures = _pictures(network, data, labels, patches)
     parts = data.part_names
+    consistency = results.having("best_part", "best_share", "consistent")
+    shares = results.having("share", "accuracy")
     cards = []
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            consistency = results.consistency
             rated = consistency is not None and int(consistency.images[label]) > 0
             prototypes.append(
                 Prototype(
                     index=index,
                     patches=pictures[label, index],
-                    share=float(results.shares.share[label, index]),
+                    share=float(shares.share[label, index]),
                     cosine=float(found.cosine[label, index]),
                     part=parts[int(consistency.best_part[label, index])]
                     if consistency is not None and rated
@@ -193,14 +194,14 @@ def _cards(
                     else None,
                 )
             )
-        evaluated = int(results.shares.images[label]) > 0
+        evaluated = int(shares.images[label]) > 0
         cards.append(
             ClassCard(
                 label=label,
                 name=data.class_names[label],
                 prototypes=prototypes,
                 images=int(found.images[label]),
-                accuracy=float(results.shares.accuracy[label]) if evaluated else None,
+                accuracy=float(shares.accuracy[label]) if evaluated else None,
             )
         )
     return cards

@@ -18,8 +18,12 @@ from ppn.classifier.record import (
     read_record,
 )
 from ppn.errors import CheckpointError
+from ppn.explainers.base import Explainer, Inputs
+from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.io.schema import Maybe
-from ppn.metrics.evaluation import Evaluation, Outputs, Results
+from ppn.metrics.base import EvaluationShape, Metric
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.head import HeadOutput, PrototypeHead, split_loss
@@ -28,6 +32,8 @@ from ppn.tasks.stored_prototypes import take_stored
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
+    from ppn.metrics.base import Need
+    from ppn.metrics.evaluation import Results
     from ppn.refinement.refine import Strategy
     from ppn.types import Batch, InputConfig, Tokens
 
@@ -61,6 +67,9 @@ class PrototypeTask(LightningModule):
             exact at every step. Without it `trainer.max_epochs` must be 0.
         lr: Learning rate of that.
         seed: Seed of the noise and chance maps of the metrics.
+        metrics: Metrics beside those of every evaluation; one takes the place of the one of its
+            key, as `Consistency` with another threshold does.
+        explainers: What to score beside the refinements and the floors of every evaluation.
         prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
             this very classifier: they are taken instead of new ones, with their number, patches
             and refinement, and nothing to compare.
@@ -81,6 +90,8 @@ class PrototypeTask(LightningModule):
         lr: float = 1e-4,
         seed: int = 0,
         prototypes: str | None = None,
+        metrics: list[Metric] | None = None,
+        explainers: list[Explainer] | None = None,
     ) -> None:
         super().__init__()
         stored = None
@@ -100,7 +111,8 @@ class PrototypeTask(LightningModule):
                 "No classifier was given: set model.init_args.classifier_ckpt to the checkpoint of "
                 "a trained classifier, or --ckpt_path to that of a prototype network."
             )
-        self.save_hyperparameters(logger=False)  # config.yaml has them
+        # config.yaml has them
+        self.save_hyperparameters(logger=False, ignore=["metrics", "explainers"])
         self.classifier = build_classifier(
             architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
         )
@@ -124,6 +136,8 @@ class PrototypeTask(LightningModule):
         self.learn = learn
         self.lr = lr
         self.seed = seed
+        self.metrics = list(metrics or [])
+        self.explainers = list(explainers or [])
         width = self.classifier.width
         self.heads = nn.ModuleDict(
             {
@@ -188,25 +202,16 @@ class PrototypeTask(LightningModule):
         tokens: Tokens = self.classifier(images, patches)
         return tokens
 
-    def setup(self, stage: str) -> None:
-        """Make the metrics that the data allows."""
-        part_names = getattr(self.trainer.datamodule, "part_names", [])  # type: ignore[attr-defined]
-        height, width = self.input_config.size
-        if height != width:  # the protocols are defined on square inputs
-            part_names = []
-        self.evaluation = Evaluation(
-            len(self.dictionary.found),
-            self.k,
-            part_names,
-            height,
-            list(self.strategies),
-            self.seed,
-            summing=self.classifier.report.case != "class_token",
-        )
-        self.part_names = list(part_names)
-
     def on_validation_start(self) -> None:
-        """Refuse to evaluate a network without prototypes.
+        """Make the metrics that the data allows."""
+        self._start()
+
+    def on_test_start(self) -> None:
+        """Make the metrics that the data allows."""
+        self._start()
+
+    def on_predict_start(self) -> None:
+        """Refuse to predict with a network without prototypes.
 
         Raises:
             CheckpointError: If discovery has not run and no checkpoint was loaded.
@@ -216,14 +221,6 @@ class PrototypeTask(LightningModule):
                 "This network has no prototypes yet: run `ppn fit` with the PrototypeDiscovery "
                 "callback first, or give its checkpoint with --ckpt_path."
             )
-
-    def on_test_start(self) -> None:
-        """Refuse to evaluate a network without prototypes."""
-        self.on_validation_start()
-
-    def on_predict_start(self) -> None:
-        """Refuse to predict with a network without prototypes."""
-        self.on_validation_start()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of the split on a batch; only the chosen head's offset can move."""
@@ -284,27 +281,42 @@ class PrototypeTask(LightningModule):
         self.settings = checkpoint.get(SETTINGS) or {}
         self.trained = True
 
+    def _start(self) -> None:
+        self.on_predict_start()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        height, width = self.input_config.size
+        # The protocols of parts are defined on square inputs.
+        part_names = getattr(data, "part_names", []) if height == width else []
+        shape = EvaluationShape(len(self.dictionary.found), self.k, part_names, height)
+        additive = self.classifier.report.case != "class_token"
+        explainers: list[Explainer] = [
+            PrototypeExplainer(head, name, name != "unrefined", additive)
+            for name, head in self.strategies.items()
+        ]
+        explainers += self.explainers
+        names = {explainer.name for explainer in explainers}
+        explainers += [floor for floor in default_floors() if floor.name not in names]
+        for explainer in explainers:
+            explainer.prepare(self)  # type: ignore[arg-type]
+        masks = getattr(data, "masks", False) and data.train_source.mask_names
+        annotations: list[Need] = ["box", "mask"] if masks else ["box"]
+        self.evaluation = Evaluation(
+            shape, explainers, default_metrics(self.metrics), annotations
+        ).to(self.device)
+
     def _evaluate(self, batch: Batch) -> None:
-        tokens = self.tokens(batch["image"])
-        labels = batch["label"]
-        logits, contributions = self.head(tokens)
-        noisy_maps = None
-        if self.part_names:
+        inputs = self._inputs(batch["image"], batch["index"], 0)
+        noisy = None
+        if self.evaluation.needs_noise:
             noise = stability_noise(batch["image"], batch["index"], self.seed)
-            noisy = self.tokens(batch["image"] + noise)
-            noisy_maps = {n: head.maps(noisy, labels) for n, head in self.strategies.items()}
-        outputs = Outputs(
-            logits,
-            tokens.logits.float(),
-            contributions[torch.arange(len(labels), device=labels.device), labels],
-            {name: head.maps(tokens, labels) for name, head in self.strategies.items()},
-            {str(n): m for n, m in noisy_maps.items()} if noisy_maps is not None else None,
-        )
-        self.evaluation.update(batch, outputs)
+            noisy = self._inputs(batch["image"] + noise, batch["index"], 1)
+        self.evaluation.update(batch, inputs, noisy, self.head(inputs.tokens))
+
+    def _inputs(self, images: Tensor, indices: Tensor, draw: int) -> Inputs:
+        return Inputs(images, self.tokens(images), indices, draw, self.seed)
 
     def _finish(self, stage: str) -> None:
         self.per_class = self.evaluation.compute()
-        self.evaluation.reset()
         self.results = {
             **self.per_class.figures,
             "head": self.classifier.report.to_dict(),
