@@ -12,8 +12,10 @@ import torch
 from ppn.data.split import stratified_split
 from ppn.discovery import NMF, ClassTokens, KMeans
 from ppn.io.files import write_json
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.evaluation import CHANCE, MapScores
+from ppn.metrics import Consistency, Distinctiveness, DistinctPeaks, EvaluationShape, Stability
+from ppn.metrics.base import Observation
+from ppn.metrics.defaults import default_floors
+from ppn.metrics.evaluation import MetricSet
 from ppn.prototypes.fit import find_parts, refine
 from ppn.refinement import Alpha, CamSplit, ChannelShare, Equal, NelderMead, Unrefined
 
@@ -35,10 +37,14 @@ DISCOVERERS: dict[str, Callable[[int], Discoverer]] = {
 """By their names in the tables, from a seed."""
 KS = (1, 3, 5, 10)
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""lambda of `cam_split`; the other strategies have none."""
+"""lambda of the default refinement; the others have none."""
 HELD_OUT = 0.3
 """Share of each class's training images that discovery does not see and that are scored."""
-METRICS = ("consistency", "stability", "distinct_peaks", "distinctiveness")
+METRICS = (Consistency, Stability, DistinctPeaks, Distinctiveness)
+"""What is scored; the first one judges, and the third tells what it may cost."""
+JUDGE, _, COST, _ = METRICS
+REFINEMENT = CamSplit()
+"""The refinement that the others are held against."""
 
 
 class Cell(NamedTuple):
@@ -72,7 +78,7 @@ def score(cell: Cell, extracted: Extracted, key: str, folder: Path) -> list[dict
         A row per refinement and chance level.
     """
     file = folder / f"{cell.stem}.json"
-    asked = [key, *([way.key, way.options] for way in refinements())]
+    asked = [key, [m.key for m in METRICS], *([way.key, way.options] for way in refinements())]
     if file.is_file():
         kept = json.loads(file.read_text())
         if kept["key"] == asked:
@@ -120,30 +126,35 @@ def _rows(cell: Cell, extracted: Extracted) -> Iterator[dict[str, Any]]:
             for tokens in (extracted.clean, extracted.noisy)
         ]
         figures = _figures(cell, extracted, held, maps)
-        yield _row(cell, way.key, way.options.get("ridge"), figures) | {
-            "discovery_s": found,
-            "refinement_s": seconds,
-        }
-    for kind in CHANCE:
+        row = _row(cell, way.key, way.options.get("ridge"), "method", way.exact, figures)
+        yield row | {"discovery_s": found, "refinement_s": seconds}
+    for floor in default_floors():
         shape = (cell.k, *extracted.grid)
         indices = extracted.indices[held]
-        maps = [
-            chance_maps(kind, indices, labels[held], shape, cell.seed, draw) for draw in range(2)
-        ]
-        yield _row(cell, f"chance: {kind}", None, _figures(cell, extracted, held, maps))
+        maps = [floor.maps(indices, labels[held], shape, cell.seed, draw) for draw in range(2)]
+        figures = _figures(cell, extracted, held, maps)
+        yield _row(cell, floor.title, None, floor.kind, floor.exact, figures)
 
 
 def _figures(
     cell: Cell, extracted: Extracted, held: Tensor, maps: list[Tensor]
 ) -> dict[str, float | None]:
-    scores = MapScores(len(extracted.weight), cell.k, extracted.keypoints.shape[1], extracted.size)
+    names = [str(part) for part in range(extracted.keypoints.shape[1])]
+    shape = EvaluationShape(len(extracted.weight), cell.k, names, extracted.size)
+    scores = MetricSet([metric() for metric in METRICS], shape)
     batch: Any = {"keypoints": extracted.keypoints[held], "label": extracted.labels[held]}
-    scores.update(maps[0], maps[1], batch)
-    figures, _ = scores.compute()
-    return {name: figures.get(name) for name in METRICS}
+    nothing = torch.zeros(len(held), 0)
+    scores.update(Observation(batch, nothing, nothing, *maps))
+    return {key: scored.figures[key] for key, scored in scores.compute().items()}
 
 
 def _row(
-    cell: Cell, maps: str, ridge: float | None, figures: dict[str, float | None]
+    cell: Cell,
+    maps: str,
+    ridge: float | None,
+    kind: str,
+    exact: bool,
+    figures: dict[str, float | None],
 ) -> dict[str, Any]:
-    return {**cell._asdict(), "maps": maps, "lambda": ridge, **figures}
+    told = {"maps": maps, "lambda": ridge, "kind": kind, "exact": exact}
+    return {**cell._asdict(), **told, **figures}

@@ -139,7 +139,8 @@ def _rows(
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
     gallery = Gallery(folder, [], scores)
-    consistency = None if results is None else results.consistency
+    consistency = None if results is None else results.having("best_part", "best_share")
+    shares = None if results is None else results.having("share", "accuracy")
     rows = []
     for label, name in enumerate(data.class_names[:CLASSES]):
         rated = consistency is not None and int(consistency.images[label]) > 0
@@ -157,7 +158,7 @@ def _rows(
                     label=label,
                     name=name,
                     index=index,
-                    share=None if results is None else float(results.shares.share[key]),
+                    share=None if shares is None else float(shares.share[key]),
                     cosine=float(found.cosine[key]),
                     part=part,
                     part_rate=rate,

@@ -13,7 +13,8 @@ from ppn.data.transforms import to_picture
 from ppn.explanation.explain import explain
 from ppn.explanation.record import Patch
 from ppn.report.content import ClassCard, Prototype, Report
-from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
+from ppn.report.measured import measured
+from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
@@ -72,21 +73,21 @@ def collect(
         "head": network.classifier.inspection.to_dict(),
         "certificate": network.certificate,
     }
+    found = measured(figures, "The evaluation")
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
         model=str(network.structure["architecture"]),
         dataset=f"{dataset}, {count} classes",
         split=f"{split}, {figures['images']} images",
-        facts=facts(figures),
+        facts=facts(found),
         certificate=certificate_facts(network),
-        metrics=metrics(figures),
-        strategies=strategies(figures),
-        lower_is_better=frozenset(),
-        sensitivity=sensitivity(figures),
+        metrics=metrics(found),
+        explainers=explainers(found),
+        sensitivity=sensitivity(found),
         samples=[_with_patches(sample, cards) for sample in samples],
         classes=cards,
-        notes=notes(network, figures),
+        notes=notes(network, found),
         total_classes=count,
         created=date.today().isoformat(),
     )
@@ -134,17 +135,18 @@ def _cards(
     found = network.dictionary
     pictures = _pictures(network, data, labels, patches)
     parts = data.part_names
+    consistency = results.having("best_part", "best_share", "consistent")
+    shares = results.having("share", "accuracy")
     cards = []
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            consistency = results.consistency
             rated = consistency is not None and int(consistency.images[label]) > 0
             prototypes.append(
                 Prototype(
                     index=index,
                     patches=pictures[label, index],
-                    share=float(results.shares.share[label, index]),
+                    share=float(shares.share[label, index]),
                     cosine=float(found.cosine[label, index]),
                     part=parts[int(consistency.best_part[label, index])]
                     if consistency is not None and rated
@@ -157,14 +159,14 @@ def _cards(
                     else None,
                 )
             )
-        evaluated = int(results.shares.images[label]) > 0
+        evaluated = int(shares.images[label]) > 0
         cards.append(
             ClassCard(
                 label=label,
                 name=data.class_names[label],
                 prototypes=prototypes,
                 images=int(found.images[label]),
-                accuracy=float(results.shares.accuracy[label]) if evaluated else None,
+                accuracy=float(shares.accuracy[label]) if evaluated else None,
             )
         )
     return cards

@@ -55,7 +55,7 @@ def render(report: Report) -> str:
     )
     environment.filters["number"] = number
     cards = {card.label: card for card in report.classes}
-    columns, strategies = comparison(report)
+    columns, rows = comparison(report)
     script = _source(environment, _SCRIPT)
     return environment.get_template("index.html.j2").render(
         report=report,
@@ -63,8 +63,8 @@ def render(report: Report) -> str:
         panels=[panel(card) for card in report.classes],
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
-        strategies=list(zip(report.strategies, strategies, strict=True)),
-        shades=shades(report.sensitivity) if report.sensitivity else [],
+        explainers=list(zip(report.explainers, rows, strict=True)),
+        sensitivity=[(table, shades(table)) for table in report.sensitivity],
         styles=Markup("\n".join(_source(environment, name) for name in _STYLES)),
         script=Markup(script),
         script_hash=_integrity(script),

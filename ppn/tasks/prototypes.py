@@ -18,7 +18,11 @@ from ppn.classifier.record import (
     read_record,
 )
 from ppn.errors import CheckpointError
-from ppn.metrics.evaluation import Evaluation, Outputs, Results
+from ppn.explainers.base import Explainer, Inputs
+from ppn.explainers.prototypes import PrototypeExplainer
+from ppn.metrics.base import EvaluationShape, Metric
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
@@ -28,6 +32,8 @@ from ppn.refinement import CamSplit, Refinement
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
+    from ppn.metrics.base import Need
+    from ppn.metrics.evaluation import Results
     from ppn.prototypes.head import HeadOutput
     from ppn.prototypes.stored import Prototypes
     from ppn.types import Batch, InputConfig
@@ -54,6 +60,9 @@ class PrototypeTask(LightningModule):
         refinement: How the rows of the head are split; None: `CamSplit`.
         compare: Further refinements to evaluate beside it.
         seed: Seed of the noise and chance maps of the metrics.
+        metrics: Metrics beside those of every evaluation; one takes the place of the one of its
+            key, as `Consistency` with another threshold does.
+        explainers: What to score beside the refinements and the floors of every evaluation.
         prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
             this very classifier: they are taken instead of new ones, with their number, patches
             and refinement, and nothing to compare.
@@ -72,6 +81,8 @@ class PrototypeTask(LightningModule):
         compare: list[Refinement] | None = None,
         seed: int = 0,
         prototypes: str | None = None,
+        metrics: list[Metric] | None = None,
+        explainers: list[Explainer] | None = None,
     ) -> None:
         super().__init__()
         stored = None
@@ -91,7 +102,9 @@ class PrototypeTask(LightningModule):
                 "a trained classifier, or --ckpt_path to that of a prototype network."
             )
         # config.yaml has them; objects do not belong into checkpoints.
-        self.save_hyperparameters(logger=False, ignore=["refinement", "compare"])
+        self.save_hyperparameters(
+            logger=False, ignore=["refinement", "compare", "metrics", "explainers"]
+        )
         classifier = build_classifier(
             architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
         )
@@ -115,6 +128,8 @@ class PrototypeTask(LightningModule):
         # DistributedDataParallel refuses a module without a trainable parameter.
         self.unused = nn.Parameter(torch.zeros(()))
         self.seed = seed
+        self.metrics = list(metrics or [])
+        self.explainers = list(explainers or [])
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
         if stored is not None:
@@ -130,25 +145,16 @@ class PrototypeTask(LightningModule):
         output: HeadOutput = self.network(images)
         return output
 
-    def setup(self, stage: str) -> None:
-        """Make the metrics that the data allows."""
-        part_names = getattr(self.trainer.datamodule, "part_names", [])  # type: ignore[attr-defined]
-        height, width = self.input_config.size
-        if height != width:  # the protocols are defined on square inputs
-            part_names = []
-        self.evaluation = Evaluation(
-            len(self.network.class_names),
-            self.network.k,
-            part_names,
-            height,
-            [head.name for head in self.network.each_head()],
-            self.seed,
-            summing=self.network.classifier.inspection.case != "class_token",
-        )
-        self.part_names = list(part_names)
-
     def on_validation_start(self) -> None:
-        """Refuse to evaluate a network without prototypes.
+        """Make the metrics that the data allows."""
+        self._start()
+
+    def on_test_start(self) -> None:
+        """Make the metrics that the data allows."""
+        self._start()
+
+    def on_predict_start(self) -> None:
+        """Refuse to predict with a network without prototypes.
 
         Raises:
             CheckpointError: If discovery has not run and no checkpoint was loaded.
@@ -158,14 +164,6 @@ class PrototypeTask(LightningModule):
                 "This network has no prototypes yet: run `ppn fit` with the PrototypeDiscovery "
                 "callback first, or give its checkpoint with --ckpt_path."
             )
-
-    def on_test_start(self) -> None:
-        """Refuse to evaluate a network without prototypes."""
-        self.on_validation_start()
-
-    def on_predict_start(self) -> None:
-        """Refuse to predict with a network without prototypes."""
-        self.on_validation_start()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Never called: prototypes are found before the first epoch, of which there is none."""
@@ -216,27 +214,41 @@ class PrototypeTask(LightningModule):
         expect_content("to load", checkpoint, self, {})
         self.trained = True
 
+    def _start(self) -> None:
+        self.on_predict_start()
+        data, network = self.trainer.datamodule, self.network  # type: ignore[attr-defined]
+        height, width = self.input_config.size
+        # The protocols of parts are defined on square inputs.
+        part_names = getattr(data, "part_names", []) if height == width else []
+        shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
+        additive = network.classifier.inspection.case != "class_token"
+        explainers: list[Explainer] = [
+            PrototypeExplainer(head, additive) for head in network.each_head()
+        ]
+        explainers += self.explainers
+        names = {explainer.name for explainer in explainers}
+        explainers += [floor for floor in default_floors() if floor.name not in names]
+        for explainer in explainers:
+            explainer.prepare(network)
+        masks = getattr(data, "masks", False) and data.train_source.mask_names
+        annotations: list[Need] = ["box", "mask"] if masks else ["box"]
+        self.evaluation = Evaluation(
+            shape, explainers, default_metrics(self.metrics), annotations
+        ).to(self.device)
+
     def _evaluate(self, batch: Batch) -> None:
-        network, labels = self.network, batch["label"]
-        tokens = network.tokens(batch["image"])
-        logits, contributions = network.head(tokens)
-        noisy_maps = None
-        if self.part_names:
+        inputs = self._inputs(batch["image"], batch["index"], 0)
+        noisy = None
+        if self.evaluation.needs_noise:
             noise = stability_noise(batch["image"], batch["index"], self.seed)
-            noisy = network.tokens(batch["image"] + noise)
-            noisy_maps = {head.name: head.maps(noisy, labels) for head in network.each_head()}
-        outputs = Outputs(
-            logits,
-            tokens.logits.float(),
-            contributions[torch.arange(len(labels), device=labels.device), labels],
-            {head.name: head.maps(tokens, labels) for head in network.each_head()},
-            noisy_maps,
-        )
-        self.evaluation.update(batch, outputs)
+            noisy = self._inputs(batch["image"] + noise, batch["index"], 1)
+        self.evaluation.update(batch, inputs, noisy, self.network.head(inputs.tokens))
+
+    def _inputs(self, images: Tensor, indices: Tensor, draw: int) -> Inputs:
+        return Inputs(images, self.network.tokens(images), indices, draw, self.seed)
 
     def _finish(self, stage: str) -> None:
         self.per_class = self.evaluation.compute()
-        self.evaluation.reset()
         self.results = {
             **self.per_class.figures,
             "head": self.network.classifier.inspection.to_dict(),

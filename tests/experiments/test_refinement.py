@@ -54,7 +54,7 @@ def test_planted_parts_are_found_whichever_way_they_are_looked_for(tmp_path):
 
 def test_one_prototype_leaves_nothing_to_split(tmp_path):
     rows = score(Cell("NMF", 1, 0), planted(), "key", tmp_path)
-    exact = [r for r in rows if r["maps"] != "unrefined" and not r["maps"].startswith("chance")]
+    exact = [row for row in rows if row["exact"]]
     assert len({row["consistency"] for row in exact}) == 1
     # The head's row sees both parts, and points at either.
     assert exact[0]["consistency"] < 100
@@ -98,6 +98,7 @@ def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
     def row(maps, ridge, seed, k, consistency):
         figures = {"stability": 50.0, "distinct_peaks": 0.5, "distinctiveness": 0.25}
         found = {"discoverer": DEFAULT[0], "maps": maps, "lambda": ridge, "seed": seed, "k": k}
+        found |= {"kind": "method", "exact": True}
         return {**found, "consistency": consistency, **figures}
 
     values = {

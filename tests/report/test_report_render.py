@@ -11,7 +11,7 @@ import pytest
 from ppn.errors import DataError
 from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
-from ppn.report.content import ClassCard, Fact, Prototype, Report, Sensitivity
+from ppn.report.content import ClassCard, Column, Fact, Prototype, Report, Sensitivity
 from ppn.report.render import render, write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -84,13 +84,25 @@ def test_every_name_is_escaped(make_report, make_sample):
                 report.metrics[0],
                 name=SCRIPT,
                 unit=IMAGE,
-                chance={IMAGE: 1.0},
+                levels={IMAGE: 1.0},
                 protocol=SCRIPT,
                 constants={IMAGE: SCRIPT},
                 help=SCRIPT,
             )
         ],
-        strategies=[replace(report.strategies[0], name=IMAGE, values={SCRIPT: 1.0})],
+        explainers=[
+            replace(
+                report.explainers[0], name=IMAGE, values={Column(SCRIPT, IMAGE): 1.0}, kind=SCRIPT
+            )
+        ],
+        sensitivity=[
+            replace(
+                report.sensitivity[0],
+                metric=SCRIPT,
+                rows=(IMAGE, [27, 36]),
+                columns=(SCRIPT, [0.7, 0.8]),
+            )
+        ],
         samples=[
             replace(
                 make_sample([1.0, 2.0, 3.0]),
@@ -180,16 +192,18 @@ def test_any_number_of_parts(make_report, k):
     assert ("other parts" in html) == (k > 4)
 
 
-def test_the_best_exact_strategy_is_marked(make_report):
+def test_the_best_exact_method_is_marked_in_the_direction_of_the_column(make_report):
     html = render(make_report())
-    table = html[html.index('id="strategies"') : html.index("</table>")]
+    table = html[html.index('id="explainers"') : html.index("</table>")]
     assert re.findall(r"<strong>([^<]+)</strong>", table) == ["67.4", "0.010"]
     assert table.count("not exact") == 1
+    assert table.count("lower is better") == 1
+    assert "control, exact sum" in table
 
 
-def test_chance_levels_stand_on_the_scale(make_report):
+def test_floors_stand_on_the_scale(make_report):
     html = render(make_report())
-    assert "chance level image centre 22.0" in html
+    assert "; image centre 22.0" in html
     assert '<span class="tick" style="left:22.0%">' in html
     assert '<span class="mark" style="left:67.4%">' in html
 
@@ -206,7 +220,7 @@ def test_records_that_do_not_fit_are_refused(make_sample):
     with pytest.raises(ValueError, match="one of each per prototype"):
         replace(make_sample([1.0, 2.0]), maps=(np.zeros((7, 7)),))
     with pytest.raises(ValueError, match="one row per half size"):
-        Sensitivity([36], [0.8], [[1.0, 2.0]])
+        Sensitivity("Consistency %", ("half size", [36]), ("threshold", [0.8]), [[1.0, 2.0]])
 
 
 def test_the_report_is_one_file(make_report, tmp_path):
