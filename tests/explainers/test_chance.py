@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
-from ppn.explainers import CentreMaps, RandomMaps, UniformMaps
-from ppn.metrics import Consistency, Distinctiveness, EvaluationShape, Stability
+from ppn.explainers import CentreMaps, Inputs, RandomMaps, UniformMaps
+from ppn.metrics import (
+    Consistency,
+    Distinctiveness,
+    EvaluationShape,
+    Stability,
+    default_floors,
+)
 from ppn.metrics.maps import peak
 
 INDICES = torch.tensor([7, 3, 90, 4])
@@ -24,6 +33,28 @@ def test_random_maps_depend_on_seed_draw_class_image_and_prototype():
     assert not torch.equal(draw(INDICES, LABELS, (3, 7, 5), 2, 0), maps)
     assert not torch.equal(draw(INDICES, LABELS, (3, 7, 5), 1, 1), maps)
     assert not torch.equal(draw(INDICES, 1 - LABELS, (3, 7, 5), 1, 0), maps)
+
+
+def test_random_maps_are_drawn_from_seed_draw_class_and_image():
+    drawn = RandomMaps().maps(INDICES, LABELS, (2, 3, 3), 5, 1)
+    expected = np.random.default_rng([5, 1, 1, 90]).random((2, 3, 3), np.float32)
+    assert np.array_equal(drawn[2].numpy(), expected)
+
+
+def test_floors_have_as_many_maps_as_the_network_on_the_grid_of_its_tokens():
+    network = SimpleNamespace(dictionary=SimpleNamespace(parts=torch.zeros(2, 3, 8)))
+    tokens = SimpleNamespace(grid=(7, 5))
+    for explainer in default_floors():
+        explainer.prepare(network)
+        clean, noisy = (
+            explainer.attribute(Inputs(torch.zeros(4), tokens, INDICES, draw, 1), LABELS)
+            for draw in (0, 1)
+        )
+        assert clean.contributions is None
+        assert clean.maps.shape == (4, explainer.maps_per_class, 7, 5) == (4, 3, 7, 5)
+        assert torch.equal(clean.maps, noisy.maps) == (explainer.name != "random")
+        assert explainer.kind == "floor"
+        assert explainer.title == f"chance: {explainer.name}"
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (16, 16), (14, 14), (3, 4), (28, 5)])
