@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
 from ppn.io.files import write_json
+from ppn.io.terminal import console
 from ppn.prototypes.decompose import DiscoverySettings
 from ppn.version import __version__
 
@@ -96,9 +96,9 @@ def main() -> None:
         RUN / "report/index.html",
     )
     figures = json.loads((RUN / "metrics.json").read_text())
-    console = Console()
-    console.print(summary(figures))
-    console.print(
+    terminal = console()
+    terminal.print(summary(figures))
+    terminal.print(
         f"accuracy: black box {figures['blackbox_accuracy']:.2%}, prototypes "
         f"{figures['accuracy']:.2%}; agreement {figures['agreement']:.2%}; largest logit error "
         f"{figures['max_logit_error']:.1e}"

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn.commands.arguments import Parser
+from ppn.commands import parsing
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
@@ -40,28 +40,12 @@ COLUMNS = (
 _WORDS = ("run", "data", "split", "model", "strategy", "exact")
 
 
-def parser() -> Parser:
-    """Return the parser of `ppn compare`."""
-    found = Parser(
-        prog="ppn compare",
-        description="Put finished runs side by side, from metrics.json and config.yaml alone.",
-    )
-    found.add_argument(
-        "runs", nargs="+", metavar="RUN", help="directory of a run with metrics.json"
-    )
-    found.add_argument(
-        "--out",
-        metavar="FILE",
-        help=f"write a table ({', '.join(TABLES)}) or a figure ({', '.join(FIGURES)})",
-    )
-    return found
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Compare runs.
+def compare(runs: list[str], out: str | None = None) -> int:
+    """Put finished runs side by side, from metrics.json and config.yaml alone.
 
     Args:
-        arguments: The command line after `ppn compare`.
+        runs: Directories of runs with metrics.json.
+        out: File to write: a table (.csv, .md, .tex, .json) or a figure (.png, .svg, .pdf).
 
     Returns:
         Exit code 0.
@@ -69,27 +53,32 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         PPNError: If a run cannot be read, or the file to write is of another kind.
     """
-    try:
-        given = parser().parse_args(arguments)
-    except SystemExit:  # --help
-        return 0
-    out = None if given.out is None else Path(given.out)
-    if out is not None and out.suffix.lower() not in (*TABLES, *FIGURES):
+    file = None if out is None else Path(out)
+    if file is not None and file.suffix.lower() not in (*TABLES, *FIGURES):
         raise PPNError(
-            f"--out {out} is neither a table nor a figure: name a file that ends in "
+            f"--out {file} is neither a table nor a figure: name a file that ends in "
             f"{', '.join((*TABLES, *FIGURES))}."
         )
 
     from ppn.commands.finished_run import differences, read_runs
 
-    runs = read_runs(given.runs)
-    notes = differences(runs)
-    rows = [summary(run) for run in runs]
+    found = read_runs(runs)
+    notes = differences(found)
+    rows = [summary(run) for run in found]
     _print(rows, notes)
-    if out is not None:
-        _write(out, runs, rows, notes)
-        print(out)
+    if file is not None:
+        _write(file, found, rows, notes)
+        print(file)
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn compare`; see `compare`.
+
+    Args:
+        arguments: The command line after `ppn compare`.
+    """
+    return parsing.run("ppn compare", compare, arguments)
 
 
 def summary(run: FinishedRun) -> dict[str, Any]:
@@ -140,24 +129,22 @@ def shown(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 
 def _print(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from ppn.io.terminal import console
+
     columns, lines = shown(rows)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)
+    terminal = console()
     # One run per column reads better where the terminal is narrow: there are more facts than runs.
     table = Table(title="Finished runs", title_justify="left")
     table.add_column("")
     for line in lines:
-        table.add_column(escape(line[0]), overflow="fold", justify="right")
+        table.add_column(line[0], overflow="fold", justify="right")
     for index, name in enumerate(columns[1:], 1):
-        table.add_row(name, *(escape(line[index]) for line in lines))
-    console.print(table)
+        table.add_row(name, *(line[index] for line in lines))
+    terminal.print(table)
     for note in notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        terminal.print(f"Note: {note}")
 
 
 def _write(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ppn.allocator import keep_memory
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
@@ -72,7 +71,6 @@ def from_classifier(
         DataError: If a class has no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
-    keep_memory()
     model = observable(model)
     expected = config or input_config(model)
     source = Source(loader, expected)

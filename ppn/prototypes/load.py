@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.allocator import keep_memory
 from ppn.classifier import Classifier
 from ppn.errors import CheckpointError, DataError
 from ppn.prototypes.dictionary import PartDictionary
@@ -47,7 +46,6 @@ def load(
         HeadError: If the classifier has no last linear layer.
         DataError: If the gallery was named but is not there.
     """
-    keep_memory()
     path = Path(path)
     if path.is_dir() != (model is not None):
         kind = "a folder" if path.is_dir() else "no folder"
