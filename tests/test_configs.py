@@ -17,7 +17,7 @@ from ppn.data.build import build as build_data
 from ppn.data.build import parse_options
 from ppn.data.catalog import CATALOG
 from ppn.data.synthetic import SyntheticBirdsDataModule
-from ppn.distributed import WatchfulLauncher
+from ppn.lightning_internals import WatchfulLauncher
 from tests import fakes
 from tests.command_line import built
 from tests.data.sets import SETS

@@ -44,9 +44,9 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
         "# Which models are supported, and what is exact",
         "",
         "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
-        "edit. Each architecture is examined at random initialisation, with 10 classes and its input",
-        "size, in a process of its own. The case is found by running the model, never by its name;",
-        "`ppn check MODEL --ckpt FILE` says what holds for yours.",
+        "edit. Each architecture is examined at random initialisation, with 10 classes and its",
+        "input size, in a process of its own. The case is found by running the model, never by its",
+        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (

@@ -119,7 +119,8 @@ class PrototypeDiscovery(Callback):
                 folder = Path(trainer.default_root_dir) / FOLDER
                 write_gallery(pl_module.dictionary, data.view("train"), folder, data.num_workers)
         if trainer.max_epochs == 0:
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT)
+            path = Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT
+            trainer.save_checkpoint(path, weights_only=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the prototypes, and delete the journal: what it kept is in files now."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import re
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ppn.errors import PPNError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _KINDS = {
     "int": "a whole number",
@@ -26,6 +29,13 @@ _KINDS = {
 }
 
 
+_UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+_LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return "did you mean 'X'?" for the most similar word; "" where none is similar."""
     folded = {name.lower(): name for name in known}
@@ -33,25 +43,63 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{folded[found[0]]}'?" if found else ""
 
 
-def sentence(message: str, parser: ArgumentParser) -> str:
-    """Return what is wrong and what to do.
+def mistake(error: BaseException, prog: str) -> str | None:
+    """Return the user's mistake behind an error as a sentence; None if it is no mistake.
 
     Args:
-        message: Of the parser's `ArgumentError`.
-        parser: Whose options and whose name are shown.
+        error: Whatever was raised; jsonargparse wraps the errors of constructors.
+        prog: What the user has typed before the arguments.
     """
-    more = f"see {parser.prog} --help."
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from ppn.distributed import LOST
+
+    chain = list(_causes(error))
+    for found in chain:
+        if isinstance(found, PPNError):
+            return str(found)
+    for found in chain:
+        if isinstance(found, MisconfigurationException):
+            return " ".join(str(found).split())
+        if isinstance(found, RuntimeError) and _LOST.search(str(found)):
+            return LOST
+        if isinstance(found, OSError) and found.errno in _UNWRITABLE:
+            place = found.filename or "The run's directory"
+            return (
+                f"{place} cannot be written ({found.strerror}): check the path, its permissions "
+                "and the space left on it."
+            )
+    for found in chain:
+        if isinstance(found, ArgumentError):
+            return sentence(str(found), prog)
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def sentence(message: str, prog: str, help_text: str = "") -> str:
+    """Return what is wrong with the arguments and what to do.
+
+    Args:
+        message: Of a parser's `ArgumentError`.
+        prog: What the user has typed before the arguments.
+        help_text: What the parser's `--help` prints, which names all options.
+    """
+    more = f"see {prog} --help."
+    flags = re.findall(r"--[\w.]+", help_text)
     unknown = re.match(r"unrecognized arguments: (\S+)", message)
     if unknown:
         option = unknown[1].split("=")[0]
         if not option.startswith("-"):
             return f"There is nothing to do with '{option}': {more}"
-        flags = [flag for action in parser._actions for flag in action.option_strings]
         return f"There is no option {option}: {nearest(option, flags) or more}"
     needed = re.match(r"the following arguments are required: (.+)", message)
     if needed:
-        named = {action.dest: action.option_strings for action in parser._actions}
-        names = [(named.get(name) or [name])[-1] for name in needed[1].split(", ")]
+        names = [f"--{n}" if f"--{n}" in flags else n for n in needed[1].split(", ")]
         return f"{' and '.join(names)} must be given: {more}"
     valueless = re.match(
         r"argument (?:-\S, )?(\S+): expected (?:one|at least one) argument", message

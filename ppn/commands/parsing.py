@@ -85,7 +85,7 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
     try:
         given = parser.parse_args(words)
     except ArgumentError as error:
-        raise PPNError(sentence(str(error), parser)) from None
+        raise PPNError(sentence(str(error), prog, parser.format_help())) from None
     except SystemExit:  # --help
         return 0
     assert callable(command)
