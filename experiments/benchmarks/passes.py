@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from ppn.metrics.parts import Consistency, Stability
 
 from experiments.benchmarks.measure import Row, side_by_side
 from ppn.metrics.evaluation import MapScores
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
-from ppn.metrics.parts import Consistency, Stability
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.refinement import CamSplit

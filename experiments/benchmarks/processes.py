@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from ppn.metrics.chance import chance_maps
 from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
-from ppn.metrics.chance import chance_maps
 from ppn.metrics.evaluation import Evaluation, Outputs
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.fit import Fit
