@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from PIL import Image
 
 from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
 from ppn.visualization.images import CONTEXT, fit
@@ -18,6 +17,7 @@ from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from PIL import Image
 
     from ppn.explanation.record import Explanation
 
@@ -37,11 +37,15 @@ _FAINT = "#c9ccd1"
 _PAPER = "#fbfaf7"
 
 
-def draw(explanation: Explanation) -> Image.Image:
-    """Draw an explained image.
+def draw(explanation: Explanation, kind: str) -> bytes:
+    """Draw an explained image, up to five parts in a row.
+
+    Args:
+        explanation: The explained image.
+        kind: Format that matplotlib writes, such as "png" or "svg".
 
     Returns:
-        RGB picture; up to five parts in a row.
+        The content of a file.
     """
     k = len(explanation.contributions)
     columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
@@ -84,7 +88,9 @@ def draw(explanation: Explanation) -> Image.Image:
         linespacing=1.5,
     )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
-    return _render(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, facecolor=_PAPER)
+    return buffer.getvalue()
 
 
 def _title(page: Axes, name: str, verdict: str, width: float) -> None:
@@ -190,10 +196,3 @@ def _caption(
 def _text(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text centred on its height; a dollar sign in it is no formula."""
     page.text(x, y, text, **{"va": "center", **style}, parse_math=False)
-
-
-def _render(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=_PAPER)
-    buffer.seek(0)
-    return Image.open(buffer).convert("RGB")

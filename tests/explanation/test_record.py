@@ -1,6 +1,9 @@
 """The record of one explained image."""
 
 import json
+import os
+import pickle
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ppn.classifier.head_case import WORDS, HeadInspection
+from ppn.errors import DataError
 from ppn.explanation.record import Explanation, Patch, Ranked
 
 
@@ -88,6 +92,55 @@ def test_a_part_without_a_patch_leaves_its_place_empty():
 
     patch = explanation().patches[0]
     assert height() == height(patches=(patch, patch)) > height(patches=(None, None))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"),
+    [
+        (".png", b"\x89PNG"),
+        (".JPG", b"\xff\xd8"),
+        (".webp", b"RIFF"),
+        (".pdf", b"%PDF"),
+        (".svg", b"<?xml"),
+    ],
+)
+def test_the_suffix_chooses_the_format(tmp_path, suffix, begins):
+    path = explanation().save(tmp_path / "new" / f"gull{suffix}")
+    assert path.read_bytes().startswith(begins)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["gull.tiff", "gull", "gull.ckpt"])
+def test_other_suffixes_are_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(DataError, match=rf"{name} is not the path of a picture: .*\.svg"):
+        explanation().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_followed_and_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "old.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("old.png")
+    assert explanation().save("~/link.png") == tmp_path / "link.png"
+    assert (tmp_path / "link.png").is_symlink()
+    with Image.open(tmp_path / "old.png") as picture:
+        assert picture.width > 800
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(DataError, match=f"{name} is not a regular file"):
+            explanation().save(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_explanation_can_be_sent_to_another_process():
+    again = pickle.loads(pickle.dumps(explanation()))
+    assert again.to_dict() == explanation().to_dict()
+    assert np.array_equal(np.asarray(again.image), np.asarray(explanation().image))
 
 
 def test_what_does_not_fit_together_is_refused():
