@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-4
 """Float32 sums of a few terms differ by some 1e-6 of their size; this much is not rounding."""
-_FORMATS = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
+_FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +164,8 @@ class Explanation:
         """Write the picture; an earlier file is replaced whole.
 
         Args:
-            path: Its suffix chooses the format: PNG, JPEG, WebP, or PDF or SVG, whose text and
-                lines are vectors. A `~` at its beginning is the home folder.
+            path: Its suffix chooses the format: PNG, JPEG, WebP, TIFF, or PDF or SVG, whose text
+                and lines are vectors. A `~` at its beginning is the home folder.
 
         Returns:
             The path.

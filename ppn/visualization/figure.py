@@ -53,6 +53,7 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
     terms = [*explanation.contributions, explanation.bias]
     texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
+    equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
 
     width = 2 * _MARGIN + (columns + 2) * _TILE + (columns + 1) * _GAP
     note = textwrap.wrap(" ".join(explanation.notes), int((width - 2 * _MARGIN) * 15.5))
@@ -71,7 +72,7 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     for index, top in enumerate(scale_tops(explanation.maps)):
         row, column = divmod(index, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
-        _sign(page, corner, texts[index], first=index == 0)
+        _sign(page, corner, texts[index], "" if index else equals)
         _part(page, explanation, index, corner, texts[index], top)
     corner = (_MARGIN + (columns + 1) * (_TILE + _GAP), _HEAD + (rows - 1) * row_height)
     _sign(page, corner, texts[-1])
@@ -167,10 +168,10 @@ def _frame(
     )
 
 
-def _sign(page: Axes, corner: tuple[float, float], text: str, first: bool = False) -> None:
-    """What stands before a term: its sign, after an equals sign for the first."""
+def _sign(page: Axes, corner: tuple[float, float], text: str, equals: str = "") -> None:
+    """What stands before a term: its sign, after `equals` for the first."""
     minus = text.startswith(MINUS)
-    sign = ("=" + minus * MINUS) if first else (MINUS if minus else "+")
+    sign = equals + minus * MINUS or "+"
     x, y = corner[0] - _GAP / 2, corner[1] + _TILE / 2
     _text(page, x, y, sign, size=15, color=_SOFT, ha="center")
 

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +102,7 @@ def test_a_part_without_a_patch_leaves_its_place_empty():
         (".png", b"\x89PNG"),
         (".JPG", b"\xff\xd8"),
         (".webp", b"RIFF"),
+        (".tiff", b"II*"),
         (".pdf", b"%PDF"),
         (".svg", b"<?xml"),
     ],
@@ -110,7 +113,7 @@ def test_the_suffix_chooses_the_format(tmp_path, suffix, begins):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["gull.tiff", "gull", "gull.ckpt"])
+@pytest.mark.parametrize("name", ["gull.gif", "gull", "gull.ckpt"])
 def test_other_suffixes_are_refused_before_anything_is_written(tmp_path, name):
     with pytest.raises(DataError, match=rf"{name} is not the path of a picture: .*\.svg"):
         explanation().save(tmp_path / name)
@@ -141,6 +144,15 @@ def test_an_explanation_can_be_sent_to_another_process():
     again = pickle.loads(pickle.dumps(explanation()))
     assert again.to_dict() == explanation().to_dict()
     assert np.array_equal(np.asarray(again.image), np.asarray(explanation().image))
+
+
+def test_records_and_pages_need_no_torch():
+    code = (
+        "import sys, ppn.explanation.record, ppn.report.render\n"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_what_does_not_fit_together_is_refused():
