@@ -12,8 +12,9 @@ import torch
 from ppn.data.split import stratified_split
 from ppn.discovery.parts import discover_parts
 from ppn.io.files import write_json
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.evaluation import CHANCE, MapScores
+from ppn.metrics.base import EvaluationShape, Observation
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.evaluation import MetricSet, measurable
 from ppn.refinement.refine import ClassProblem, Strategy, refine
 
 if TYPE_CHECKING:
@@ -123,23 +124,25 @@ def _rows(cell: Cell, extracted: Extracted) -> Iterator[dict[str, Any]]:
         figures = _figures(cell, extracted, held, maps)
         lam = strength if strategy == "cam_split" else None
         yield _row(cell, strategy, lam, figures) | {"discovery_s": found, "refinement_s": seconds}
-    for kind in CHANCE:
+    for floor in default_floors():
         shape = (cell.k, *extracted.grid)
         indices = extracted.indices[held]
-        maps = [
-            chance_maps(kind, indices, labels[held], shape, cell.seed, draw) for draw in range(2)
-        ]
-        yield _row(cell, f"chance: {kind}", None, _figures(cell, extracted, held, maps))
+        maps = [floor.maps(indices, labels[held], shape, cell.seed, draw) for draw in range(2)]
+        yield _row(cell, floor.title, None, _figures(cell, extracted, held, maps))
 
 
 def _figures(
     cell: Cell, extracted: Extracted, held: Tensor, maps: list[Tensor]
 ) -> dict[str, float | None]:
-    scores = MapScores(len(extracted.weight), cell.k, extracted.keypoints.shape[1], extracted.size)
+    parts = [str(part) for part in range(extracted.keypoints.shape[1])]
+    shape = EvaluationShape(len(extracted.weight), cell.k, parts, extracted.size)
+    chosen = [metric for metric in default_metrics() if metric.key in METRICS]
+    scores = MetricSet(measurable(chosen, shape), shape)
+    no_logits = maps[0].new_zeros(len(held), 0)
     batch: Any = {"keypoints": extracted.keypoints[held], "label": extracted.labels[held]}
-    scores.update(maps[0], maps[1], batch)
-    figures, _ = scores.compute()
-    return {name: figures.get(name) for name in METRICS}
+    scores.update(Observation(batch, no_logits, no_logits, *maps))
+    found = scores.compute()
+    return {name: found[name].figures[name] if name in found else None for name in METRICS}
 
 
 def _row(
