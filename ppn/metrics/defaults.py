@@ -39,8 +39,10 @@ def default_metrics(further: Sequence[Metric] = ()) -> list[Metric]:
         Compactness(),
         ClassShares(),
     ]
+    place = {metric.key: number for number, metric in enumerate(metrics)}
     taken = {metric.key for metric in further}
-    return [*(metric for metric in metrics if metric.key not in taken), *further]
+    chosen = [*(metric for metric in metrics if metric.key not in taken), *further]
+    return sorted(chosen, key=lambda metric: place.get(metric.key, len(place)))
 
 
 def default_floors() -> list[Explainer]:
