@@ -18,7 +18,10 @@ def main(experiment: str, black_box: str, run_dir: str, *more: str) -> None:
     rows = []
     for seeding in ("kmeans", "nndsvda"):
         root = Path(run_dir, seeding)
-        discovery = {"class_path": "PrototypeDiscovery", "init_args": {"seeding": seeding}}
+        discovery = {
+            "class_path": "PrototypeDiscovery",
+            "init_args": {"discoverer": {"class_path": "NMF", "init_args": {"init": seeding}}},
+        }
         common = ["--config", experiment, *more, "--trainer.default_root_dir", str(root)]
         common += [f"--trainer.callbacks={json.dumps([discovery])}"]
         network = root / "checkpoints/prototypes.ckpt"

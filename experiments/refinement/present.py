@@ -15,7 +15,7 @@ from experiments.refinement.cells import (
     JUDGE,
     METRICS,
     REFINEMENT,
-    STRENGTHS,
+    RIDGES,
 )
 from ppn.io.files import replacing
 from ppn.visualization.palette import identity_colour
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 Way = tuple[str, str, float | None]
 """Parts, maps and lambda."""
-DEFAULT: Way = (next(iter(DISCOVERERS)), *REFINEMENT)
+DEFAULT: Way = (next(iter(DISCOVERERS)), REFINEMENT.key, REFINEMENT.ridge)
 """Parts, maps and lambda that all others are held against."""
 _MARKS = "osD^vP"
 _CHANCE = "#6b7280"
@@ -52,7 +52,7 @@ def floors(rows: Rows) -> set[str]:
 
 def mean_std(rows: Rows, metric: str, **wanted: object) -> tuple[float, float] | None:
     """Return mean and sample standard deviation over seeds of the rows that are as wanted."""
-    names = {name.replace("strength", "lambda"): value for name, value in wanted.items()}
+    names = {name.replace("ridge", "lambda"): value for name, value in wanted.items()}
     values = [
         row[metric]
         for row in rows
@@ -77,7 +77,7 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         *_summary(rows),
         "",
         f"![{JUDGE.title} over k](strategies.png)",
-        f"![{JUDGE.title} over lambda](strength.png)",
+        f"![{JUDGE.title} over lambda](ridge.png)",
         f"![{JUDGE.title} over {COST.title}](tradeoff.png)",
     ]
     shown = METRICS[:3]
@@ -85,8 +85,8 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
         lines += ["", f"## k = {k}", ""]
         lines.append(_line("parts", "maps", "lambda", *map(head, shown)))
         lines.append(_line(*["---"] * (3 + len(shown))))
-        for discoverer, maps, strength in _combinations(rows, k):
-            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "strength": strength}
+        for discoverer, maps, ridge in _combinations(rows, k):
+            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "ridge": ridge}
             cells = []
             for metric in shown:
                 found = mean_std(rows, metric.key, **wanted)
@@ -94,7 +94,7 @@ def markdown(title: str, rows: Rows, seeds: int) -> str:
                     "" if found is None else " ± ".join(f"{percent(metric) * x:.1f}" for x in found)
                 )
             name = "" if maps in floors(rows) else discoverer
-            lines.append(_line(name, maps, _lambda(strength), *cells))
+            lines.append(_line(name, maps, _lambda(ridge), *cells))
     return "\n".join(lines) + "\n"
 
 
@@ -102,8 +102,8 @@ def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _lambda(strength: float | None) -> str:
-    return "" if strength is None else f"{strength:g}"
+def _lambda(ridge: float | None) -> str:
+    return "" if ridge is None else f"{ridge:g}"
 
 
 def _summary(rows: Rows) -> list[str]:
@@ -156,7 +156,7 @@ def draw(title: str, rows: Rows, folder: Path) -> list[Path]:
     with mpl.rc_context(style):  # type: ignore[arg-type]
         figures = {
             "strategies": _over_k(rows),
-            "strength": _over_strength(rows),
+            "ridge": _over_ridge(rows),
             "tradeoff": _tradeoff(rows),
         }
         for name, figure in figures.items():
@@ -189,13 +189,13 @@ def _best(rows: Rows) -> list[str]:
     exact = {row["maps"] for row in rows if row["exact"]}
     for k in sorted({row["k"] for row in rows}):
         scored = []
-        for discoverer, maps, strength in _combinations(rows, k):
+        for discoverer, maps, ridge in _combinations(rows, k):
             if maps not in exact:
                 continue
-            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "strength": strength}
+            wanted = {"k": k, "discoverer": discoverer, "maps": maps, "ridge": ridge}
             found = mean_std(rows, JUDGE.key, **wanted)
             if found is not None:
-                shown = "" if strength is None else f", lambda {strength:g}"
+                shown = "" if ridge is None else f", lambda {ridge:g}"
                 scored.append((found[0], f"`{maps}`{shown}, {discoverer}"))
         if scored and k > 1:
             value, name = max(scored)
@@ -215,14 +215,14 @@ def _over_k(rows: Rows) -> Figure:
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, name in zip(panels, names, strict=True):
         for number, maps in enumerate(shown):
-            strength = DEFAULT[2] if maps == DEFAULT[1] else None
-            wanted = {"discoverer": name, "maps": maps, "strength": strength}
+            ridge = DEFAULT[2] if maps == DEFAULT[1] else None
+            wanted = {"discoverer": name, "maps": maps, "ridge": ridge}
             points = [(k, mean_std(rows, JUDGE.key, k=k, **wanted)) for k in ks]
             _draw_line(
                 axes,
                 # Side by side: points of equal height would hide each other.
                 [(k + 0.09 * (number - 3), found) for k, found in points if found is not None],
-                maps if strength is None else f"{maps}, lambda {strength:g}",
+                maps if ridge is None else f"{maps}, lambda {ridge:g}",
                 _CHANCE if maps in levels else identity_colour(number),
                 None if maps in levels else _MARKS[number % len(_MARKS)],
             )
@@ -235,20 +235,20 @@ def _over_k(rows: Rows) -> Figure:
     return figure
 
 
-def _over_strength(rows: Rows) -> Figure:
+def _over_ridge(rows: Rows) -> Figure:
     parts, maps, _ = DEFAULT
     ks = [k for k in sorted({row["k"] for row in rows}) if k > 1]
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for number, k in enumerate(ks):
         points = [
-            (s, mean_std(rows, JUDGE.key, k=k, discoverer=parts, maps=maps, strength=s))
-            for s in STRENGTHS
+            (s, mean_std(rows, JUDGE.key, k=k, discoverer=parts, maps=maps, ridge=s))
+            for s in RIDGES
         ]
         seen = [(s * 1.06 ** (number - 1), found) for s, found in points if found is not None]
         _draw_line(axes, seen, f"k = {k}", identity_colour(number), _MARKS[number])
     axes.set_xscale("log")
-    axes.set_xticks(STRENGTHS, [f"{s:g}" for s in STRENGTHS])
+    axes.set_xticks(RIDGES, [f"{s:g}" for s in RIDGES])
     axes.minorticks_off()
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"lambda of {maps} ({parts})")
@@ -281,7 +281,7 @@ def _tradeoff(rows: Rows) -> Figure:
     axes.set_xlabel(f"{head(COST)}, mean over k > 1")
     axes.set_ylabel(head(JUDGE))
     axes.set_ylim(0, 100)
-    title = f"{DEFAULT[1]}: lambda {STRENGTHS[0]:g} (right) to {STRENGTHS[-1]:g}"
+    title = f"{DEFAULT[1]}: lambda {RIDGES[0]:g} (right) to {RIDGES[-1]:g}"
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title=title)
     return figure
 

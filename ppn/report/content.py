@@ -11,30 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
+    from ppn.explanation.record import Explanation, Patch
 
 Better = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A real training patch near to a prototype.
-
-    Attributes:
-        image: The training image as the network saw it.
-        box: The patch: x0, y0, x1, y1 in pixels of `image`.
-        score: Similarity of the patch to the prototype (inner product).
-        name: The image's name, shown to the reader.
-        heatmap: (H, W) the prototype's map on the whole image, any resolution.
-    """
-
-    image: Image.Image
-    box: tuple[float, float, float, float]
-    score: float
-    name: str
-    heatmap: NDArray[np.floating[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,55 +57,6 @@ class ClassCard:
     prototypes: list[Prototype]
     images: int
     accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One explained image: its logit and the contributions that add up to it.
-
-    Attributes:
-        image: The image as the network saw it.
-        name: The image's name.
-        true_class: Name of the true class; empty where it is unknown.
-        predicted_class: Name of the predicted class.
-        probability: Softmax probability of the predicted class, a fraction.
-        logit: The black box's own logit of the predicted class, not the sum of the parts: the
-            report prints the difference between the two.
-        bias: The predicted class's bias.
-        contributions: (k) what each prototype adds to the logit.
-        maps: (k) of (H, W), each prototype's map on the image.
-        predicted_label: Index of the predicted class, by which its `ClassCard` is found.
-        scale_note: One sentence on a factor that the contributions carry (normalised heads), or
-            on what heatmaps are not (heads that do not average patches).
-        looks_like: (k) nearest training patch of each prototype; empty: taken from the class's
-            card where the report shows one.
-    """
-
-    image: Image.Image
-    name: str
-    true_class: str
-    predicted_class: str
-    probability: float
-    logit: float
-    bias: float
-    contributions: list[float]
-    maps: list[NDArray[np.floating[Any]]]
-    predicted_label: int
-    scale_note: str | None = None
-    looks_like: list[Patch] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        k = len(self.contributions)
-        if len(self.maps) != k or len(self.looks_like) not in (0, k):
-            raise ValueError(
-                f"sample {self.name!r} has {k} contributions but {len(self.maps)} maps and "
-                f"{len(self.looks_like)} patches: give one of each per prototype."
-            )
-
-    @property
-    def residual(self) -> float:
-        """The sum of contributions and bias, minus the black box's logit: what is not exact."""
-        return sum(self.contributions) + self.bias - self.logit
 
 
 @dataclass(frozen=True)
@@ -249,7 +179,7 @@ class Report:
         metrics: Measured metrics.
         explainers: The ways to explain the same classifier that are compared.
         sensitivity: Metrics over the constants of their protocols.
-        samples: Explained images; the first one also opens the page.
+        samples: Explained images, each of its predicted class; the first one also opens the page.
         classes: The classes shown, in order.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
@@ -266,7 +196,7 @@ class Report:
     metrics: list[Metric] = field(default_factory=list)
     explainers: list[ExplainerRow] = field(default_factory=list)
     sensitivity: list[Sensitivity] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[Explanation] = field(default_factory=list)
     classes: list[ClassCard] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None

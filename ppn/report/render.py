@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.panels import panel
-from ppn.report.samples import explain
+from ppn.report.samples import steps
 from ppn.version import __version__
 from ppn.visualization.numbers import number
 
@@ -59,7 +59,7 @@ def render(report: Report) -> str:
     script = _source(environment, _SCRIPT)
     return environment.get_template("index.html.j2").render(
         report=report,
-        samples=[explain(sample, cards.get(sample.predicted_label)) for sample in report.samples],
+        samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
         panels=[panel(card) for card in report.classes],
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ppn.classifier.head_case import CASES, MAPS, HeadCase
 from ppn.report.content import Column, ExplainerRow, Fact, Metric, Sensitivity
 from ppn.report.measured import ERROR, SWEEP
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
+    from ppn.prototypes.network import PrototypeNetwork
     from ppn.report.content import Better
     from ppn.report.measured import Measured, MeasuredMetric
-    from ppn.tasks.prototypes import PrototypeTask
 
 _FACTS = ("accuracy", "agreement")
 """Metrics that stand at the top of the page, beside the black box's."""
-_LIMITS: dict[HeadCase, str] = {
-    "mean_linear": (
-        "The sum of a class's maps is its class activation map; what is new is the split."
-    ),
-    "mean_norm_linear": (
-        "The sum of a class's maps is its class activation map, times one factor per image; what "
-        "is new is the split."
-    ),
-    "class_token": (
-        "Maps are indicative: this black box classifies its class token alone. Contributions are "
-        "exact; a map shows which patch tokens are like a part in the class token's space, not "
-        "what they contribute."
-    ),
-    "pre_logits": (
-        "Maps are the gradient of a contribution times the patch features: layers lie between "
-        "patches and the last linear one. Contributions are exact; a map's mean misses its "
-        "contribution by the completeness error."
-    ),
-}
 
 
 def facts(found: Measured) -> list[Fact]:
@@ -75,13 +55,13 @@ def facts(found: Measured) -> list[Fact]:
     return shown
 
 
-def certificate_facts(network: PrototypeTask) -> list[Fact]:
+def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
-        Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
-        Fact("What is exact", head.level, MAPS[head.case]),
+        Fact("Head", head.words.case, "found by computing on input, not by the model's name"),
+        Fact("What is exact", head.level, head.words.maps),
     ]
     if not values:
         return shown
@@ -208,14 +188,14 @@ def _better(metric: MeasuredMetric) -> Better | None:
     return found[metric.higher_is_better]
 
 
-def notes(network: PrototypeTask, found: Measured) -> list[str]:
+def notes(network: PrototypeNetwork, found: Measured) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",
-        _LIMITS[head.case],
+        head.words.limit,
         f"Maps are as coarse as the features of the last stage and are enlarged to {height} x "
         f"{width} pixels for show; a cell's receptive field is larger than the cell.",
         "How the residual is shared, the starting point of the factorisation and the images used "

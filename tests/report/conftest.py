@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppn.classifier.head_case import HeadInspection
+from ppn.explanation.record import Explanation, Patch, Ranked
 from ppn.report.content import (
     ClassCard,
     Column,
     ExplainerRow,
     Fact,
     Metric,
-    Patch,
     Prototype,
     Report,
-    Sample,
     Sensitivity,
 )
 
+HEAD = HeadInspection("mean_norm_linear", "NCHW", 0, 0, None, 0, ("fc",), ("all",), (1.0,))
 CONSISTENCY, NEGATIVE = Column("Consistency", "%"), Column("Negative", better="lower")
 
 
@@ -60,17 +61,22 @@ def card(rng, label, k, patches):
 
 def sample(rng, label, k, contributions=None):
     contributions = contributions or [float(c) for c in rng.uniform(0.5, 4, k)]
-    return Sample(
+    name, logit = f"Bird {label:03d}", sum(contributions) - 0.25
+    return Explanation(
         image=picture(rng),
         name=f"test {label}.jpg",
-        true_class=f"Bird {label:03d}",
-        predicted_class=f"Bird {label:03d}",
-        probability=0.987,
-        logit=sum(contributions) - 0.25,
+        label=label,
+        class_name=name,
+        logit=logit,
         bias=-0.25,
-        contributions=contributions,
-        maps=[heatmap(rng) for _ in range(k)],
-        predicted_label=label,
+        contributions=tuple(contributions),
+        maps=tuple(heatmap(rng) for _ in range(k)),
+        patches=tuple(patch(rng, f"class {label} image {i}.jpg") for i in range(k)),
+        ranking=(Ranked(label, name, logit, 0.987),),
+        probability=0.987,
+        inspection=HEAD,
+        scale=0.5,
+        true_class=name,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ppn.errors import DataError
+from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
 from ppn.report.content import ClassCard, Column, Fact, Prototype, Report, Sensitivity
 from ppn.report.render import render, write_report
@@ -107,8 +108,8 @@ def test_every_name_is_escaped(make_report, make_sample):
                 make_sample([1.0, 2.0, 3.0]),
                 name=IMAGE,
                 true_class=IMAGE,
-                predicted_class=SCRIPT,
-                scale_note=SCRIPT,
+                class_name=SCRIPT,
+                ranking=(Ranked(1, SCRIPT, 1.0, 0.9),),
             )
         ],
         classes=[
@@ -133,7 +134,9 @@ def test_the_printed_contributions_and_bias_add_up_to_the_printed_logit(make_rep
 
 def test_a_sum_that_misses_the_logit_is_called_so(make_report, make_sample):
     good = make_sample([1.0, 2.0])
-    assert "do not add up" not in render(replace(make_report(k=2), samples=[good]))
+    whole = render(replace(make_report(k=2), samples=[good]))
+    assert "do not add up" not in whole
+    assert "factor 1/s = 0.5." in whole
     html = render(replace(make_report(k=2), samples=[replace(good, logit=good.logit + 0.5)]))
     assert "do not add up" in html
     assert "differs from the black box's logit by 0.500" in html.replace("&#39;", "'")
@@ -172,7 +175,7 @@ def test_fields_may_be_missing(make_report, make_sample):
         replace(
             bare,
             classes=[ClassCard(7, "seven", [prototype, second], images=3)],
-            samples=[replace(make_sample([1.0]), true_class="")],
+            samples=[replace(make_sample([1.0]), true_class="", patches=(None,))],
         )
     )
     assert "No patches in this report" in html
@@ -205,17 +208,17 @@ def test_floors_stand_on_the_scale(make_report):
     assert '<span class="mark" style="left:67.4%">' in html
 
 
-def test_patches_come_from_the_sample_where_its_class_is_not_shown(make_report, make_sample):
+def test_patches_are_shown_where_their_class_is_not(make_report, make_sample):
     report = make_report()
     patches = [p.patches[0] for p in report.classes[1].prototypes]
-    elsewhere = replace(make_sample([1.0, 2.0, 3.0], label=99), looks_like=patches)
+    elsewhere = replace(make_sample([1.0, 2.0, 3.0], label=99), patches=tuple(patches))
     html = render(replace(report, samples=[elsewhere], classes=[]))
     assert "Nearest training patch of Part 3, from class 1 image 0.jpg" in html
 
 
 def test_records_that_do_not_fit_are_refused(make_sample):
     with pytest.raises(ValueError, match="one of each per prototype"):
-        replace(make_sample([1.0, 2.0]), maps=[np.zeros((7, 7))])
+        replace(make_sample([1.0, 2.0]), maps=(np.zeros((7, 7)),))
     with pytest.raises(ValueError, match="one row per half size"):
         Sensitivity("Consistency %", ("half size", [36]), ("threshold", [0.8]), [[1.0, 2.0]])
 
