@@ -86,9 +86,8 @@ class PrototypeNetwork(nn.Module):
     def hold_heads(self, refinements: Mapping[str, bool]) -> None:
         """Make an empty head for each refinement; see the constructor."""
         count, k, width = self.dictionary.parts.shape
-        device = self.dictionary.parts.device
         self.heads = nn.ModuleList(
-            PrototypeHead(count, k, width, name, exact).to(device)
+            PrototypeHead(count, k, width, name, exact).to(self.device)
             for name, exact in refinements.items()
         )
 
@@ -96,6 +95,11 @@ class PrototypeNetwork(nn.Module):
     def input_config(self) -> InputConfig:
         """What the classifier expects of its input image."""
         return self.classifier.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its prototypes are."""
+        return self.dictionary.parts.device
 
     @property
     def k(self) -> int:
