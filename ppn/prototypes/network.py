@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,8 +267,12 @@ class PrototypeNetwork(nn.Module):
                     f"{', '.join(self.class_names[:3])}."
                 )
             return self.class_names.index(target)
-        if not 0 <= target < len(self.class_names):
+        try:
+            label = operator.index(target)  # of numpy's and torch's numbers too
+        except TypeError:
+            label = -1
+        if not 0 <= label < len(self.class_names):
             raise DataError(
                 f"There is no class {target}: classes are 0 to {len(self.class_names) - 1}."
             )
-        return target
+        return label
