@@ -21,7 +21,9 @@ def parser() -> Parser:
     found.add_argument("images", nargs="+", help="image files, or folders of them")
     found.add_argument("--ckpt", required=True, help="checkpoint of a prototype network")
     found.add_argument("--out", default="explanations", help="folder for PNG and JSON files")
-    found.add_argument("--class", dest="of", help="class to explain instead of the predicted one")
+    found.add_argument(
+        "--class", dest="target", help="class to explain instead of the predicted one"
+    )
     found.add_argument("--gallery", help="folder of nearest training patches, if moved")
     found.add_argument("--architecture", help="module:factory, if the model is your own code")
     return found
@@ -45,21 +47,23 @@ def main(arguments: Sequence[str]) -> int:
 
     network = load(given.ckpt, given.gallery, given.architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    of = int(given.of) if given.of is not None and given.of.isdigit() else given.of
+    target = given.target
+    if target is not None and target.isdigit():
+        target = int(target)
     files = _files(given.images)
     failures = []
     for file, stem in zip(files, _stems(files), strict=True):
         try:
-            explanation = network.explain(file, of)
+            explanation = network.explain(file, target)
         except PPNError as error:
             failures.append(str(error))
             continue
         picture = explanation.save(Path(given.out) / f"{stem}.png")
         write_json(Path(given.out) / f"{stem}.json", explanation.to_dict())
-        terms = [f"{value:+.3f}" for value in explanation.sample.contributions]
+        terms = [f"{value:+.3f}" for value in explanation.contributions]
         print(
-            f"{file}: {explanation.sample.predicted_class}, logit {explanation.sample.logit:.3f} = "
-            f"{' '.join(terms)} {explanation.sample.bias:+.3f} (bias) -> {picture}"
+            f"{file}: {explanation.class_name}, logit {explanation.logit:.3f} = "
+            f"{' '.join(terms)} {explanation.bias:+.3f} (bias) -> {picture}"
         )
     if len(failures) == 1:
         raise PPNError(failures[0])

@@ -20,23 +20,18 @@ class PrototypeExplainer(Explainer):
 
     Args:
         head: The head as sums of prototypes.
-        refinement: Name of what refined it, which becomes the explainer's own.
-        exact: Whether its prototypes sum to the classifier's head.
-        additive: Whether its maps are meant to average to contributions; see `HeadReport`.
+        additive: Whether its maps are meant to average to contributions; see `HeadInspection`.
     """
 
-    def __init__(
-        self, head: PrototypeHead, refinement: str, exact: bool = True, additive: bool = True
-    ) -> None:
+    def __init__(self, head: PrototypeHead, additive: bool = True) -> None:
         self.head = head
-        self.refinement = refinement
-        self.exact = exact
         self.additive = additive
+        self.exact = head.exact
 
     @property
     def name(self) -> str:
-        """Name of the refinement."""
-        return self.refinement
+        """Name of the refinement that split the head."""
+        return self.head.name
 
     @property
     def maps_per_class(self) -> int:
