@@ -12,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
 from ppn.discovery import NMF
 from ppn.io.files import write_json
+from ppn.io.terminal import console
 from ppn.refinement import CamSplit
 from ppn.report.measured import Measured, measured
 from ppn.version import __version__
@@ -99,9 +99,9 @@ def main() -> None:
         RUN / "report/index.html",
     )
     figures = json.loads((RUN / "metrics.json").read_text())
-    console = Console()
-    console.print(summary(measured(figures, str(RUN / "metrics.json"))))
-    console.print(
+    terminal = console()
+    terminal.print(summary(measured(figures, str(RUN / "metrics.json"))))
+    terminal.print(
         f"accuracy: black box {figures['blackbox_accuracy']:.2%}, prototypes "
         f"{figures['accuracy']:.2%}; agreement {figures['agreement']:.2%}; largest logit error "
         f"{figures['max_logit_error']:.1e}"

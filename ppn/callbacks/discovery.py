@@ -95,7 +95,8 @@ class PrototypeDiscovery(Callback):
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER
                 write_gallery(network.dictionary, data.view("train"), folder, data.num_workers)
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT)
+        path = Path(trainer.default_root_dir) / "checkpoints" / CHECKPOINT
+        trainer.save_checkpoint(path, weights_only=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the prototypes, and delete the journal: what it kept is in files now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.commands.arguments import Parser
+from ppn.commands import parsing
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
@@ -17,28 +17,12 @@ FIGURES = (".png", ".svg", ".pdf")
 TABLES = (".csv", ".md", ".tex", ".json")
 
 
-def parser() -> Parser:
-    """Return the parser of `ppn compare`."""
-    found = Parser(
-        prog="ppn compare",
-        description="Put finished runs side by side, from metrics.json and config.yaml alone.",
-    )
-    found.add_argument(
-        "runs", nargs="+", metavar="RUN", help="directory of a run with metrics.json"
-    )
-    found.add_argument(
-        "--out",
-        metavar="FILE",
-        help=f"write a table ({', '.join(TABLES)}) or a figure ({', '.join(FIGURES)})",
-    )
-    return found
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Compare runs.
+def compare(runs: list[str], out: str | None = None) -> int:
+    """Put finished runs side by side, from metrics.json and config.yaml alone.
 
     Args:
-        arguments: The command line after `ppn compare`.
+        runs: Directories of runs with metrics.json.
+        out: File to write: a table (.csv, .md, .tex, .json) or a figure (.png, .svg, .pdf).
 
     Returns:
         Exit code 0.
@@ -46,49 +30,51 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         PPNError: If a run cannot be read, or the file to write is of another kind.
     """
-    try:
-        given = parser().parse_args(arguments)
-    except SystemExit:  # --help
-        return 0
-    out = None if given.out is None else Path(given.out)
-    if out is not None and out.suffix.lower() not in (*TABLES, *FIGURES):
+    file = None if out is None else Path(out)
+    if file is not None and file.suffix.lower() not in (*TABLES, *FIGURES):
         raise PPNError(
-            f"--out {out} is neither a table nor a figure: name a file that ends in "
+            f"--out {file} is neither a table nor a figure: name a file that ends in "
             f"{', '.join((*TABLES, *FIGURES))}."
         )
 
     from ppn.commands.finished_run import differences, read_runs
 
-    runs = read_runs(given.runs)
-    notes = differences(runs)
-    _print(runs, notes)
-    if out is not None:
-        _write(out, runs, notes)
-        print(out)
+    found = read_runs(runs)
+    notes = differences(found)
+    _print(found, notes)
+    if file is not None:
+        _write(file, found, notes)
+        print(file)
     return 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn compare`; see `compare`.
+
+    Args:
+        arguments: The command line after `ppn compare`.
+    """
+    return parsing.run("ppn compare", compare, arguments)
+
+
 def _print(runs: Sequence[FinishedRun], notes: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from ppn.commands.comparison_table import shown, table
+    from ppn.io.terminal import console
 
     heads, lines = shown(*table(runs))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)
     # One run per column reads better where the terminal is narrow: there are more facts than runs.
     grid = Table(title="Finished runs", title_justify="left")
     grid.add_column("")
     for line in lines:
-        grid.add_column(escape(line[0]), overflow="fold", justify="right")
+        grid.add_column(line[0], overflow="fold", justify="right")
     for index, head in enumerate(heads[1:], 1):
-        grid.add_row(escape(head), *(escape(line[index]) for line in lines))
-    console.print(grid)
+        grid.add_row(head, *(line[index] for line in lines))
+    terminal = console()
+    terminal.print(grid)
     for note in notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        terminal.print(f"Note: {note}")
 
 
 def _write(out: Path, runs: Sequence[FinishedRun], notes: Sequence[str]) -> None:

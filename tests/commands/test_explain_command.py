@@ -120,7 +120,7 @@ def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_pat
 
 def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):
     base, _ = world
-    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--class", "plate") == 0
+    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--target", "plate") == 0
     written = sorted(path.name for path in tmp_path.glob("*.json"))
     assert len(written) == 12
     assert {"0.json", "0-2.json"} <= set(written)
@@ -156,9 +156,9 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["x.png"], "x.png is missing"),
-        ([], "arguments are required: images"),
-        (["x.png", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["{base}/photos/mug/1.png", "--class", "cup"], "There is no class 'cup'"),
+        ([], "images must be given: see ppn explain --help."),
+        (["x.png", "--nonsense"], "There is no option --nonsense"),
+        (["{base}/photos/mug/1.png", "--target", "cup"], "There is no class 'cup'"),
         (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is no folder"),
         (["{base}/photos/mug/1.png", "--out", "{base}/mine.pth"], "cannot be written"),
     ],

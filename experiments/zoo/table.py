@@ -23,7 +23,7 @@ def counts(rows: list[Examination]) -> dict[str, int]:
     return {key: counted[key] for key in (*WORDS, "refused", *_UNTRIED) if counted[key]}
 
 
-def markdown(rows: list[Examination], names: list[str], version: str) -> str:
+def page(rows: list[Examination], names: list[str], version: str) -> str:
     """Return the page.
 
     Args:
@@ -35,10 +35,10 @@ def markdown(rows: list[Examination], names: list[str], version: str) -> str:
     lines = [
         "# Which models are supported, and what is exact",
         "",
-        "Made by `ppn check --all --out table.csv --markdown docs/models.md`; do not edit. Each",
-        "architecture is examined at random initialisation, with 10 classes and its input size,",
-        "in a process of its own. The case is found by running the model, never by its name;",
-        "`ppn check MODEL --checkpoint FILE` says what holds for yours.",
+        "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
+        "edit. Each architecture is examined at random initialisation, with 10 classes and its",
+        "input size, in a process of its own. The case is found by running the model, never by its",
+        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
