@@ -171,7 +171,7 @@ def test_readmes_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"model": model, "loader": data.discovery_loader([0, 1])}
     exec(code, names)
-    sample = names["explanation"].sample
+    sample = names["explanation"]
     total = sum(sample.contributions) + sample.bias
     assert total == pytest.approx(sample.logit, abs=1e-5)
     assert (tmp_path / "explanation.png").is_file()

@@ -114,8 +114,8 @@ def test_an_agents_trials_have_a_directory_each_even_in_one_job(monkeypatch):
 def test_the_sweeps_cover_what_there_is_to_choose():
     found = {p.stem: set(read_sweep(p).parameters) for p in SWEEPS}
     names = {
-        "refinement": ["k", "refinement", "strength"],
-        "discovery": ["discoverer", "token_weighting", "seeding", "seed"],
+        "refinement": ["k", "refinement"],
+        "discovery": ["token_weighting", "init", "seed"],
         "classifier": ["lr", "weight_decay"],
     }
     assert {s: {n.rsplit(".", 1)[-1] for n in v} for s, v in found.items()} == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,49 +11,35 @@ from ppn.metrics.evaluation import MapScores
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
 from ppn.metrics.parts import Consistency, Stability
-from ppn.prototypes.certificate import CertificateSample
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary
-from ppn.prototypes.head import PrototypeHead
-from ppn.prototypes.stream import class_by_class, decompose_stream
+from ppn.prototypes.fit import Fit
+from ppn.prototypes.network import PrototypeNetwork
+from ppn.refinement import CamSplit
 from tests.metrics import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ppn.classifier import Classifier
+    from ppn.prototypes.head import PrototypeHead
     from ppn.prototypes.stream import TokenBatch
     from ppn.types import Batch
 
 K = 3
 
 
-def discover(
-    classifier: Classifier, batches: list[Batch], classes: int
-) -> tuple[PrototypeHead, PartDictionary]:
+def discover(classifier: Classifier, batches: list[Batch], classes: int) -> PrototypeNetwork:
     """Find and refine the prototypes of the classes in some batches, as `ppn fit` does."""
-    weight, bias = classifier.effective_head()
-    count, width = weight.shape
-    head, dictionary = PrototypeHead(count, K, width), PartDictionary(count, K, width, 5)
-    sample = CertificateSample(count, width)
+    network = PrototypeNetwork(classifier, K, {"cam_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for batch in batches:
             yield classifier(batch["image"]), batch["label"].tolist(), batch["index"]
 
-    names = [str(label) for label in range(classes)]
-    decompose_stream(
-        class_by_class(tokens(), names, sample),
-        weight,
-        {"cam_split": head},
-        "cam_split",
-        dictionary,
-        classifier.config.size,
-        DiscoverySettings(),
-        repeat(8),
-    )
-    head.bias.copy_(bias)
-    return head, dictionary
+    names = [str(label) for label in range(len(network.class_names))]
+    fit = Fit(network, [CamSplit()])
+    fit.run(tokens(), names)
+    fit.finish(names, str)
+    return network
 
 
 @torch.no_grad()
@@ -83,7 +68,7 @@ def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Ite
         "<= 1.1",
         "the forward pass itself",
     )
-    head, _ = discover(classifier, batches, classes)
+    head = discover(classifier, batches, classes).head
 
     def explain() -> None:
         for batch in batches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import statistics
 import subprocess
@@ -13,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
 from ppn.metrics.chance import chance_maps
 from ppn.metrics.evaluation import Evaluation, Outputs
 from ppn.metrics.noise import stability_noise
-from ppn.prototypes.certificate import CertificateSample
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary, merge_ranks
-from ppn.prototypes.head import PrototypeHead
-from ppn.prototypes.stream import class_by_class, decompose_stream
-from ppn.types import Tokens
+from ppn.prototypes.fit import Fit
+from ppn.prototypes.network import PrototypeNetwork
+from ppn.refinement import CamSplit
+from ppn.types import InputConfig, Tokens
 from tests import ddp
 
 if TYPE_CHECKING:
@@ -62,11 +60,23 @@ def peak(classes: int, images: int = 10, width: int = 512) -> float:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
 
+class _Rows(nn.Module):
+    """Stands for a classifier of which only the head is needed."""
+
+    config = InputConfig()
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def effective_head(self) -> tuple[Tensor, Tensor]:
+        return self.weight, self.weight[:, 0]
+
+
 def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:
     """Find prototypes in tokens that are made on the way, as a classifier makes them."""
-    head, dictionary = PrototypeHead(classes, 3, width), PartDictionary(classes, 3, width, 5)
-    sample = CertificateSample(classes, width)
     weight = torch.randn(classes, width, generator=torch.Generator().manual_seed(0)).double()
+    network = PrototypeNetwork(_Rows(weight), 3, {"cam_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for label in labels:
@@ -77,17 +87,9 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
             made = Tokens(values, (7, 7), pooled, torch.ones(images), logits)
             yield made, [label] * images, torch.arange(images)
 
-    decompose_stream(
-        class_by_class(tokens(), [str(label) for label in range(classes)], sample),
-        weight,
-        {"cam_split": head},
-        "cam_split",
-        dictionary,
-        (224, 224),
-        DiscoverySettings(),
-        itertools.repeat(8),
-    )
-    merge_ranks(dictionary, sample, head)
+    fit = Fit(network, [CamSplit()])
+    fit.run(tokens(), [str(label) for label in range(classes)])
+    fit.merge()
 
 
 def two_ranks_rows(classes: int = 160, images: int = 512, rounds: int = 5) -> Iterator[Row]:

@@ -64,14 +64,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _certificate(found: Examination) -> list[tuple[str, str]]:
-    from ppn.classifier.head_case import CASES, MAPS
+    from ppn.classifier.head_case import WORDS
 
     complete = found.completeness_error
-    case = found.case
+    words = WORDS[found.case]
     return [
         ("what is exact", found.level),
-        ("head", CASES[case]),  # type: ignore[index]
-        ("maps", MAPS[case]),  # type: ignore[index]
+        ("head", words.case),
+        ("maps", words.maps),
         ("features", f"{found.features or 'forward_features'}, {found.layout}"),
         ("grid", f"{found.grid} patches of a {found.image_size} input"),
         ("width of the head's input", str(found.width)),

@@ -60,10 +60,10 @@ def explain(
         stem = _free_stem(file, folder, taken)
         picture = explanation.save(folder / f"{stem}.png")
         write_json(folder / f"{stem}.json", {**explanation.to_dict(), "file": _place(file)})
-        terms = [f"{value:+.3f}" for value in explanation.sample.contributions]
+        terms = [f"{value:+.3f}" for value in explanation.contributions]
         print(
-            f"{file}: {explanation.sample.predicted_class}, logit {explanation.sample.logit:.3f} = "
-            f"{' '.join(terms)} {explanation.sample.bias:+.3f} (bias) -> {picture}"
+            f"{file}: {explanation.class_name}, logit {explanation.logit:.3f} = "
+            f"{' '.join(terms)} {explanation.bias:+.3f} (bias) -> {picture}"
         )
     if len(failures) == 1:
         raise PPNError(failures[0])

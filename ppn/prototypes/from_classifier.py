@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from itertools import repeat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,14 +13,10 @@ from ppn.classifier.model import observable
 from ppn.data.source import Source
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
-from ppn.prototypes.certificate import CertificateSample, certify
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary
-from ppn.prototypes.head import PrototypeHead
+from ppn.explanation.record import Patch
+from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.prototypes.stored import Prototypes, image_names, tensors_of, weights_hash
-from ppn.prototypes.stream import GROUP, TokenBatch, class_by_class, decompose_stream
-from ppn.report.content import Patch
+from ppn.refinement.cam_split import CamSplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ppn.data.datamodule import FineGrainedDataModule
-    from ppn.refinement.refine import Strategy
+    from ppn.discovery.base import Discoverer
+    from ppn.prototypes.stream import TokenBatch
+    from ppn.refinement.base import Refinement
     from ppn.types import InputConfig
 
 
@@ -39,15 +36,14 @@ def from_classifier(
     loader: Iterable[Any] | FineGrainedDataModule,
     k: int = 3,
     class_names: Sequence[str] | None = None,
-    refinement: Strategy = "cam_split",
+    refinement: Refinement | None = None,
+    discoverer: Discoverer | None = None,
     config: InputConfig | None = None,
     features: str | None = None,
-    seed: int = 0,
 ) -> PrototypeNetwork:
     """Find the prototypes of a trained classifier.
 
-    The model is used as it is, on its device; it is switched to evaluation mode and its weights
-    are not touched.
+    The model is used as it is, on its device; its weights are not touched.
 
     Args:
         model: A classifier that ends in a linear layer: any such timm or torchvision model, or one
@@ -59,16 +55,17 @@ def from_classifier(
             classes are in memory at a time, else those of all images.
         k: Prototypes per class.
         class_names: Name of each class; None takes the data set's `classes`, or numbers.
-        refinement: How the rows of the head are split; see `ppn.refinement.refine`.
+        refinement: How the rows of the head are split; None: `CamSplit()`.
+        discoverer: How parts are found; None: `NMF()`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
             and ImageNet's otherwise, at the size of the loader's images.
         features: Name of the module whose output are the patch features, such as `layer4`; None
             finds it by computing.
-        seed: Seed of discovery.
 
     Raises:
-        HeadError: If the classifier is no nn.Module, or has no last linear layer or no such module.
-        DataError: If a class has no image, or labels do not fit the classifier.
+        HeadError: If the classifier is not an nn.Module, or has no last linear layer or no such
+            module.
+        DataError: If there is no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
     model = observable(model)
@@ -78,56 +75,32 @@ def from_classifier(
         channels, height, width = source.shape()
         expected = replace(expected.with_channels(channels), size=(height, width))
     classifier = Classifier(model, expected, features).eval()
-    weight, bias = classifier.effective_head()
-    count, width = weight.shape
-    names = list(class_names or source.class_names or map(str, range(count)))
+    refinement = CamSplit() if refinement is None else refinement
+    network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
+    count = len(network.class_names)
+    names = list(class_names or source.class_names or network.class_names)
     if len(names) != count:
         raise DataError(f"The classifier has {count} classes, but there are {len(names)} names.")
-    head = PrototypeHead(count, k, width).to(weight.device)
-    dictionary = PartDictionary(count, k, width, num_patches=1).to(weight.device)
-    settings = DiscoverySettings(seed=seed)
-    sample = CertificateSample(count, width).to(weight.device)
-    decompose_stream(
-        class_by_class(_tokens(source, classifier, count), names, sample, not source.by_class),
-        weight,
-        {refinement: head},
-        refinement,
-        dictionary,
-        expected.size,
-        settings,
-        repeat(GROUP),
-    )
-    if not dictionary.complete:
-        label = int((dictionary.found == 0).nonzero()[0])
-        raise DataError(f"Class {label} ({names[label]}) has no image in the loader: add some.")
-    head.bias.copy_(bias)
-    certificate = certify(dictionary, *sample.outputs(head)).to_dict()
+    fit = Fit(network, [refinement], discoverer)
+    if fit.discoverer.shared:
+        fit.learn(_tokens(source, network, count), names, not source.by_class)
+    fit.run(_tokens(source, network, count), names, sort=not source.by_class)
+    fit.finish(names, source.name)
+    network.structure = {"features": features}
 
-    def describe() -> Prototypes:
-        return Prototypes(
-            tensors_of(head, dictionary),
-            names,
-            image_names(dictionary, source.name),
-            refinement,
-            weights_hash(classifier.model),
-            expected,
-            {"features": features},
-            settings=asdict(settings),
-            certificate=certificate,
-        )
-
-    def patch(label: int, part: int) -> Patch | None:
-        found = source.image(int(dictionary.patch_index[label, part, 0]))
+    def patch(label: int, part: int, rank: int) -> Patch | None:
+        found = source.image(int(network.dictionary.patch_index[label, part, rank]))
         if found is None:
             return None
-        x0, y0, x1, y1 = dictionary.patch_box[label, part, 0].tolist()
-        score = float(dictionary.patch_score[label, part, 0])
+        x0, y0, x1, y1 = network.dictionary.patch_box[label, part, rank].tolist()
+        score = float(network.dictionary.patch_score[label, part, rank])
         return Patch(to_picture(found[0], expected), (x0, y0, x1, y1), score, found[1])
 
-    return PrototypeNetwork(classifier, head, dictionary, names, certificate, describe, patch)
+    network.patches = patch
+    return network
 
 
-def _tokens(source: Source, classifier: Classifier, count: int) -> Iterator[TokenBatch]:
+def _tokens(source: Source, network: PrototypeNetwork, count: int) -> Iterator[TokenBatch]:
     for images, labels, indices in source.batches():
         if min(labels) < 0 or max(labels) >= count:
             wrong = min(labels) if min(labels) < 0 else max(labels)
@@ -135,5 +108,4 @@ def _tokens(source: Source, classifier: Classifier, count: int) -> Iterator[Toke
                 f"The loader gives label {wrong}, but the classifier has {count} classes: labels "
                 f"must be 0 to {count - 1}."
             )
-        accepted = classifier.accept(images)
-        yield classifier(accepted), labels, indices.to(accepted.device)
+        yield network.tokens(images, patches=True), labels, indices.to(network.head.bias.device)

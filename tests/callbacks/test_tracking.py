@@ -46,7 +46,7 @@ def ppn(world, command, run_dir, *more):
         [
             command,
             "--model=PrototypeTask",
-            "--model.compare=[equal]",
+            "--model.compare=[Equal]",
             "--data=CUBDataModule",
             f"--data.root={world / 'CUB_200_2011'}",
             "--data.num_workers=0",

@@ -190,11 +190,11 @@ def test_the_gallery_shows_the_patches_that_the_checkpoint_names(world):
 
     base, _ = world
     network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
-    sample = network.explain(base / "photos/plate/1.png", of="plate").sample
+    sample = network.explain(base / "photos/plate/1.png", target="plate")
     described = json.loads((base / "run/prototypes.json").read_text())["classes"][1]["prototypes"]
-    assert [p.name for p in sample.looks_like] == [d[0]["image"] for d in described]
+    assert [p.name for p in sample.patches] == [d[0]["image"] for d in described]
     moved = ppn.load(base / "run/checkpoints/prototypes.ckpt", gallery=base / "run/gallery")
-    assert len(moved.explain(base / "photos/plate/1.png").sample.looks_like) == 3
+    assert len(moved.explain(base / "photos/plate/1.png").patches) == 3
 
 
 def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
