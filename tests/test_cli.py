@@ -550,6 +550,10 @@ def test_one_class(capsys, tmp_path):
         (["--trainer.logger=WandbLoger"], "did you mean 'WandbLogger'?"),
         (["--config=nowhere.yaml"], "there is no file"),
         (["--data=nowhere.yaml"], "--data: there is no file nowhere.yaml."),
+        (["--data=no/where.yaml"], "--data: there is no file no/where.yaml."),
+        (["--data=no.where.Data"], "There is no class 'no.where.Data' for --data:"),
+        (["--data=ppn.data.cub.Data"], "There is no class 'ppn.data.cub.Data' for --data:"),
+        (["--model=torch.nn.Linear"], "There is no class 'torch.nn.Linear' for --model:"),
         (["--config={typo}"], "no option --trainer.max_epoks: did you mean '--trainer.max_epochs'"),
         (["--config={broken}"], "Problems parsing config"),
     ],
@@ -577,6 +581,7 @@ def test_a_mistyped_option_is_told_in_one_sentence(capsys, tmp_path, words, mess
     ],
 )
 def test_values_that_nothing_can_be_made_of(capsys, world, tmp_path, option, message):
-    code = ppn("fit", tmp_path / "run", *data(world["root"]), *BLACK_BOX, option)
+    given = [*data(world["root"]), *BLACK_BOX, *TRAINER, option]
+    code = main(["fit", f"--trainer.default_root_dir={tmp_path / 'run'}", *given])
     refused(capsys, code, message)
     assert not (tmp_path / "run").exists()

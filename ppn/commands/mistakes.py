@@ -142,9 +142,14 @@ def _of_value(message: str, more: str) -> str:
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:
         return f"{option}: there is no file {absent[1]}."
-    named = re.search(r"import path (?:string|format): (\S+)|Import path (\S+) does not", message)
+    named = re.search(
+        r"import path (?:string|format): (\S+)|Import path (\S+) does not"
+        r"|given class_path '(.+)':\s+(?:No module named|module .* has no attribute)"
+        r"|Expected a path but (\S+) (?:.|\n)*Import path does not correspond",
+        message,
+    )
     if named:
-        given = named[1] or named[2]
+        given = next(filter(None, named.groups()))
         if re.search(r"\.(ya?ml|json)$", given):
             return f"{option}: there is no file {given}."
         hint = nearest(given, _classes(message)) or "give its name, or its module and name."
