@@ -140,12 +140,13 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     assert figures["accuracy"] == figures["blackbox_accuracy"]
     assert figures["max_logit_error"] <= 1e-4
     for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
-        assert figures[key] == figures["strategies"]["cam_split"][key]
-        assert {key in row for row in figures["chance"].values()} == {True}
-    assert list(figures["strategies"]) == ["cam_split", "equal"]
-    protocol = figures["protocols"]["consistency"]
-    assert protocol["protocol"] == "evalprotopnet-2023"
-    assert protocol["constants"]["threshold"] == 0.8
+        assert figures[key] == figures["explainers"]["cam_split"][key]
+        assert {key in row for row in figures["explainers"].values()} == {True}
+    assert list(figures["explainers"]) == ["cam_split", "equal", "random", "centre", "uniform"]
+    assert figures["refinement"] == "cam_split"
+    metric = figures["metrics"]["consistency"]
+    assert metric["protocol"] == "evalprotopnet-2023"
+    assert metric["constants"]["threshold"] == 0.8
     page = (tmp_path / "report/index.html").read_text()
     assert "Bird 1" in page
     assert "evalprotopnet-2023" in page

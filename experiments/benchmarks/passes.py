@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.benchmarks.measure import Row, side_by_side
-from ppn.metrics.evaluation import MapScores
+from ppn.metrics.base import EvaluationShape, Observation
+from ppn.metrics.consistency import Consistency
+from ppn.metrics.distinct_peaks import DistinctPeaks
+from ppn.metrics.distinctiveness import Distinctiveness
+from ppn.metrics.evaluation import MetricSet
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
-from ppn.metrics.parts import Consistency, Stability
+from ppn.metrics.stability import Stability
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.refinement import CamSplit
@@ -92,8 +96,9 @@ def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Ite
 def _metric_rows(
     classifier: Classifier, batches: list[Batch], head: PrototypeHead, forward: Callable[[], None]
 ) -> Iterator[Row]:
-    count, parts = len(head.bias), batches[0]["keypoints"].shape[1]
+    parts = [str(part) for part in range(batches[0]["keypoints"].shape[1])]
     size = classifier.config.size[0]
+    shape = EvaluationShape(len(head.bias), K, parts, size)
 
     def maps(batch: Batch, noisy: bool) -> torch.Tensor:
         image = batch["image"]
@@ -102,8 +107,7 @@ def _metric_rows(
         return head.maps(classifier(image, patches=False), batch["label"])
 
     def score(known: Iterable[tuple[torch.Tensor, torch.Tensor, Batch]]) -> None:
-        consistency = Consistency(count, K, parts, size=size)
-        stability = Stability(count, K, parts, size=size)
+        consistency, stability = Consistency().setup(shape), Stability().setup(shape)
         for clean, noisy, batch in known:
             peaks, seen = peak(clean, (size, size)), peak(noisy, (size, size))
             consistency.update(peaks, batch["keypoints"], batch["label"])
@@ -116,9 +120,10 @@ def _metric_rows(
             yield maps(batch, False), maps(batch, True), batch
 
     def everything() -> None:
-        scores = MapScores(count, K, parts, size)
+        scores = MetricSet([Consistency(), Stability(), Distinctiveness(), DistinctPeaks()], shape)
         for clean, noisy, batch in passes():
-            scores.update(clean, noisy, batch)
+            no_logits = clean.new_zeros(len(clean), 0)
+            scores.update(Observation(batch, no_logits, no_logits, clean, noisy))
         scores.compute()
 
     for name, work in (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +17,15 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.evaluation import Evaluation, Outputs
+from ppn.explainers.base import Attribution, Inputs
+from ppn.explainers.chance import RandomMaps
+from ppn.metrics.base import EvaluationShape
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
+from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.fit import Fit
+from ppn.prototypes.head import HeadOutput
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.refinement import CamSplit
 from ppn.types import InputConfig, Tokens
@@ -151,23 +157,37 @@ def _discover_share(classes: int) -> None:
     decompose_random(list(owned), classes, 20, 1024)
 
 
+class _Stirred(RandomMaps):
+    """Random maps that noise in the images moves a little, and their means as contributions."""
+
+    def attribute(self, inputs: Inputs, target: torch.Tensor) -> Attribution:
+        maps = self.maps(inputs.indices, target, (3, 7, 7), 0, 0) + inputs.images[:, :, ::32, ::32]
+        return Attribution(maps, maps.mean((2, 3)))
+
+
 def _evaluate_share(images: int, classes: int = 40, parts: int = 15, side: int = 224) -> None:
     """All metrics of what a network would say of this process's images, and their noise."""
-    names = [str(part) for part in range(parts)]
-    evaluation = Evaluation(classes, 3, names, side, ["cam_split"])
+    shape = EvaluationShape(classes, 3, [str(part) for part in range(parts)], side)
+    explainers = [_Stirred(), *default_floors()]
+    network: Any = SimpleNamespace(dictionary=PartDictionary(classes, 3, 1, 1))
+    for explainer in explainers:
+        explainer.prepare(network)
+    evaluation = Evaluation(shape, explainers, default_metrics())
     owned = torch.arange(dist.get_rank(), images, dist.get_world_size())
+    draw = RandomMaps().maps
     for index in owned.split(32):
         label = index % classes
-        noise = stability_noise(torch.zeros(len(index), 3, side, side), index, 0)
-        maps = chance_maps("random", index, label, (3, 7, 7), 0)
-        points = chance_maps("random", index, label, (parts, 1, 3), 1).squeeze(2) * side
-        logits = chance_maps("random", index, label, (1, 1, classes), 2)[:, 0, 0]
-        noisy = maps + noise[:, :, ::32, ::32]
-        outputs = Outputs(
-            logits, logits, maps.mean((2, 3)), {"cam_split": maps}, {"cam_split": noisy}
-        )
+        pixels = torch.zeros(len(index), 3, side, side)
+        points = draw(index, label, (parts, 1, 3), 1, 0).squeeze(2) * side
+        logits = draw(index, label, (1, 1, classes), 2, 0)[:, 0, 0]
+        tokens = Tokens(pixels, (7, 7), pixels, pixels, logits)
         batch: Any = {"index": index, "label": label, "keypoints": points}
-        evaluation.update(batch, outputs)
+        evaluation.update(
+            batch,
+            Inputs(pixels, tokens, index),
+            Inputs(stability_noise(pixels, index, 0), tokens, index, draw=1),
+            HeadOutput(logits, logits[:, :, None]),
+        )
     evaluation.compute()
 
 

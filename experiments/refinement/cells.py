@@ -15,7 +15,7 @@ from ppn.io.files import write_json
 from ppn.metrics import Consistency, Distinctiveness, DistinctPeaks, EvaluationShape, Stability
 from ppn.metrics.base import Observation
 from ppn.metrics.defaults import default_floors
-from ppn.metrics.evaluation import MetricSet
+from ppn.metrics.evaluation import MetricSet, measurable
 from ppn.prototypes.fit import find_parts, refine
 from ppn.refinement import Alpha, CamSplit, ChannelShare, Equal, NelderMead, Unrefined
 
@@ -141,11 +141,12 @@ def _figures(
 ) -> dict[str, float | None]:
     names = [str(part) for part in range(extracted.keypoints.shape[1])]
     shape = EvaluationShape(len(extracted.weight), cell.k, names, extracted.size)
-    scores = MetricSet([metric() for metric in METRICS], shape)
+    scores = MetricSet(measurable([metric() for metric in METRICS], shape), shape)
     batch: Any = {"keypoints": extracted.keypoints[held], "label": extracted.labels[held]}
     nothing = torch.zeros(len(held), 0)
     scores.update(Observation(batch, nothing, nothing, *maps))
-    return {key: scored.figures[key] for key, scored in scores.compute().items()}
+    found = scores.compute()
+    return {m.key: found[m.key].figures[m.key] if m.key in found else None for m in METRICS}
 
 
 def _row(

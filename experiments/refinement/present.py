@@ -210,7 +210,7 @@ def _over_k(rows: Rows) -> Figure:
     every = list(dict.fromkeys(row["maps"] for row in rows))
     shown = [maps for maps in every if maps not in levels]
     known = {maps: mean_std(rows, JUDGE.key, maps=maps) or (0.0, 0.0) for maps in every}
-    shown += sorted(levels, key=known.__getitem__)[-1:]  # the others lie below it
+    shown += sorted((m for m in every if m in levels), key=known.__getitem__)[-1:]
     figure = Figure(figsize=(3.1 * len(names) + 1.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, name in zip(panels, names, strict=True):

@@ -139,19 +139,19 @@ def _rows(
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
     gallery = Gallery(folder, [], scores)
-    consistency = None if results is None else results.having("best_part", "best_share")
+    covered = None if results is None else results.having("best_part", "best_share", "images")
     shares = None if results is None else results.having("share", "accuracy")
     rows = []
     for label, name in enumerate(data.class_names[:CLASSES]):
-        rated = consistency is not None and int(consistency.images[label]) > 0
+        rated = covered is not None and int(covered.images[label]) > 0
         for index in range(network.k):
             key = (label, index)
             known = float(scores[key]) > -float("inf")
             patch = gallery.patch(label, index)
             part = rate = None
-            if consistency is not None and rated:
-                part = data.part_names[int(consistency.best_part[key])]
-                rate = float(consistency.best_share[key])
+            if covered is not None and rated:
+                part = data.part_names[int(covered.best_part[key])]
+                rate = float(covered.best_share[key])
             nearest = int(found.patch_index[label, index, 0])
             rows.append(
                 PrototypeRow(

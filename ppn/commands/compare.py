@@ -64,7 +64,6 @@ def _print(runs: Sequence[FinishedRun], notes: Sequence[str]) -> None:
     from ppn.io.terminal import console
 
     heads, lines = shown(*table(runs))
-    terminal = console()
     # One run per column reads better where the terminal is narrow: there are more facts than runs.
     grid = Table(title="Finished runs", title_justify="left")
     grid.add_column("")
@@ -72,6 +71,7 @@ def _print(runs: Sequence[FinishedRun], notes: Sequence[str]) -> None:
         grid.add_column(line[0], overflow="fold", justify="right")
     for index, head in enumerate(heads[1:], 1):
         grid.add_row(head, *(line[index] for line in lines))
+    terminal = console()
     terminal.print(grid)
     for note in notes:
         terminal.print(f"Note: {note}")

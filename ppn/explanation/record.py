@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
+from ppn.errors import DataError
 from ppn.io.files import write_bytes
 from ppn.version import __version__
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
     from ppn.classifier.head_case import HeadInspection
 
 _ROUNDING = 1e-4
 """Float32 sums of a few terms differ by some 1e-6 of their size; this much is not rounding."""
+_FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,22 +158,28 @@ class Explanation:
 
     def picture(self) -> Image.Image:
         """Draw image, maps, contributions and nearest patches as one picture."""
-        from ppn.visualization.figure import draw  # matplotlib takes its time
-
-        return draw(self)
+        return Image.open(io.BytesIO(self._drawn("png"))).convert("RGB")
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture; the suffix of the path chooses the format (PNG, JPEG, WebP).
+        """Write the picture; an earlier file is replaced whole.
+
+        Args:
+            path: Its suffix chooses the format: PNG, JPEG, WebP, TIFF, or PDF or SVG, whose text
+                and lines are vectors. A `~` at its beginning is the home folder.
 
         Returns:
             The path.
 
         Raises:
-            DataError: If the file cannot be written.
+            DataError: If there is no such format, or the file cannot be written.
         """
-        kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-        write_bytes(Path(path), self._encoded(kind.get(Path(path).suffix.lower(), "PNG")))
-        return Path(path)
+        target = Path(path).expanduser()
+        kind = target.suffix[1:].lower()
+        if kind not in _FORMATS:
+            known = ", ".join(f".{known}" for known in _FORMATS)
+            raise DataError(f"{path} is not the path of a picture: let it end in one of {known}.")
+        write_bytes(target, self._drawn(kind))
+        return target
 
     def show(self) -> None:
         """Open the picture in the system's viewer; in a notebook, end the cell with the object."""
@@ -211,13 +219,13 @@ class Explanation:
         }
 
     def _repr_html_(self) -> str:
-        text = base64.b64encode(self._encoded("PNG")).decode("ascii")
+        text = base64.b64encode(self._drawn("png")).decode("ascii")
         return f'<img style="max-width:100%" alt="Explanation" src="data:image/png;base64,{text}">'
 
-    def _encoded(self, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        self.picture().save(buffer, kind)
-        return buffer.getvalue()
+    def _drawn(self, kind: str) -> bytes:
+        from ppn.visualization.figure import draw  # matplotlib takes its time
+
+        return draw(self, kind)
 
 
 def part_title(index: int) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -19,17 +19,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside the target; what is written there then takes its place.
 
     Args:
-        path: The target; its folder is made.
+        path: The target; its folder is made. A link stays, and the file it points to is replaced.
 
     Raises:
-        DataError: If it cannot be written, for example because the disk is full; an earlier file
-            stays whole.
+        DataError: If it cannot be written, for example because the disk is full, or is a folder,
+            pipe or device; an earlier file stays whole.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            raise DataError(f"{path} is not a regular file: choose another path to write to.")
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
         raise DataError(

@@ -18,7 +18,7 @@ from ppn.metrics.stability import Stability
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ppn.explainers.base import Explainer
+    from ppn.explainers.chance import ChanceMaps
     from ppn.metrics.base import Metric
 
 
@@ -45,6 +45,6 @@ def default_metrics(further: Sequence[Metric] = ()) -> list[Metric]:
     return sorted(chosen, key=lambda metric: place.get(metric.key, len(place)))
 
 
-def default_floors() -> list[Explainer]:
+def default_floors() -> list[ChanceMaps]:
     """Return the levels that every score is shown beside."""
     return [RandomMaps(), CentreMaps(), UniformMaps()]

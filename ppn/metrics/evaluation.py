@@ -56,6 +56,20 @@ class Scored(NamedTuple):
     figures: dict[str, Any]
 
 
+def measurable(
+    metrics: Iterable[Metric], shape: EvaluationShape, annotations: Collection[Need] = ()
+) -> list[Metric]:
+    """Return the metrics that need nothing that is not there.
+
+    Args:
+        metrics: Any metrics.
+        shape: Tells whether there are keypoints.
+        annotations: What else batches hold: "box", "mask".
+    """
+    given = {"noise", "peaks", *annotations} | ({"keypoints"} if shape.part_names else set())
+    return [metric for metric in metrics if metric.needs <= given]
+
+
 class MetricSet(nn.Module):
     """Metrics that observe the same things; their states are their own.
 
@@ -122,9 +136,8 @@ class Evaluation(nn.Module):
         super().__init__()
         _expect_different("explainers", [explainer.name for explainer in explainers])
         _expect_different("metrics", [metric.key for metric in metrics])
-        given = {"noise", "peaks", *annotations} | ({"keypoints"} if shape.part_names else set())
         self.explainers = list(explainers)
-        self.measured = [metric for metric in metrics if metric.needs <= given]
+        self.measured = measurable(metrics, shape, annotations)
         shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
         of_maps = [metric for metric in self.measured if metric.of_maps]
         of_network = [metric for metric in self.measured if not metric.of_maps]

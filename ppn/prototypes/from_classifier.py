@@ -108,4 +108,4 @@ def _tokens(source: Source, network: PrototypeNetwork, count: int) -> Iterator[T
                 f"The loader gives label {wrong}, but the classifier has {count} classes: labels "
                 f"must be 0 to {count - 1}."
             )
-        yield network.tokens(images, patches=True), labels, indices.to(network.head.bias.device)
+        yield network.tokens(images, patches=True), labels, indices.to(network.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +86,8 @@ class PrototypeNetwork(nn.Module):
     def hold_heads(self, refinements: Mapping[str, bool]) -> None:
         """Make an empty head for each refinement; see the constructor."""
         count, k, width = self.dictionary.parts.shape
-        device = self.dictionary.parts.device
         self.heads = nn.ModuleList(
-            PrototypeHead(count, k, width, name, exact).to(device)
+            PrototypeHead(count, k, width, name, exact).to(self.device)
             for name, exact in refinements.items()
         )
 
@@ -95,6 +95,11 @@ class PrototypeNetwork(nn.Module):
     def input_config(self) -> InputConfig:
         """What the classifier expects of its input image."""
         return self.classifier.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its prototypes are."""
+        return self.dictionary.parts.device
 
     @property
     def k(self) -> int:
@@ -266,8 +271,12 @@ class PrototypeNetwork(nn.Module):
                     f"{', '.join(self.class_names[:3])}."
                 )
             return self.class_names.index(target)
-        if not 0 <= target < len(self.class_names):
+        try:
+            label = operator.index(target)  # of numpy's and torch's numbers too
+        except TypeError:
+            label = -1
+        if not 0 <= label < len(self.class_names):
             raise DataError(
                 f"There is no class {target}: classes are 0 to {len(self.class_names) - 1}."
             )
-        return target
+        return label

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from PIL import Image
 
 from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
 from ppn.visualization.images import CONTEXT, fit
@@ -18,6 +17,7 @@ from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from PIL import Image
 
     from ppn.explanation.record import Explanation
 
@@ -37,11 +37,15 @@ _FAINT = "#c9ccd1"
 _PAPER = "#fbfaf7"
 
 
-def draw(explanation: Explanation) -> Image.Image:
-    """Draw an explained image.
+def draw(explanation: Explanation, kind: str) -> bytes:
+    """Draw an explained image, up to five parts in a row.
+
+    Args:
+        explanation: The explained image.
+        kind: Format that matplotlib writes, such as "png" or "svg".
 
     Returns:
-        RGB picture; up to five parts in a row.
+        The content of a file.
     """
     k = len(explanation.contributions)
     columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
@@ -49,6 +53,7 @@ def draw(explanation: Explanation) -> Image.Image:
     row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
     terms = [*explanation.contributions, explanation.bias]
     texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
+    equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
 
     width = 2 * _MARGIN + (columns + 2) * _TILE + (columns + 1) * _GAP
     note = textwrap.wrap(" ".join(explanation.notes), int((width - 2 * _MARGIN) * 15.5))
@@ -67,7 +72,7 @@ def draw(explanation: Explanation) -> Image.Image:
     for index, top in enumerate(scale_tops(explanation.maps)):
         row, column = divmod(index, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
-        _sign(page, corner, texts[index], first=index == 0)
+        _sign(page, corner, texts[index], "" if index else equals)
         _part(page, explanation, index, corner, texts[index], top)
     corner = (_MARGIN + (columns + 1) * (_TILE + _GAP), _HEAD + (rows - 1) * row_height)
     _sign(page, corner, texts[-1])
@@ -84,7 +89,9 @@ def draw(explanation: Explanation) -> Image.Image:
         linespacing=1.5,
     )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
-    return _render(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, facecolor=_PAPER)
+    return buffer.getvalue()
 
 
 def _title(page: Axes, name: str, verdict: str, width: float) -> None:
@@ -161,10 +168,10 @@ def _frame(
     )
 
 
-def _sign(page: Axes, corner: tuple[float, float], text: str, first: bool = False) -> None:
-    """What stands before a term: its sign, after an equals sign for the first."""
+def _sign(page: Axes, corner: tuple[float, float], text: str, equals: str = "") -> None:
+    """What stands before a term: its sign, after `equals` for the first."""
     minus = text.startswith(MINUS)
-    sign = ("=" + minus * MINUS) if first else (MINUS if minus else "+")
+    sign = equals + minus * MINUS or "+"
     x, y = corner[0] - _GAP / 2, corner[1] + _TILE / 2
     _text(page, x, y, sign, size=15, color=_SOFT, ha="center")
 
@@ -190,10 +197,3 @@ def _caption(
 def _text(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text centred on its height; a dollar sign in it is no formula."""
     page.text(x, y, text, **{"va": "center", **style}, parse_math=False)
-
-
-def _render(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=_PAPER)
-    buffer.seek(0)
-    return Image.open(buffer).convert("RGB")

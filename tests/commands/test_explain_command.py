@@ -222,7 +222,7 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
         (["{base}/photos/mug/1.png", "--target", "plat"], "did you mean 'plate'?"),
         (["{base}/photos/mug/1.png", "--target", "2"], "There is no class '2'"),
         (["{base}/photos/mug/1.png", "--class", "mug"], "There is no option --class"),
-        (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is no folder"),
+        (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is not a folder"),
         (["{base}/photos/mug/1.png", "--out", "{base}/mine.pth"], "cannot be written"),
     ],
 )

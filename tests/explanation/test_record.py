@@ -1,6 +1,11 @@
 """The record of one explained image."""
 
 import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ppn.classifier.head_case import WORDS, HeadInspection
+from ppn.errors import DataError
 from ppn.explanation.record import Explanation, Patch, Ranked
 
 
@@ -88,6 +94,65 @@ def test_a_part_without_a_patch_leaves_its_place_empty():
 
     patch = explanation().patches[0]
     assert height() == height(patches=(patch, patch)) > height(patches=(None, None))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"),
+    [
+        (".png", b"\x89PNG"),
+        (".JPG", b"\xff\xd8"),
+        (".webp", b"RIFF"),
+        (".tiff", b"II*"),
+        (".pdf", b"%PDF"),
+        (".svg", b"<?xml"),
+    ],
+)
+def test_the_suffix_chooses_the_format(tmp_path, suffix, begins):
+    path = explanation().save(tmp_path / "new" / f"gull{suffix}")
+    assert path.read_bytes().startswith(begins)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["gull.gif", "gull", "gull.ckpt"])
+def test_other_suffixes_are_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(DataError, match=rf"{name} is not the path of a picture: .*\.svg"):
+        explanation().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_followed_and_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "old.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("old.png")
+    assert explanation().save("~/link.png") == tmp_path / "link.png"
+    assert (tmp_path / "link.png").is_symlink()
+    with Image.open(tmp_path / "old.png") as picture:
+        assert picture.width > 800
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(DataError, match=f"{name} is not a regular file"):
+            explanation().save(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_explanation_can_be_sent_to_another_process():
+    again = pickle.loads(pickle.dumps(explanation()))
+    assert again.to_dict() == explanation().to_dict()
+    assert np.array_equal(np.asarray(again.image), np.asarray(explanation().image))
+
+
+def test_records_and_pages_need_no_torch():
+    code = (
+        "import sys, ppn.explanation.record, ppn.report.render\n"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_what_does_not_fit_together_is_refused():

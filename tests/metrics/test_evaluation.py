@@ -26,7 +26,7 @@ from ppn.metrics import (
 from ppn.metrics.maps import peak
 from ppn.prototypes.head import PrototypeHead
 from ppn.types import Tokens
-from tests.metrics.toys import CornerMass, OneCell
+from tests.toys import CornerMass, OneCell
 
 IMAGES, C, K, D, S = 6, 3, 2, 5, 32
 PARTS = ("beak", "tail")

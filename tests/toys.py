@@ -1,11 +1,54 @@
-"""A metric and an explainer that the package does not know."""
+"""One implementation of each seam that the package does not know."""
 
 from __future__ import annotations
 
 import torch
 
+from ppn.discovery import Discoverer, Parts
 from ppn.explainers.base import Attribution, Explainer
 from ppn.metrics.base import Metric
+from ppn.refinement import Refined, Refinement, exact_sum
+
+
+class SharedChannels(Discoverer):
+    """Parts that all classes share: the k channels that are strongest over all of them.
+
+    Args:
+        power: What coefficients are raised to.
+    """
+
+    shared = True
+
+    def __init__(self, power: float = 1.0):
+        self.power = power
+        self.channels = None
+
+    def fit(self, classes, weight, k):
+        strength = sum(item.tokens.float().clamp(min=0).sum((0, 1)) for item in classes)
+        self.channels = strength.topk(k).indices
+
+    def discover(self, group, weight, k):
+        parts = torch.eye(weight.shape[1], device=weight.device)[self.channels]
+        return [
+            Parts(parts, (item.tokens.float().flatten(0, 1) @ parts.T).clamp(min=0) ** self.power)
+            for item in group
+        ]
+
+
+class FirstTakesAll(Refinement):
+    """The whole row for one prototype, nothing for the others.
+
+    Args:
+        part: Which one.
+    """
+
+    def __init__(self, part: int = 0):
+        self.part = part
+
+    def refine(self, problem):
+        prototypes = torch.zeros(len(problem.parts), len(problem.weight), dtype=torch.float64)
+        prototypes[self.part] = problem.weight
+        return Refined(exact_sum(prototypes.to(problem.weight.device), problem.weight))
 
 
 class CornerMass(Metric):
