@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,12 +12,14 @@ from torch.utils._pytree import tree_leaves
 
 from ppn.classifier.cut_point import Linear, MethodCutPoint, ModuleCutPoint, read_of
 from ppn.classifier.layout import locations
+from ppn.classifier.running import guarded, hooked
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ppn.classifier.cut_point import CutPoint, Read
+    from ppn.classifier.running import Hook
 
 TOLERANCE = 1e-4
 """Largest relative error at which two ways to compute the same float32 numbers count as equal."""
@@ -67,7 +68,7 @@ def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
     calls: dict[str, int] = {}
     order: list[str] = []
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def note(name: str) -> Hook:
         def hook(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
             calls[name] = calls.get(name, 0) + 1
             tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
@@ -76,11 +77,9 @@ def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
 
         return hook
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name:
-                stack.callback(module.register_forward_hook(note(name)).remove)
-        model(images[:1])
+    named = [(module, note(name)) for name, module in model.named_modules() if name]
+    with guarded(model), hooked(named):
+        model(images[:1].clone())
     return [name for name in order if calls[name] == 1]
 
 
@@ -152,17 +151,17 @@ def _with_noise(
             return None
         calls[name] = calls.get(name, 0) + 1
         if name not in noise:
-            drawn = torch.randn(output.shape, generator=generator)
+            drawn = torch.randn(output.shape, generator=generator, dtype=torch.float32)
             noise[name] = drawn.to(output.device, output.dtype)
         return noise[name].clone()  # an activation may change it in place
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) or (
-                isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == module.groups == 1
-            ):
-                hook = _replacing(partial(replace, name))
-                stack.callback(module.register_forward_hook(hook).remove)
+    hooks = [
+        (module, _replacing(partial(replace, name)))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == module.groups == 1)
+    ]
+    with hooked(hooks):
         logits = head()
     drawn = {
         (name, read): read_of(values, read, isinstance(model.get_submodule(name), nn.Conv2d))
@@ -173,7 +172,7 @@ def _with_noise(
     return _NoiseRun(flat, calls, logits.double().flatten().cpu())
 
 
-def _replacing(replace: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a hook
+def _replacing(replace: Callable[[Tensor], Tensor | None]) -> Hook:
     return lambda _, __, output: replace(output)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ppn.classifier.cut_point import Features, inputs_of, read_of
+from ppn.classifier.cut_point import Features, read_of
 from ppn.classifier.norms import fixed_scales
+from ppn.classifier.running import guarded, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,14 +46,14 @@ class Cut(NamedTuple):
 
 def run(cut: Cut, images: Tensor) -> tuple[Features, Tensor, Tensor]:
     """Return features, z (B, D) and logits (B, C) of images (B, 3, H, W)."""
-    with inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), inputs_of(cut.linears) as noted:
         features, logits = cut.split.run(images)
     return features, _joined(cut, noted), logits
 
 
 def head_input(cut: Cut, features: Features) -> Tensor:
     """Return z (B, D), what the last linear layers are given for features, one after the other."""
-    with inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), inputs_of(cut.linears) as noted:
         cut.split.head(features)
     return _joined(cut, noted)
 
@@ -138,14 +139,13 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
     Returns:
         (B, k, N) float32 or wider.
     """
-    device = directions.device.type
     learned = directions.requires_grad and torch.is_grad_enabled()
     # A Trainer evaluates in inference mode, whose tensors autograd does not accept: copies do.
     # Fused attention has no second derivative, which learning the split needs.
     with (
+        guarded(cut.split.model),
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(device, enabled=False),
         sdpa_kernel(SDPBackend.MATH),
     ):
         weight = cut.linears[0].weight
@@ -156,7 +156,6 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
             for leaf in features.leaves
         ]
         source = leaves[cut.leaf].requires_grad_()
-        leaves[cut.leaf] = source.clone()  # an activation may change it in place
         with fixed_scales(cut.split.model):
             z = head_input(cut, features._replace(leaves=leaves))
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ppn.classifier.placement import LOCATED
+
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Read
     from ppn.classifier.layout import Layout
@@ -65,6 +67,8 @@ class HeadReport:
         single: Whether a patch can be lifted on a map of one cell; see `ppn.classifier.cut.lift`.
         width: D, the length of the vector on which the effective head acts.
         grid: Rows and columns of patches at the inspected input size.
+        places: Of the patches that were tried, the share whose own token moves most when their
+            region of the image changes, in [0, 1]; see `ppn.classifier.placement`.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: How far the maps' means are from the contributions, max over classes
             and images, over the contributions' standard deviation; None where maps are only
@@ -84,8 +88,14 @@ class HeadReport:
     single: bool = False
     width: int = 0
     grid: tuple[int, int] = (0, 0)
+    places: float = 1.0
     error: float = 0.0
     completeness_error: float | None = None
+
+    @property
+    def located(self) -> bool:
+        """Whether patch tokens are of their region of the image; otherwise maps are indicative."""
+        return self.places > LOCATED
 
     @property
     def averages(self) -> bool:
@@ -104,4 +114,4 @@ class HeadReport:
     @property
     def level(self) -> str:
         """What may be said of explanations, in words."""
-        return LEVELS[self.case]
+        return LEVELS[self.case if self.located else "class_token"]

@@ -18,6 +18,7 @@ from ppn.classifier.candidates import (
 from ppn.classifier.cut import Cut, head_input, run
 from ppn.classifier.cut_point import ModuleCutPoint, logits_of
 from ppn.classifier.layout import Location, locations
+from ppn.classifier.placement import Placements
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint, Features
 
 
-_FURTHER = 5
-"""Modules tried further up, once one was found: where what it pools is pooled is not far."""
-
-
 class CutCandidate(NamedTuple):
-    """One run on random input: features, what the last linear layers were given, and logits."""
+    """One run on random input: features, what the last linear layers were given, and logits.
+
+    `placements` says of which tokens of the features it is known that they have a place.
+    """
 
     split: CutPoint
     last: Last
     features: Features
     inputs: Tensor
     logits: Tensor
+    placements: Placements
 
 
 def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCandidate]:
@@ -46,13 +47,9 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     Raises:
         HeadError: If there is none; the message says why.
     """
-    left: int | None = None
+    found = False
     refused: HeadError | None = None
     for split in splits(model, images, named):
-        if left is not None:
-            left -= 1
-            if left < 0:
-                return
         try:
             features, logits = split.run(images)
             last = last_linears(model, lambda split=split, features=features: split.head(features))  # type: ignore[misc]
@@ -65,7 +62,7 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             if named is not None or not isinstance(split, ModuleCutPoint):
                 raise
             continue  # the rest of the model does not run on another batch size: no cut
-        if not any(places(leaf, features.size, model) for leaf in features.leaves):
+        if not any(likely_locations(leaf, features.size, model) for leaf in features.leaves):
             continue
         cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
         inputs = head_input(cut, features)
@@ -77,12 +74,13 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
                 "broken, so take another checkpoint."
             )
         # In the same batch: rounding differs between batches, and some networks amplify it.
-        if difference(logits_of(model(images)), logits) > TOLERANCE:
+        if difference(logits_of(model(images.clone())), logits) > TOLERANCE:
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
-            yield CutCandidate(split, last, features, inputs, logits)
-            left = _FURTHER if left is None else left
-    if left is not None:
+            placements = Placements(split, features, inputs)
+            yield CutCandidate(split, last, features, inputs, logits, placements)
+            found = True
+    if found:
         return
     if refused is not None:
         raise refused
@@ -92,7 +90,7 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     )
 
 
-def places(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
+def likely_locations(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
     """Return where patch tokens may be in whatever a network computes, likeliest first."""
     if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
         return []
