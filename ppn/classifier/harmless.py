@@ -9,7 +9,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy._core.multiarray import (  # type: ignore[attr-defined]
+from numpy._core.multiarray import (
     _reconstruct,
     scalar,
 )

@@ -19,7 +19,7 @@ from ppn.classifier.search import cuts, likely_locations
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from ppn.classifier.cut_point import CutPoint, Features, Linear
+    from ppn.classifier.cut_point import Features, Linear
     from ppn.classifier.layout import Location
     from ppn.classifier.running import Hook
     from ppn.classifier.search import CutCandidate
@@ -81,7 +81,7 @@ def inspect_head(
 def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandidate, HeadReport]:
     """Find the last cut that shows how patches become logits, and its head case."""
     found: list[tuple[CutCandidate, HeadReport]] = []
-    misplaced: CutPoint | None = None
+    misplaced: list[CutCandidate] = []
     further = _FURTHER
     try:
         for seen in cuts(model, images, named):
@@ -93,7 +93,7 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
                 return seen, report
             report = _other(model, seen)
             if report is None:
-                misplaced = misplaced or seen.split
+                misplaced.append(seen)
                 continue
             if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
                 return seen, report
@@ -102,13 +102,21 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
     except _FAILURES:
         if not found:
             raise
-    if not found:
-        where = f"'{misplaced.name}'" if isinstance(misplaced, ModuleCutPoint) else "its features"
+    if found:
+        return found[0]
+    first = misplaced[0]
+    if not first.placements.flat:
+        split = first.split
+        where = f"'{split.name}'" if isinstance(split, ModuleCutPoint) else "its features"
         raise HeadError(
             f"{type(model).__name__} has tokens at {where} that are no patches of the image (where "
             "a region changes, others move more than its own): there is nothing to draw maps on."
         )
-    return found[0]
+    # Fresh networks may give the same token everywhere: training is to show where they look.
+    first.placements.trusting = True
+    report = _mean(model, first) or _other(model, first)
+    assert report is not None
+    return first, report
 
 
 def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
@@ -139,7 +147,7 @@ def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
             scaling = any(kind in ("layer", "rms") for _, kind in found)
             if scaling and len(found) > 1:
                 continue  # each would have its own factor per image
-            if seen.placements.of(index, place).nowhere:
+            if not seen.placements.somewhere(index, place):
                 continue
             case: HeadCase = "mean_norm_linear" if scaling else "mean_linear"
             report = _report(seen, case, index, place)
@@ -193,7 +201,7 @@ def _other(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
         (index, place)
         for index, leaf in enumerate(seen.features.leaves)
         for place in likely_locations(leaf, seen.features.size, model)
-        if not seen.placements.of(index, place).nowhere
+        if seen.placements.somewhere(index, place)
     ]
     if not options:
         return None

@@ -77,7 +77,7 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
         if difference(logits_of(model(images.clone())), logits) > TOLERANCE:
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
-            placements = Placements(split, features, inputs)
+            placements = Placements(split, features, inputs, thorough=not found)
             yield CutCandidate(split, last, features, inputs, logits, placements)
             found = True
     if found:
