@@ -10,12 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ppn.classifier.cut_point import Features, read_of
 from ppn.classifier.norms import fixed_scales
-from ppn.classifier.running import guarded, inputs_of
+from ppn.classifier.running import guarded, noting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ppn.classifier.cut_point import CutPoint, Linear, Read
+    from ppn.classifier.cut_point import CutPoint, Read
     from ppn.classifier.layout import Location
 
 _CHUNK = 2**24
@@ -26,14 +26,16 @@ class Cut(NamedTuple):
     """Where a classifier is cut, where its patches are, and what comes last.
 
     `split`; `linears` the last linear layers; `reads` what of each goes on; `leaf` the tensor of
-    the features that holds the patches; `location` of the patches in it.
+    the features that holds the patches; `location` of the patches in it; `outputs` whether z is
+    what the modules in `linears` give, not what they are given.
     """
 
     split: CutPoint
-    linears: list[Linear]
+    linears: list[nn.Module]
     reads: Sequence[Read]
     leaf: int
     location: Location
+    outputs: bool = False
 
     def patches(self, features: Features) -> Tensor:
         """Return the raw patch tokens (B, N, D')."""
@@ -46,14 +48,14 @@ class Cut(NamedTuple):
 
 def run(cut: Cut, images: Tensor) -> tuple[Features, Tensor, Tensor]:
     """Return features, z (B, D) and logits (B, C) of images (B, 3, H, W)."""
-    with guarded(cut.split.model), inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         features, logits = cut.split.run(images)
     return features, _joined(cut, noted), logits
 
 
 def head_input(cut: Cut, features: Features) -> Tensor:
     """Return z (B, D), what the last linear layers are given for features, one after the other."""
-    with guarded(cut.split.model), inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         cut.split.head(features)
     return _joined(cut, noted)
 
@@ -148,7 +150,7 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
         torch.enable_grad(),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        weight = cut.linears[0].weight
+        weight = next(cut.split.model.parameters())
         leaves = [
             leaf.detach().clone().to(weight.dtype)
             if isinstance(leaf, Tensor) and leaf.is_floating_point()

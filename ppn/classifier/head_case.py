@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppn.classifier.placement import LOCATED
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ppn.classifier.cut_point import Read
     from ppn.classifier.layout import Layout
     from ppn.classifier.norms import NormKind
+    from ppn.classifier.tail import Affine
 
 HeadCase = Literal["mean_linear", "mean_norm_linear", "class_token", "pre_logits"]
 
@@ -67,6 +68,9 @@ class HeadReport:
         single: Whether a patch can be lifted on a map of one cell; see `ppn.classifier.cut.lift`.
         width: D, the length of the vector on which the effective head acts.
         grid: Rows and columns of patches at the inspected input size.
+        outputs: Whether the head acts on what the module in `linears` gives: a head of parameters
+            without a linear layer.
+        after: What follows that module, if anything, as one affine function.
         places: Of the patches that were tried, the share whose own token moves most when their
             region of the image changes, in [0, 1]; see `ppn.classifier.placement`.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
@@ -88,6 +92,8 @@ class HeadReport:
     single: bool = False
     width: int = 0
     grid: tuple[int, int] = (0, 0)
+    outputs: bool = False
+    after: Affine | None = field(default=None, repr=False, compare=False)
     places: float = 1.0
     error: float = 0.0
     completeness_error: float | None = None
@@ -109,7 +115,8 @@ class HeadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for results files."""
-        return {**asdict(self), "level": self.level}
+        values = asdict(replace(self, after=None))
+        return {**values, "after": self.after is not None, "level": self.level}
 
     @property
     def level(self) -> str:

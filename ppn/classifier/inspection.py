@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppn.classifier.candidates import TOLERANCE, difference, linear_layers
+from ppn.classifier.candidates import TOLERANCE, difference, last_modules
 from ppn.classifier.cut import Cut, gradient_maps, head_input, lift
 from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
 from ppn.classifier.effective import effective_head, head_vector, live_cut
@@ -19,7 +19,7 @@ from ppn.classifier.search import cuts, likely_locations
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from ppn.classifier.cut_point import Features, Linear
+    from ppn.classifier.cut_point import Features
     from ppn.classifier.layout import Location
     from ppn.classifier.running import Hook
     from ppn.classifier.search import CutCandidate
@@ -131,9 +131,9 @@ def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
 
 def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
     """Try whether the last layers are given the mean patch token, or a norm of it."""
-    linears = linear_layers(model, seen.last.names)
-    widths = [linear.weight.shape[1] for linear in linears]
-    inputs = torch.split(seen.inputs, widths, dim=1)
+    linears = last_modules(model, seen.last.names)
+    widths = [_width(linear) for linear in linears]
+    inputs = torch.split(seen.inputs, widths if len(widths) > 1 else seen.inputs.shape[1], dim=1)
     norms = _norms_before(model, seen, linears)
     for index, leaf in enumerate(seen.features.leaves):
         for place in likely_locations(leaf, seen.features.size, model):
@@ -155,6 +155,10 @@ def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
     return None
 
 
+def _width(linear: nn.Module) -> int:
+    return linear.weight.shape[1] if isinstance(linear, nn.Linear | nn.Conv2d) else 0
+
+
 def _explained(
     pooled: Tensor, given: Tensor, norms: list[_Ran]
 ) -> tuple[str, NormKind | None] | None:
@@ -171,7 +175,9 @@ def _explained(
     return ("", None) if difference(pooled, given) <= TOLERANCE else None
 
 
-def _norms_before(model: nn.Module, seen: CutCandidate, linears: list[Linear]) -> list[list[_Ran]]:
+def _norms_before(
+    model: nn.Module, seen: CutCandidate, linears: list[nn.Module]
+) -> list[list[_Ran]]:
     """For each last layer what may be norms and ran before it in the head, the latest first."""
     ran: list[_Ran] = []
     before: dict[int, int] = {}
@@ -205,7 +211,13 @@ def _other(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
     ]
     if not options:
         return None
-    cut = Cut(seen.split, linear_layers(model, seen.last.names), seen.last.reads, *options[-1])
+    cut = Cut(
+        seen.split,
+        last_modules(model, seen.last.names),
+        seen.last.reads,
+        *options[-1],
+        seen.last.outputs,
+    )
     read: list[tuple[int, Location]] = []
     unread: list[tuple[int, Location]] = []
     for index, place in options:
@@ -274,6 +286,8 @@ def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> H
         tuple(seen.last.reads),
         tuple(seen.last.mix),
         width=seen.inputs.shape[1],
+        outputs=seen.last.outputs,
+        after=seen.last.after,
         places=seen.placements.of(leaf, place).share,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ppn.classifier.candidates import linear_layers
+from ppn.classifier.candidates import last_modules
 from ppn.classifier.cut import gradient_maps, lift, run
 from ppn.classifier.cut_point import logits_of
 from ppn.classifier.effective import effective_head, head_vector, live_cut
@@ -18,7 +18,6 @@ from ppn.errors import HeadError
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
-    from ppn.classifier.cut_point import Linear
     from ppn.classifier.head_case import HeadReport
     from ppn.types import InputConfig
 
@@ -63,9 +62,12 @@ class Classifier(nn.Module):
         return self.report.width
 
     @property
-    def linears(self) -> list[Linear]:
-        """The last linear layers; more than one where heads are averaged."""
-        return linear_layers(self.model, self.report.linears)
+    def linears(self) -> list[nn.Module]:
+        """The last linear layers; more than one where heads are averaged.
+
+        Where a head has none, the module whose output its parameters act on.
+        """
+        return last_modules(self.model, self.report.linears)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the black box's logits (B, C) for images (B, 3, H, W)."""

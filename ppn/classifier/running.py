@@ -94,19 +94,27 @@ def hooked(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
 
 
 @contextmanager
-def inputs_of(modules: Iterable[nn.Module]) -> Iterator[list[list[Tensor]]]:
-    """Note what modules are given, call after call, while the context lasts."""
+def noting(modules: Iterable[nn.Module], outputs: bool = False) -> Iterator[list[list[Tensor]]]:
+    """Note what modules are given, or give, call after call, while the context lasts."""
     owner = get_ident()
     noted: list[list[Tensor]] = []
 
     def note(calls: list[Tensor]) -> Any:  # noqa: ANN401 - a hook
-        # Before the module runs, and copied: it may work in place.
+        # Before a module runs, and copied: it, and what follows, may work in place.
         return lambda _, given: calls.append(given[0].clone()) if get_ident() == owner else None
+
+    def note_output(calls: list[Tensor]) -> Any:  # noqa: ANN401 - a hook
+        return lambda _, __, value: calls.append(value.clone()) if get_ident() == owner else None
 
     with ExitStack() as stack:
         for module in modules:
             noted.append([])
-            stack.callback(module.register_forward_pre_hook(note(noted[-1])).remove)
+            handle = (
+                module.register_forward_hook(note_output(noted[-1]))
+                if outputs
+                else module.register_forward_pre_hook(note(noted[-1]))
+            )
+            stack.callback(handle.remove)
         yield noted
 
 

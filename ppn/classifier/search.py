@@ -12,7 +12,7 @@ from ppn.classifier.candidates import (
     Last,
     difference,
     last_linears,
-    linear_layers,
+    last_modules,
     splits,
 )
 from ppn.classifier.cut import Cut, head_input, run
@@ -49,6 +49,7 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     """
     found = False
     refused: HeadError | None = None
+    several: list[str] = []
     for split in splits(model, images, named):
         try:
             features, logits = split.run(images)
@@ -64,7 +65,9 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             continue  # the rest of the model does not run on another batch size: no cut
         if not any(likely_locations(leaf, features.size, model) for leaf in features.leaves):
             continue
-        cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
+        cut = Cut(
+            split, last_modules(model, last.names), last.reads, 0, Location("NCHW"), last.outputs
+        )
         inputs = head_input(cut, features)
         if isinstance(split, ModuleCutPoint):  # whose head may see more than the features
             features, inputs, logits = run(cut, images)
@@ -80,10 +83,18 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             placements = Placements(split, features, inputs, thorough=not found)
             yield CutCandidate(split, last, features, inputs, logits, placements)
             found = True
+        else:
+            several = last.names if len(last.names) > 1 else several
     if found:
         return
     if refused is not None:
         raise refused
+    if several:
+        raise HeadError(
+            f"{type(model).__name__} adds up the logits of several networks "
+            f"({' and '.join(map(repr, several))}), each with features of its own: explain one "
+            "of them at a time."
+        )
     raise HeadError(
         f"{type(model).__name__} has no features on a grid of patches that alone determine what "
         "its last linear layer is given: there is nothing to draw maps on."
