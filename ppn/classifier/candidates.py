@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ppn.classifier.cut_point import CutPoint, Read
+    from ppn.classifier.layout import Location
     from ppn.classifier.running import Hook
     from ppn.classifier.tail import Affine
 
@@ -35,7 +36,8 @@ class Last(NamedTuple):
     `names` of the layers in the model; `reads`: what of its output each gives to the logits;
     `mix`: the share of each, 1 where there is one, 1/2 each where two outputs are averaged;
     `after`: what follows a single layer, where it is more than a share; `outputs`: whether it
-    follows what the layer gives, which then need not be a linear layer.
+    follows what the layer gives, which then need not be a linear layer; `mean_of`: the patches,
+    by their tensor and location, whose mean it follows where no layer gives it.
     """
 
     names: list[str]
@@ -43,6 +45,7 @@ class Last(NamedTuple):
     mix: list[float]
     after: Affine | None = None
     outputs: bool = False
+    mean_of: tuple[int, Location] | None = None
 
 
 def splits(model: nn.Module, images: Tensor, features: str | None) -> Iterator[CutPoint]:

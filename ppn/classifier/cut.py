@@ -50,18 +50,20 @@ def run(cut: Cut, images: Tensor) -> tuple[Features, Tensor, Tensor]:
     """Return features, z (B, D) and logits (B, C) of images (B, 3, H, W)."""
     with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         features, logits = cut.split.run(images)
-    return features, _joined(cut, noted), logits
+    return features, _joined(cut, noted, features), logits
 
 
 def head_input(cut: Cut, features: Features) -> Tensor:
     """Return z (B, D), what the last linear layers are given for features, one after the other."""
     with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         cut.split.head(features)
-    return _joined(cut, noted)
+    return _joined(cut, noted, features)
 
 
-def _joined(cut: Cut, noted: list[list[Tensor]]) -> Tensor:
+def _joined(cut: Cut, noted: list[list[Tensor]], features: Features) -> Tensor:
     """What the last linear layers were given, as one vector per image (B, D)."""
+    if not cut.linears:  # parameters that act on the mean patch
+        return cut.patches(features).mean(dim=1)
     vectors = [
         read_of(calls[-1], read, isinstance(linear, nn.Conv2d))
         for linear, read, calls in zip(cut.linears, cut.reads, noted, strict=True)

@@ -131,7 +131,8 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gi
     """Return the logits in what a classifier gives.
 
     They are its output, the output's `logits` (an attribute, as in Hugging Face's models, or a
-    key), the only matrix (B, C) under other keys, or the first of several outputs.
+    key), the only matrix (B, C) under other keys, or the first of several outputs; one number per
+    image is (B, 1).
 
     Raises:
         HeadError: If there is none of these.
@@ -149,7 +150,8 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gi
             f"The classifier gives a {type(output).__name__} without logits: it must give a "
             "tensor, something with `logits`, or logits first."
         )
-    return found
+    # One logit may come without an axis of classes.
+    return found.reshape(-1, 1) if found.dim() < 2 else found
 
 
 def read_of(values: Tensor, read: Read, channels_first: bool) -> Tensor:

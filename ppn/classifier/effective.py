@@ -44,7 +44,7 @@ def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor
         Weight (C, D) and bias (C,).
     """
     weights, biases = [], []
-    for index, module in enumerate(last_modules(model, report.linears)):
+    for index, module in enumerate(last_modules(model, report.linears) or [model]):
         weight, bias = _rows(module, report, next(model.parameters()).device)
         name, kind = report.norms[index] if report.norms else ("", None)
         if kind is not None:

@@ -134,7 +134,7 @@ def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
     linears = last_modules(model, seen.last.names)
     widths = [_width(linear) for linear in linears]
     inputs = torch.split(seen.inputs, widths if len(widths) > 1 else seen.inputs.shape[1], dim=1)
-    norms = _norms_before(model, seen, linears)
+    norms = _norms_before(model, seen, linears) if linears else [[]]
     for index, leaf in enumerate(seen.features.leaves):
         for place in likely_locations(leaf, seen.features.size, model):
             pooled = place.read(leaf).mean(dim=1)
@@ -209,7 +209,7 @@ def _other(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
         for place in likely_locations(leaf, seen.features.size, model)
         if seen.placements.somewhere(index, place)
     ]
-    if not options:
+    if not options or not seen.last.names:
         return None
     cut = Cut(
         seen.split,

@@ -19,6 +19,7 @@ from ppn.classifier.cut import Cut, head_input, run
 from ppn.classifier.cut_point import ModuleCutPoint, logits_of
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
+from ppn.classifier.tail import Affine
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
@@ -49,11 +50,10 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     """
     found = False
     refused: HeadError | None = None
-    several: list[str] = []
     for split in splits(model, images, named):
         try:
             features, logits = split.run(images)
-            last = last_linears(model, lambda split=split, features=features: split.head(features))  # type: ignore[misc]
+            last = _last_of(model, split, features)
         except HeadError as error:
             if not isinstance(split, ModuleCutPoint) or named is not None:
                 raise
@@ -65,9 +65,9 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             continue  # the rest of the model does not run on another batch size: no cut
         if not any(likely_locations(leaf, features.size, model) for leaf in features.leaves):
             continue
-        cut = Cut(
-            split, last_modules(model, last.names), last.reads, 0, Location("NCHW"), last.outputs
-        )
+        leaf, place = last.mean_of or (0, Location("NCHW"))
+        modules = last_modules(model, last.names)
+        cut = Cut(split, modules, last.reads, leaf, place, last.outputs)
         inputs = head_input(cut, features)
         if isinstance(split, ModuleCutPoint):  # whose head may see more than the features
             features, inputs, logits = run(cut, images)
@@ -79,26 +79,65 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
         # In the same batch: rounding differs between batches, and some networks amplify it.
         if difference(logits_of(model(images.clone())), logits) > TOLERANCE:
             continue
+        # What follows the last layer was found behind one image of noise, which it may add up.
+        if last.after is not None and difference(split.head(features), logits) > TOLERANCE:
+            continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
             placements = Placements(split, features, inputs, thorough=not found)
             yield CutCandidate(split, last, features, inputs, logits, placements)
             found = True
-        else:
-            several = last.names if len(last.names) > 1 else several
     if found:
         return
-    if refused is not None:
-        raise refused
-    if several:
+    whole = last_linears(model, lambda: logits_of(model(images.clone())))
+    if len(whole.names) > 1:
         raise HeadError(
             f"{type(model).__name__} adds up the logits of several networks "
-            f"({' and '.join(map(repr, several))}), each with features of its own: explain one "
-            "of them at a time."
+            f"({' and '.join(map(repr, whole.names))}), each with features of its own: explain "
+            "one of them at a time."
         )
+    if refused is not None:
+        raise refused
     raise HeadError(
         f"{type(model).__name__} has no features on a grid of patches that alone determine what "
         "its last linear layer is given: there is nothing to draw maps on."
     )
+
+
+def _last_of(model: nn.Module, split: CutPoint, features: Features) -> Last:
+    """Find the last linear layers behind a cut, or the rows that act on the mean of its patches."""
+    try:
+        return last_linears(model, lambda: split.head(features))
+    except HeadError:
+        for index, leaf in enumerate(features.leaves):
+            for place in likely_locations(leaf, features.size, model):
+                after = _of_mean(split, features, index, place)
+                if after is not None:
+                    return Last([], [], [1.0], after, True, (index, place))
+        raise
+
+
+def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -> Affine | None:
+    """Return the logits as an affine function of the mean patch, if they are one."""
+    if len(features.leaves) > 1:
+        return None
+    leaf = features.leaves[index]
+    tokens = place.read(leaf)
+    grid, width = place.grid(leaf, features.size), tokens.shape[2]
+    unit = torch.cat([torch.zeros(1, width), torch.eye(width)]).to(tokens)
+    try:
+        given = torch.cat(
+            [
+                split.head(features.with_leaf(index, place.filled(some, grid))).double()
+                for some in torch.split(unit, 64)
+            ]
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return None
+    if given.dim() != 2 or len(given) != len(unit):
+        return None
+    after = Affine((given[1:] - given[0]).T, given[0])
+    logits = tokens.mean(dim=1).double() @ after.matrix.T + after.offset
+    return after if difference(logits, split.head(features).double()) <= TOLERANCE else None
 
 
 def likely_locations(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
