@@ -68,6 +68,9 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         self.split_seed = split_seed
         self._input_config: InputConfig | None = None
 
+    empty_test = "complete the data set"
+    """What to do if there is no test image."""
+
     @abstractmethod
     def read_split(self, split: Literal["train", "test"]) -> AnnotatedDataset:
         """Return the images of an official split.
@@ -105,6 +108,11 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                 f"Image {leaked} is listed for training and for test: take it off one of the lists."
             )
         return source
+
+    @property
+    def split_note(self) -> str:
+        """A sentence on where the test images are from, if that is not an official split."""
+        return ""
 
     @property
     def num_classes(self) -> int:
@@ -218,7 +226,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)
         if len(view) == 0:
-            fix = "raise val_fraction" if split == "val" else "complete the data set"
+            fix = "raise val_fraction" if split == "val" else self.empty_test
             raise DataError(f"The {split} split has no image: {fix}.")
         processes, rank = _processes()
         if len(view) < processes:

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, fix: str = "complete the data set") -> str:
     """Read a text file of a data set.
+
+    Args:
+        path: The file.
+        fix: What to do if it is missing.
 
     Raises:
         DataError: If it is missing, unreadable or not UTF-8.
@@ -26,7 +30,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: complete the data set.") from None
+        raise DataError(f"{path} is missing: {fix}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace the file.") from None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchvision.datasets import ImageFolder
 
+from ppn.data.class_folders import is_hidden
 from ppn.data.inside import expect_inside
 from ppn.data.lists import read_rows, read_text
 from ppn.errors import DataError
@@ -88,7 +89,7 @@ def read_class_folders(
         def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
             def chosen(place: str | Path) -> list[str]:
                 names, _ = ImageFolder.find_classes(self, place)
-                return [name for name in names if keep is None or keep(name)]
+                return [n for n in names if not is_hidden(n) and (keep is None or keep(n))]
 
             here = chosen(directory)
             names = here if classes_of is None else chosen(classes_of)
