@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn.errors import DataError
+from ppn.classifier.record import CLASS_NAMES
+from ppn.classifier.weights import read_checkpoint
+from ppn.errors import CheckpointError, DataError
 from ppn.io.files import parse_json, parse_yaml
 
 if TYPE_CHECKING:
@@ -126,3 +129,55 @@ def _read(path: Path) -> Any:  # noqa: ANN401
             f"class_names ({path}) cannot be read ({reason}): give a JSON, YAML or text file, or "
             "the names themselves."
         ) from None
+
+
+def names_in_checkpoint(path: str | Path, count: int) -> list[str] | None:
+    """Return the names of classes that a checkpoint holds, ours or that of a training script.
+
+    Args:
+        path: The checkpoint file.
+        count: Number of classes.
+
+    Returns:
+        A name for each class, or None where the checkpoint has none.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    content = read_checkpoint(path)
+    for key in (CLASS_NAMES, *_KEYS):
+        if key in content:
+            with contextlib.suppress(DataError):  # something else of this name
+                return class_names_of(content[key], count)
+    return None
+
+
+def expect_same_names(place: str, trained: Sequence[str] | None, found: Sequence[str]) -> None:
+    """Refuse data whose classes are not those that something was trained on, in the same order.
+
+    Args:
+        place: What was trained, such as "Checkpoint a.ckpt".
+        trained: Its names of classes; None, or mere numbers, where it does not know them.
+        found: Those of the data; empty where it does not know them.
+
+    Raises:
+        CheckpointError: If they differ; names the first difference.
+    """
+    if not trained or not found or list(map(str, range(len(trained)))) in (trained, found):
+        return
+    if len(trained) != len(found):
+        raise CheckpointError(
+            f"{place} has {len(trained)} classes, the data {len(found)}: use the data that it was "
+            "trained on."
+        )
+    pairs = enumerate(zip(trained, found, strict=True))
+    different = next(((label, names) for label, names in pairs if names[0] != names[1]), None)
+    if different is not None:
+        label, (before, now) = different
+        what = "other classes than the data has"
+        if sorted(trained) == sorted(found):
+            what = "the data's classes in another order"
+        raise CheckpointError(
+            f"{place} was trained on {what}: class {label} is '{before}' there and '{now}' in the "
+            "data; use the data that it was trained on, or give its classes the same names."
+        )

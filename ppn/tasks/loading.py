@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.classifier.record import expect_content, expect_model, expect_trusted, read_record
+from ppn.classifier.record import (
+    CLASS_NAMES,
+    expect_content,
+    expect_model,
+    expect_trusted,
+    read_record,
+)
 from ppn.classifier.weights import read_checkpoint, state_dict_of
 from ppn.errors import CheckpointError, PPNError
-from ppn.tasks.prototypes import CLASS_NAMES, EXTRAS, PrototypeTask
+from ppn.tasks.prototypes import EXTRAS, PrototypeTask
 
 if TYPE_CHECKING:
     from ppn.classifier.record import Record

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import (
+    CLASS_NAMES,
     KEY,
     Record,
     classifier_structure,
@@ -17,6 +18,7 @@ from ppn.classifier.record import (
     expect_content,
     read_record,
 )
+from ppn.data.class_names import expect_same_names, names_in_checkpoint
 from ppn.errors import CheckpointError
 from ppn.io.schema import Maybe
 from ppn.metrics.evaluation import Evaluation, Outputs, Results
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from ppn.types import Batch, InputConfig, Tokens
 
 CERTIFICATE = KEY + "_certificate"
-CLASS_NAMES = KEY + "_class_names"
 SETTINGS = KEY + "_settings"
 EXTRAS = {CERTIFICATE: Maybe(dict), CLASS_NAMES: Maybe([str]), SETTINGS: Maybe(dict)}
 
@@ -137,6 +138,10 @@ class PrototypeTask(LightningModule):
         self.certificate: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self.class_names = [str(label) for label in range(num_classes)]
+        self.trained_names: dict[str, list[str] | None] = {}
+        if classifier_ckpt is not None:
+            names = names_in_checkpoint(classifier_ckpt, num_classes)
+            self.trained_names[f"Checkpoint {classifier_ckpt}"] = names
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
         if stored is not None:
@@ -145,6 +150,7 @@ class PrototypeTask(LightningModule):
             stored.fill(self.head, self.dictionary)
             self.certificate, self.settings = stored.certificate, stored.settings
             self.class_names = stored.class_names
+            self.trained_names[str(prototypes)] = stored.class_names
 
     @property
     def input_config(self) -> InputConfig:
@@ -189,7 +195,9 @@ class PrototypeTask(LightningModule):
         return tokens
 
     def setup(self, stage: str) -> None:
-        """Make the metrics that the data allows."""
+        """Hold the data's classes against the classifier's; make the metrics that it allows."""
+        for place, names in self.trained_names.items():
+            expect_same_names(place, names, self._names_of_data())
         part_names = getattr(self.trainer.datamodule, "part_names", [])  # type: ignore[attr-defined]
         height, width = self.input_config.size
         if height != width:  # the protocols are defined on square inputs
@@ -279,10 +287,17 @@ class PrototypeTask(LightningModule):
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
         expect_content("to load", checkpoint, self, EXTRAS)
+        names = checkpoint.get(CLASS_NAMES)
+        expect_same_names("Checkpoint to load", names, self._names_of_data())
         self.certificate = checkpoint.get(CERTIFICATE) or {}
         self.class_names = checkpoint.get(CLASS_NAMES) or self.class_names
         self.settings = checkpoint.get(SETTINGS) or {}
         self.trained = True
+
+    def _names_of_data(self) -> list[str]:
+        """The data's names of classes; none without a Trainer, or where it has no names."""
+        data = getattr(self._trainer, "datamodule", None)
+        return list(getattr(data, "class_names", []))
 
     def _evaluate(self, batch: Batch) -> None:
         tokens = self.tokens(batch["image"])
