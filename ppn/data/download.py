@@ -1,4 +1,8 @@
-"""Archives from their official source: resumed, verified, unpacked only inside their folder."""
+"""Archives from their official source: resumed, verified, unpacked only inside their folder.
+
+The downloaders of pooch and torch.hub begin again after an interruption, and data sets have many
+gigabytes; so ours goes on with what is there.
+"""
 
 from __future__ import annotations
 

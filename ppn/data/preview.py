@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from ppn.data.contact_sheet import Picture, Sheet
 from ppn.data.dataset import Annotated
 from ppn.data.transforms import Transform, to_picture
 from ppn.errors import DataError
+from ppn.io.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,20 +121,9 @@ def seen_by_network(sample: Annotated, transform: Transform, config: InputConfig
 
 
 def write_png(image: Image.Image, path: Path) -> None:
-    """Write an image under a temporary name beside its target, then rename it.
-
-    Raises:
-        DataError: If the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write an image; see `replacing`."""
+    with replacing(path) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error}): choose another --out.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _with_mask(source: AnnotatedDataset, index: int) -> Annotated:

@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(
             f"{path} cannot be written ({reason}): check the path and the space left on the disk."
         ) from None
