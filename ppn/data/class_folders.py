@@ -60,7 +60,7 @@ def read_folders(root: Path) -> Found:
     except OSError as error:
         place = error.filename or root
         raise DataError(
-            f"{place} cannot be read ({error.strerror}): check who may read it."
+            f"{place} cannot be read ({error.strerror}): check its permissions."
         ) from None
     names = in_order(found["train"])
     label_of = {name: label for label, name in enumerate(names)}

@@ -211,8 +211,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         for label, indices in zip(chain(*groups), chain(*members), strict=True):
             if len(indices) == 0:
                 raise DataError(
-                    f"Class {label} ({self.class_names[label]}) has no training image, hence no "
-                    "prototypes: add images or take the class off the list of classes."
+                    f"Class {label} ({self.class_names[label]}) has no training image, so no "
+                    "prototypes can be found: add images or take the class off the list of classes."
                 )
         ordered = view.at(np.concatenate(list(chain(*members))))
         sizes = [sum(map(len, group)) for group in members]
@@ -227,7 +227,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         view = self.view(split)
         if len(view) == 0:
             fix = "raise val_fraction" if split == "val" else self.empty_test
-            raise DataError(f"The {split} split has no image: {fix}.")
+            raise DataError(f"The {split} split has no images: {fix}.")
         processes, rank = _processes()
         if len(view) < processes:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Image files of every kind as RGB."""
+"""Reads image files of every kind as RGB."""
 
 from __future__ import annotations
 

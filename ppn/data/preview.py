@@ -1,4 +1,4 @@
-"""A look at a data set: some images of many classes, with their annotations, on one sheet."""
+"""A sheet that shows images of many classes of a data set, with their annotations."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def make_sheet(
         raise DataError(f"A sheet holds 1 to {MOST_IMAGES} images, not {images}: change --images.")
     source = data.train_source if split == "train" else data.test_source
     if not len(source):
-        raise DataError(f"The {split} split has no image: choose the other one with --split.")
+        raise DataError(f"The {split} split has no images: choose the other one with --split.")
     chosen = choose(source.labels, images, seed)
     augmentation = data.augmentation if split == "train" else "none"
     transform = Transform(data.input_config, data.crop, augmentation)

@@ -1,4 +1,4 @@
-"""Which images are for training and validation; which classes are found together, and where."""
+"""Splits: names of splits, images held out, and classes shared out among processes."""
 
 from __future__ import annotations
 

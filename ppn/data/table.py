@@ -166,10 +166,10 @@ def _rows(path: Path, reader: csv.DictReader[str], columns: _Columns) -> list[_R
             raise DataError(f"{where}: it does not have as many columns as the first line.")
         rows.append(_read_row(where, {k: v.strip() for k, v in row.items()}, columns))
         if rows[-1].path in listed:
-            raise DataError(f"{where}: image {rows[-1].path} is listed before.")
+            raise DataError(f"{where}: image {rows[-1].path} is listed twice.")
         listed.add(rows[-1].path)
     if not rows:
-        raise DataError(f"{path} lists no image.")
+        raise DataError(f"{path} lists no images: add a line for each image.")
     return rows
 
 

@@ -313,5 +313,5 @@ def test_one_name_among_numbers_makes_them_text(tmp_path):
 
 def test_an_empty_test_split_says_what_to_do_about_own_images(tmp_path):
     data = read(tree(tmp_path, CLASSES, 1))
-    with pytest.raises(DataError, match="test split has no image: raise test_fraction, or add"):
+    with pytest.raises(DataError, match="test split has no images: raise test_fraction, or add"):
         data.test_dataloader()
