@@ -123,9 +123,10 @@ def _classes(scan: _Scan, folder: Path, whole: bool) -> dict[str, list[str]]:
     """Return the images of each class folder; where `whole`, each must have one."""
     classes = scan.folders(folder)
     if not classes:
+        elsewhere = "" if whole else ", or move it elsewhere if their classes are not known"
         raise DataError(
             f"{folder} holds no class folders: put the images of each class into a folder of its "
-            "own inside of it, or list the images in a CSV file (csv)."
+            f"own inside of it, or list the images in a CSV file (csv){elsewhere}."
         )
     nested = [path for path in classes if scan.folders(path) and not scan.holds_images(path)]
     if nested and len(classes) == 1:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppn.classifier.record import CLASS_NAMES
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, DataError
 from ppn.io.files import parse_json, parse_yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _NUMBER = re.compile(r"\d{1,18}")
 
@@ -22,10 +20,8 @@ _NUMBER = re.compile(r"\d{1,18}")
 def in_order(names: Iterable[str]) -> list[str]:
     """Sort the names of classes: as numbers if all of them are whole numbers, else as text."""
     found = set(names)
-    key: Callable[[str], Any] = lambda name: name  # noqa: E731
-    if all(_NUMBER.fullmatch(name) for name in found):
-        key = lambda name: (int(name), name)  # noqa: E731
-    return sorted(found, key=key)
+    numbered = all(_NUMBER.fullmatch(name) for name in found)
+    return sorted(found, key=lambda name: (int(name) if numbered else 0, name))
 
 
 def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whatever people have
@@ -53,8 +49,8 @@ def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whate
     given = _unwrapped(given)
     if isinstance(given, Mapping):
         names = _from_mapping(given, what)
-    elif isinstance(given, Iterable) and not isinstance(given, bytes):
-        names = [_text(name) for name in given]
+    elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        names = [_text(name, what) for name in given]
     else:
         raise DataError(
             f"{what} is of type {type(given).__name__}: give a list of names, or a mapping between "
@@ -100,7 +96,7 @@ def _from_mapping(given: Mapping[Any, Any], what: str) -> list[str]:
             "index, once."
         )
     indices, names = (values, given.keys()) if from_name else (keys, given.values())
-    of_index = {index: _text(name) for index, name in zip(indices, names, strict=True)}
+    of_index = {index: _text(name, what) for index, name in zip(indices, names, strict=True)}
     return [of_index[index] for index in range(len(given))]
 
 
@@ -110,8 +106,15 @@ def _index(value: Any) -> int | None:  # noqa: ANN401
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def _text(name: Any) -> str:  # noqa: ANN401
-    return name.decode() if isinstance(name, bytes) else str(name).strip()
+def _text(name: Any, what: str) -> str:  # noqa: ANN401
+    """Return a name, which may be bytes or a number."""
+    if isinstance(name, bytes):
+        name = name.decode(errors="replace")
+    if isinstance(name, bool) or not isinstance(name, (str, Integral)):
+        raise DataError(
+            f"{what} has a name of type {type(name).__name__}: give texts as names of classes."
+        )
+    return str(name).strip()
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401

@@ -97,6 +97,8 @@ def test_files_of_names(name, content, as_text, tmp_path):
         ({1: "ant", 2: "bee", 3: "cat"}, "each index from 0 to 2"),
         ({"ant": "x", "bee": "y", "cat": "z"}, "each index from 0 to 2"),
         (["ant", "", "cat"], "class_names has no name for class 1"),
+        (["ant", None, "cat"], "class_names has a name of type NoneType"),
+        ({0: "ant", 1: ["bee"], 2: "cat"}, "class_names has a name of type list"),
         (5, "class_names is of type int: give a list of names"),
         (b"ant", "class_names is of type bytes"),
         ("nowhere.json", r"class_names \(nowhere\.json\) cannot be read \(No such file"),

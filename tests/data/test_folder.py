@@ -9,6 +9,7 @@ from PIL import Image, features
 from ppn.data.folder import ImageFolderDataModule
 from ppn.data.split import split_named
 from ppn.errors import DataError
+from tests.data.sets import SETS
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -198,6 +199,11 @@ def new_class(root):
     split_tree(root, ("test",), ("ant", "wasp"))
 
 
+def unlabelled_test(root):
+    split_tree(root, ("train",))
+    tree(root, ["test"])
+
+
 NAME_THEM = "name the splits train/ and test/"
 
 
@@ -218,6 +224,7 @@ NAME_THEM = "name the splits train/ and test/"
         (one_nested, f"cat holds only folders: {NAME_THEM}"),
         (empty_class, r"cat holds no image that is read: remove the folder, or add images"),
         (unread_class, r"cat holds no image that is read, only \.heic \(2\): remove the folder"),
+        (unlabelled_test, "test holds no class folders: .*or move it elsewhere if their classes"),
         (new_class, "test/wasp is a class that .*train lacks: add images"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -233,6 +240,18 @@ def test_unclear_folders_are_refused_in_one_sentence(write, said, tmp_path):
     assert str(root) in text
     assert "data set" not in text
     assert "download" not in text
+
+
+@pytest.mark.parametrize("name", ["imagenet", "inaturalist", "cars_folders"])
+def test_hidden_folders_of_published_data_sets_are_left_out_too(name, tmp_path):
+    fake = SETS[name]
+    root = fake.write(tmp_path / fake.folder)
+    folders = [path for path in root.rglob("*") if path.is_dir()]
+    for folder in folders:
+        (folder / ".ipynb_checkpoints").mkdir()
+    data = fake.build(root)
+    assert data.class_names == fake.names
+    assert len(data.train_source) == 12
 
 
 @pytest.mark.parametrize("root", ["nowhere", "a.jpg"])
