@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppn.io.files import write_bytes
 from ppn.version import __version__
-from ppn.visualization.figure import draw
+from ppn.visualization.figure import draw, figure_of
 from ppn.visualization.numbers import percent
+from ppn.visualization.saving import picture_format, save_figure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
     from ppn.report.content import Patch, Sample
@@ -72,20 +73,16 @@ class Explanation:
         return draw(self.sample, self.verdict, self.exactness)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture; the suffix of the path chooses the format (PNG, JPEG, WebP).
+        """Write the picture; the suffix says how: PNG, JPEG, WebP, PDF or SVG.
 
         Returns:
             The path.
 
         Raises:
-            DataError: If the file cannot be written.
+            DataError: If the suffix is another one, or the file cannot be written.
         """
-        target = Path(path)
-        buffer = io.BytesIO()
-        kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(target.suffix.lower(), "PNG")
-        self.picture().save(buffer, kind)
-        write_bytes(target, buffer.getvalue())
-        return target
+        picture_format(path)  # before anything is drawn
+        return save_figure(figure_of(self.sample, self.verdict, self.exactness), path)
 
     def show(self) -> None:
         """Open the picture in the system's viewer; in a notebook, end the cell with the object."""

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ppn.classifier.head_case import LEVELS, MAPS
-from ppn.data.dataset import Annotated
-from ppn.data.images import read_image
-from ppn.data.transforms import Transform, to_picture
-from ppn.errors import DataError
+from ppn.data.conversion import Preprocessing
+from ppn.data.transforms import to_picture
 from ppn.explanation.explanation import Explanation, Ranked
+from ppn.io.files import user_path
+from ppn.prototypes.arguments import class_index
 from ppn.prototypes.files import write_prototypes
 from ppn.report.content import Patch, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
 
     from ppn.classifier import Classifier
+    from ppn.data.batches import LabelMode
+    from ppn.data.conversion import UserImage
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.head import HeadOutput, PrototypeHead
     from ppn.prototypes.stored import Prototypes
@@ -43,6 +45,8 @@ class PrototypeNetwork(nn.Module):
         certificate: What was measured at the end of discovery, as plain values.
         describe: Gives what defines the prototypes, for `save`.
         patch: Gives a patch of class, prototype and rank, or None where its image is not at hand.
+        preprocessing: Turns an image into the classifier's input; None does as its config says.
+        mode: How probabilities follow from logits; see `Source.mode`.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class PrototypeNetwork(nn.Module):
         certificate: dict[str, object],
         describe: Callable[[], Prototypes],
         patch: Callable[[int, int], Patch | None] | None = None,
+        preprocessing: Preprocessing | None = None,
+        mode: LabelMode = "single",
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -63,6 +69,8 @@ class PrototypeNetwork(nn.Module):
         self.certificate = certificate
         self._describe = describe
         self._patch = patch
+        self.preprocessing = preprocessing or Preprocessing(classifier.config)
+        self.mode: LabelMode = mode
         self.eval()
 
     @property
@@ -85,8 +93,9 @@ class PrototypeNetwork(nn.Module):
         Raises:
             DataError: If the files cannot be written.
         """
-        write_prototypes(Path(folder), self._describe())
-        return Path(folder)
+        target = user_path(folder)
+        write_prototypes(target, self._describe())
+        return target
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> HeadOutput:
@@ -96,28 +105,27 @@ class PrototypeNetwork(nn.Module):
         return output
 
     @torch.no_grad()
-    def explain(
-        self, image: str | Path | Image.Image | np.ndarray | Tensor, of: int | str | None = None
-    ) -> Explanation:
+    def explain(self, image: UserImage, of: int | str | None = None) -> Explanation:
         """Explain one logit of one image.
 
         Args:
-            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, or a tensor
-                (C, H, W) that is already what the network expects.
-            of: The class, by index or name; None explains the predicted one.
+            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, all preprocessed as
+                the loader did; or a tensor (C, H, W) that is already what the network expects.
+            of: The class, by name or index; None explains the predicted one.
 
         Raises:
             DataError: If the image cannot be read or has another shape, or there is no such class.
         """
-        pixels, name = self._prepare(image)
+        label = None if of is None else class_index(of, self.class_names)
+        pixels, name = self.preprocessing(image)
         device = self.head.bias.device
         tokens = self.classifier(self.classifier.accept(pixels[None]), patches=False)
         logits = tokens.logits[0].float()
-        label = int(logits.argmax()) if of is None else self._label(of)
+        label = int(logits.argmax()) if label is None else label
         chosen = torch.tensor([label], device=device)
         contributions = self.head(tokens).contributions[0, label]
         maps = self.head.maps(tokens, chosen)[0].cpu().numpy()
-        probability = logits.softmax(0)
+        probability = logits.softmax(0) if self.mode == "single" else logits.sigmoid()
         patches = [self._patch(label, part) for part in range(len(maps))] if self._patch else []
         found = [patch for patch in patches if patch is not None]
         factor = float(tokens.scale[0])
@@ -141,42 +149,3 @@ class PrototypeNetwork(nn.Module):
             for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         )
         return Explanation(sample, ranking, self.exactness)
-
-    def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
-        config = self.classifier.config
-        if isinstance(image, Tensor):
-            expected = (config.channels, *config.size)
-            if image.shape != expected:
-                raise DataError(
-                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier "
-                    f"takes {expected}: give a PIL image to have it resized and normalised."
-                )
-            return image.float(), "image"
-        name = "image"
-        if isinstance(image, str | Path):
-            name = str(image)
-            image = read_image(Path(image), upright=True)
-        elif not isinstance(image, Image.Image):
-            array = np.asarray(image)
-            shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-            if not shaped or array.dtype != np.uint8:
-                raise DataError(
-                    f"The image is an array of shape {array.shape} and type {array.dtype}, but "
-                    "must be (H, W, 3) or (H, W) of uint8."
-                )
-            image = Image.fromarray(array)
-        return Transform(config)(Annotated(image.convert("RGB"))).image, name
-
-    def _label(self, of: int | str) -> int:
-        if isinstance(of, str):
-            if of not in self.class_names:
-                raise DataError(
-                    f"There is no class '{of}': the first ones are "
-                    f"{', '.join(self.class_names[:3])}."
-                )
-            return self.class_names.index(of)
-        if not 0 <= of < len(self.class_names):
-            raise DataError(
-                f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}."
-            )
-        return of

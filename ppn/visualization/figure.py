@@ -39,6 +39,11 @@ _PAPER = "#fbfaf7"
 
 
 def draw(sample: Sample, verdict: str, exactness: str) -> Image.Image:
+    """Draw an explained image as an RGB picture; see `figure_of`."""
+    return _render(figure_of(sample, verdict, exactness))
+
+
+def figure_of(sample: Sample, verdict: str, exactness: str) -> Figure:
     """Draw an explained image.
 
     Args:
@@ -47,7 +52,7 @@ def draw(sample: Sample, verdict: str, exactness: str) -> Image.Image:
         exactness: What is exact about the parts, printed below.
 
     Returns:
-        RGB picture; up to five parts in a row.
+        The figure; up to five parts in a row.
     """
     k = len(sample.contributions)
     columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
@@ -92,7 +97,7 @@ def draw(sample: Sample, verdict: str, exactness: str) -> Image.Image:
         linespacing=1.5,
     )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
-    return _render(figure)
+    return figure
 
 
 def _note(sample: Sample, exactness: str, exact: bool) -> str:
