@@ -46,11 +46,7 @@ class Preprocessing:
         read: Callable[[str], Any] | None = None,
         doubt: str | None = None,
     ) -> None:
-        if transform is not None and not callable(transform):
-            raise DataError(
-                f"transform is a {type(transform).__name__}: give a function from a picture to the "
-                "classifier's input."
-            )
+        expect_transform(transform)
         self.config = config
         self.transform = transform
         self.read = read
@@ -109,23 +105,34 @@ class Preprocessing:
 
     def _transformed(self, picture: Any) -> Tensor:  # noqa: ANN401 - or what `read` gives
         assert self.transform is not None
-        given, refused = None, None
+        given_instead, refused = [], []
         for attempt in _ways(self.transform, picture):
             try:
                 given = _as_tensor(attempt())
             except Exception as error:  # a user's function raises whatever it stumbles over
-                refused = refused or error
+                refused.append(_reason(error))
                 continue
             if isinstance(given, Tensor) and given.is_floating_point():
                 return expected_input(_channels_first(given, self.config), self.config, "transform")
-        if given is None and refused is not None:
-            why = _reason(refused)
-        else:
             kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
-            why = f"it gives {kind}".replace("torch.", "")
+            given_instead.append(f"it gives {kind}".replace("torch.", ""))
+        why = (given_instead or refused)[0]
         raise DataError(
             f"The transform does not make the classifier's input of a picture ({why}): give one "
             "that ends in a float tensor (C, H, W)."
+        )
+
+
+def expect_transform(transform: object) -> None:
+    """Refuse what is neither a function nor None.
+
+    Raises:
+        DataError: If it is something else.
+    """
+    if transform is not None and not callable(transform):
+        raise DataError(
+            f"transform is a {type(transform).__name__}: give a function from a picture to the "
+            "classifier's input."
         )
 
 

@@ -59,7 +59,9 @@ def find_preprocessing(
     if found is not None:
         candidate = Preprocessing(config, _Steps(found.steps), found.read)
         with _same_chance():
-            config, doubt = _normalised(candidate, config), _trial(source, candidate)
+            doubt = _trial(source, candidate)
+            if doubt != _ELSEWISE:
+                config = _normalised(candidate, config)
         if doubt is None:
             return Preprocessing(config, candidate.transform, candidate.read)
     strange = _strange_range(source.first, config)
@@ -95,10 +97,12 @@ class _Steps:
 
 def _trial(source: Source, candidate: Preprocessing) -> str | None:
     """Why a transform does not do to files what the loader does, or None."""
-    height, width = candidate.config.size
-    noise = np.random.default_rng(0).integers(0, 256, (2 * height, 2 * width, 3), dtype=np.uint8)
+    height, width = 2 * np.array(candidate.config.size)
+    noise = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
     try:
-        outcomes = [candidate.convert(Image.fromarray(noise)) for _ in range(_REPEATS)]
+        outcomes = [_converted(candidate, noise) for _ in range(_REPEATS)]
     except DataError:
         # It may be made for what the data set's own reader gives.
         return None if _agrees(source, candidate) else _ELSEWISE
@@ -133,7 +137,7 @@ def _normalised(preprocessing: Preprocessing, config: InputConfig) -> InputConfi
     for grey in (0, 128, 255):
         picture = Image.new("RGB", (2 * width, 2 * height), (grey, grey, grey))
         try:
-            pixels = preprocessing.convert(picture).double().flatten(1)
+            pixels = _converted(preprocessing, picture).double().flatten(1)
         except DataError:
             return config
         if float(pixels.amax() - pixels.amin()) > 1e-3 and float(pixels.std(1).max()) > 1e-3:
@@ -152,6 +156,15 @@ def _normalised(preprocessing: Preprocessing, config: InputConfig) -> InputConfi
     )
 
 
+def _converted(preprocessing: Preprocessing, picture: Image.Image) -> Tensor:
+    """A picture converted; at the input's own size where a transform neither resizes nor crops."""
+    try:
+        return preprocessing.convert(picture)
+    except DataError:
+        height, width = preprocessing.config.size
+        return preprocessing.convert(picture.crop((0, 0, width, height)))
+
+
 def _strange_range(images: Tensor, config: InputConfig) -> str | None:
     """Say so if pixels have the range of another normalisation than the config's, or None."""
     low, high = float(images.min()), float(images.max())
@@ -159,7 +172,7 @@ def _strange_range(images: Tensor, config: InputConfig) -> str | None:
     white = max((1 - m) / s for m, s in zip(config.mean, config.std, strict=True))
     if low >= 0 and high <= 255 and high > max(1.5, 2 * white):
         found = "0 to 255"
-    elif low >= 0 and high <= 1 and black < -0.5:
+    elif 0 <= low < high <= 1 and black < -0.5:
         found = "0 to 1"
     elif black < -1.2 and low >= -1 and high <= 1 and low < -0.99 and high > 0.99:
         found = "-1 to 1"

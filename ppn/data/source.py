@@ -108,7 +108,8 @@ class Source:
         named = dict(enumerate(names))
         if self._label_of is not None:
             meant = {key: label for key, label in self._label_of.items() if key in named}
-            named = {label: names[key] for key, label in meant.items()}
+            if any(key != label for key, label in meant.items()):
+                named = {label: names[key] for key, label in meant.items()}
             if not meant or len(named) < len(meant):
                 return None  # labels were changed or merged: none of the names is right
         if count == 1:

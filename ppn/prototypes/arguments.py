@@ -153,7 +153,7 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:  # noqa: ANN401 - a u
 
 
 def _alternatives(value: object, choices: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(value), choices, _LISTED)
+    near = difflib.get_close_matches(value, choices, _LISTED) if isinstance(value, str) else []
     listed = [*near, *(choice for choice in choices if choice not in near)]
     if len(listed) > _LONG:
         return f"one of {len(listed)}, such as {', '.join(near or listed[:_LISTED])}"

@@ -13,6 +13,7 @@ from ppn.allocator import keep_memory
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
 from ppn.data.transforms import to_picture
@@ -86,6 +87,7 @@ def from_classifier(
     k = whole_number("k", k, 1, DiscoveryError)
     seed = whole_number("seed", seed)
     one_of("refinement", refinement, get_args(Strategy))
+    expect_transform(transform)
     expected = input_config(model) if config is None else input_config_of(config)
     source = Source(loader, expected)
     channels, height, width = source.shape()
