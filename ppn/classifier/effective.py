@@ -15,10 +15,10 @@ from ppn.classifier.norms import fold_norm, scale_of
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint
-    from ppn.classifier.head_case import HeadReport
+    from ppn.classifier.head_case import HeadInspection
 
 
-def live_cut(model: nn.Module, report: HeadReport) -> Cut:
+def live_cut(model: nn.Module, report: HeadInspection) -> Cut:
     """Return the cut that a report describes, on the model it is about."""
     split: CutPoint = (
         MethodCutPoint(model) if report.features is None else ModuleCutPoint(model, report.features)
@@ -28,7 +28,7 @@ def live_cut(model: nn.Module, report: HeadReport) -> Cut:
 
 
 @torch.no_grad()
-def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor]:
+def effective_head(model: nn.Module, report: HeadInspection) -> tuple[Tensor, Tensor]:
     """Return the head that acts on z, in float64: logits = scale * (z W^T) + b.
 
     Several last layers are one: on the same mean token their rows add up; otherwise z holds what
@@ -59,7 +59,7 @@ def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor
 
 
 def head_vector(
-    model: nn.Module, report: HeadReport, patches: Tensor, inputs: Tensor
+    model: nn.Module, report: HeadInspection, patches: Tensor, inputs: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what the effective head acts on.
 

@@ -13,7 +13,7 @@ from ppn.classifier.candidates import TOLERANCE, difference, linear_layers
 from ppn.classifier.cut import Cut, gradient_maps, head_input, lift
 from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint
 from ppn.classifier.effective import effective_head, head_vector, live_cut
-from ppn.classifier.head_case import HeadCase, HeadReport
+from ppn.classifier.head_case import HeadCase, HeadInspection
 from ppn.classifier.norms import KINDS, NormKind, may_be_norm, normalise
 from ppn.classifier.search import cuts, places
 from ppn.errors import HeadError
@@ -42,7 +42,7 @@ class _Ran(NamedTuple):
 @torch.no_grad()
 def inspect_head(
     model: nn.Module, size: tuple[int, int], features: str | None = None, channels: int = 3
-) -> HeadReport:
+) -> HeadInspection:
     """Find out by computing which head case of the method holds.
 
     Args:
@@ -78,9 +78,11 @@ def inspect_head(
         return _measured(model, seen, report)
 
 
-def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandidate, HeadReport]:
+def _best(
+    model: nn.Module, images: Tensor, named: str | None
+) -> tuple[CutCandidate, HeadInspection]:
     """Find the last cut that shows how patches become logits, and its head case."""
-    found: list[tuple[CutCandidate, HeadReport]] = []
+    found: list[tuple[CutCandidate, HeadInspection]] = []
     try:
         for seen in cuts(model, images, named):
             report = _mean(model, seen)
@@ -97,7 +99,7 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
     return found[0]
 
 
-def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
+def _bypassed(seen: CutCandidate, report: HeadInspection) -> bool:
     """Whether the head reads nothing at all of the tensor that holds the patches."""
     if report.case != "class_token":
         return False
@@ -107,7 +109,7 @@ def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
     return difference(seen.split.head(noisy), seen.split.head(seen.features)) <= TOLERANCE
 
 
-def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
+def _mean(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:
     """Try whether the last layers are given the mean patch token, or a norm of it."""
     linears = linear_layers(model, seen.last.names)
     widths = [linear.weight.shape[1] for linear in linears]
@@ -175,7 +177,7 @@ def _norms_before(model: nn.Module, seen: CutCandidate, linears: list[Linear]) -
     return [ran[: before[index]][::-1] for index in range(len(linears))]
 
 
-def _other(model: nn.Module, seen: CutCandidate) -> HeadReport:
+def _other(model: nn.Module, seen: CutCandidate) -> HeadInspection:
     """Tell a head that reads no patch token from one that mixes them."""
     options = [
         (index, place)
@@ -199,7 +201,7 @@ def _first_of_last(options: list[tuple[int, Location]]) -> tuple[int, Location]:
     return next(option for option in options if option[0] == last)
 
 
-def _measured(model: nn.Module, seen: CutCandidate, report: HeadReport) -> HeadReport:
+def _measured(model: nn.Module, seen: CutCandidate, report: HeadInspection) -> HeadInspection:
     """Measure what the report claims, on the same run."""
     cut = live_cut(model, report)
     report = replace(report, grid=cut.grid(seen.features))
@@ -239,8 +241,8 @@ def _single(cut: Cut, features: Features) -> bool:
         return False  # the head needs a map of the full size
 
 
-def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> HeadReport:
-    return HeadReport(
+def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> HeadInspection:
+    return HeadInspection(
         case,
         place.layout,
         place.prefix,

@@ -18,7 +18,7 @@ from ppn.types import Tokens
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Linear
-    from ppn.classifier.head_case import HeadReport
+    from ppn.classifier.head_case import HeadInspection
     from ppn.types import InputConfig
 
 
@@ -52,19 +52,19 @@ class Classifier(nn.Module):
     def inspect(self) -> None:
         """Find out what holds for the model's weights as they are now."""
         config = self.config
-        self.report: HeadReport = inspect_head(
+        self.inspection: HeadInspection = inspect_head(
             self.model, config.size, self.features, config.channels
         )
 
     @property
     def width(self) -> int:
         """D, the length of the vector on which the effective head acts."""
-        return self.report.width
+        return self.inspection.width
 
     @property
     def linears(self) -> list[Linear]:
         """The last linear layers; more than one where heads are averaged."""
-        return linear_layers(self.model, self.report.linears)
+        return linear_layers(self.model, self.inspection.linears)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the black box's logits (B, C) for images (B, 3, H, W)."""
@@ -82,7 +82,7 @@ class Classifier(nn.Module):
             patches: Whether patch tokens are wanted. Where the head has to be run on each of them
                 they cost most of the time, and maps do not need them: False leaves them empty.
         """
-        report = self.report
+        report = self.inspection
         cut = live_cut(self.model, report)
         if report.averages:
             features, logits = cut.split.run(images)
@@ -102,7 +102,7 @@ class Classifier(nn.Module):
 
     def effective_head(self) -> tuple[Tensor, Tensor]:
         """Return weight (C, D) and bias (C,), in float64, of the head that acts on z."""
-        return effective_head(self.model, self.report)
+        return effective_head(self.model, self.inspection)
 
 
 def observable(model: object) -> nn.Module:

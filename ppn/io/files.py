@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         there = _mode(target)
         if there is not None and not stat.S_ISREG(there):
             kind = "a folder" if stat.S_ISDIR(there) else "a pipe, device or socket"
-            raise DataError(f"{path} is {kind}, not a file: give the path of a file to write.")
+            raise DataError(f"{path} is not a regular file but {kind}: choose another path.")
         target.parent.mkdir(parents=True, exist_ok=True)
         # Of no length of its own, and another one for each thread that writes the same target.
         temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.part")

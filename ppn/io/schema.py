@@ -49,7 +49,8 @@ def mismatch(value: Any, schema: Any, place: str = "it") -> str | None:  # noqa:
     return next((text for text in found if text is not None), None)
 
 
-_NAMES = {str: "text", int: "whole number", float: "number", list: "list", dict: "object"}
+_NAMES = {str: "text", int: "whole number", float: "number", bool: "truth value"}
+_NAMES |= {list: "list", dict: "object"}
 
 
 def _is(value: Any, kind: type) -> bool:  # noqa: ANN401 - of JSON

@@ -120,8 +120,8 @@ def class_index(target: object, names: Sequence[str]) -> int:
     number = int(target) if isinstance(target, str) else _as_index(target)
     if number is None:
         raise DataError(
-            f"The class to explain is {target!r:.40} ({type(target).__name__}): give its name or "
-            "its number."
+            f"There is no class {target!r:.40} ({type(target).__name__}): give the name or number "
+            "of one."
         )
     if not 0 <= number < len(names):
         raise DataError(f"There is no class {number}: classes are 0 to {len(names) - 1}.")

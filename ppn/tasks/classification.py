@@ -18,6 +18,7 @@ from ppn.classifier.build import (
     named_modules,
 )
 from ppn.classifier.record import Record, expect_classes, expect_content, read_record
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -49,6 +50,9 @@ class ClassificationTask(LightningModule):
         weight_decay: Weight decay of matrices and kernels; biases and norms have none.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         label_smoothing: Of the cross-entropy, in [0, 1).
+
+    Raises:
+        DataError: If there are fewer than two classes.
     """
 
     def __init__(
@@ -68,6 +72,11 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.1,
     ) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise DataError(
+                "There is only one class, and a classifier needs at least two: give the folder "
+                "that holds a folder of images for each class."
+            )
         self.save_hyperparameters(logger=False)  # config.yaml has them
         self.classifier = build_classifier(
             architecture, num_classes, weights, pretrained, image_size, model_options

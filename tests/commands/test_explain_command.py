@@ -120,7 +120,7 @@ def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_pat
 
 def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):
     base, _ = world
-    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--class", "plate") == 0
+    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--target", "plate") == 0
     written = sorted(path.name for path in tmp_path.glob("*.json"))
     assert len(written) == 12
     assert {"0.json", "0-2.json"} <= set(written)
@@ -133,11 +133,11 @@ def test_the_gallery_shows_the_patches_that_the_checkpoint_names(world):
 
     base, _ = world
     network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
-    sample = network.explain(base / "photos/plate/1.png", of="plate").sample
+    sample = network.explain(base / "photos/plate/1.png", target="plate")
     described = json.loads((base / "run/prototypes.json").read_text())["classes"][1]["prototypes"]
-    assert [p.name for p in sample.looks_like] == [d[0]["image"] for d in described]
+    assert [p.name for p in sample.patches] == [d[0]["image"] for d in described]
     moved = ppn.load(base / "run/checkpoints/prototypes.ckpt", gallery=base / "run/gallery")
-    assert len(moved.explain(base / "photos/plate/1.png").sample.looks_like) == 3
+    assert len(moved.explain(base / "photos/plate/1.png").patches) == 3
 
 
 def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
@@ -156,9 +156,9 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["x.png"], "x.png is missing"),
-        ([], "arguments are required: images"),
-        (["x.png", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["{base}/photos/mug/1.png", "--class", "cup"], "There is no class 'cup'"),
+        ([], "images must be given: see ppn explain --help."),
+        (["x.png", "--nonsense"], "There is no option --nonsense"),
+        (["{base}/photos/mug/1.png", "--target", "cup"], "There is no class 'cup'"),
         (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is no folder"),
         (["{base}/photos/mug/1.png", "--out", "{base}/mine.pth"], "cannot be written"),
     ],

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.sweeping.spec import read_sweep
+from experiments.zoo.crawl import read as read_zoo
 from ppn.commands.compare import main as compare
 from ppn.commands.examination import COLUMNS, Examination
-from ppn.commands.zoo import read as read_zoo
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
 from tests.commands.test_compare import write

@@ -34,7 +34,7 @@ def test_what_is_not_a_whole_number(value):
 
 @pytest.mark.parametrize("value", [value for value in NO_NUMBER if value != "3"])
 def test_what_is_not_a_class(value):
-    with pytest.raises(DataError, match="give its name or its number"):
+    with pytest.raises(DataError, match="give the name or number"):
         class_index(value, list("abcd"))
 
 

@@ -14,6 +14,7 @@ from torchvision.datasets import ImageFolder
 
 import ppn
 from ppn.errors import DataError, PPNError, PPNWarning
+from ppn.refinement.cam_split import CamSplit
 from ppn.types import InputConfig
 
 SIZE = 32
@@ -89,9 +90,9 @@ def test_one_logit_is_explained_with_its_sigmoid():
     for image in data.images[:2]:
         explanation = network.explain(image)
         logit = model(image[None])[0, 0].item()
-        assert explanation.sample.logit == pytest.approx(logit, abs=1e-5)
+        assert explanation.logit == pytest.approx(logit, abs=1e-5)
         assert explanation.predicted.probability == pytest.approx(1 / (1 + np.exp(-logit)))
-        total = sum(explanation.sample.contributions) + explanation.sample.bias
+        total = sum(explanation.contributions) + explanation.bias
         assert total == pytest.approx(logit, abs=1e-5)
 
 
@@ -129,22 +130,22 @@ def test_a_file_is_explained_as_the_users_own_pipeline_would_see_it(root, given)
     loader = [(images, labels)] if given else DataLoader(Subset(folder, range(12)), batch_size=5)
     network = ppn.from_classifier(model, loader, k=2, transform=transform if given else None)
     file = root / "b/1.png"
-    own = model(transform(Image.open(file))[None])[0]
+    own = model(transform(Image.open(file))[None])[0].detach()
     explanation = network.explain(file)
     assert explanation.predicted.label == int(own.argmax())
-    assert explanation.sample.logit == pytest.approx(float(own.max()), abs=1e-5)
-    shown = np.asarray(explanation.sample.image).astype(int)
+    assert explanation.logit == pytest.approx(float(own.max()), abs=1e-5)
+    shown = np.asarray(explanation.image).astype(int)
     expected = np.asarray(T.Resize((SIZE, SIZE))(Image.open(file))).astype(int)
     assert np.abs(shown - expected).max() <= 1  # the picture has its own colours
     if not given:
         assert network.class_names == list("abc")
-        assert explanation.sample.looks_like[0].name.startswith("abc"[int(own.argmax())] + "/")
+        assert explanation.patches[0].name.startswith("abc"[int(own.argmax())] + "/")
 
 
 WRONG = {
     "k": [2.0, "3", None, 0],
-    "seed": [None, -1, 1.5],
-    "refinement": ["camsplit", None],
+    "refinement": ["camsplit", CamSplit],
+    "discoverer": ["nmf", 3],
     "config": [(SIZE, SIZE), InputConfig(SIZE), InputConfig((64, 64))],
     "transform": ["resize"],
 }
@@ -167,16 +168,14 @@ def test_arguments_are_checked_before_an_image_is_read(name, value):
 
 
 def test_numbers_of_other_libraries_are_numbers():
-    network = ppn.from_classifier(
-        Net(), DataLoader(Squares(), batch_size=4), k=np.int64(2), seed=torch.tensor(0)
-    )
+    network = ppn.from_classifier(Net(), DataLoader(Squares(), batch_size=4), k=np.int64(2))
     assert network.head.prototypes.shape[1] == 2
     for target in (np.int64(1), torch.tensor(1), "1"):
-        explanation = network.explain(Squares().images[0], of=target)
+        explanation = network.explain(Squares().images[0], target=target)
         assert json.loads(json.dumps(explanation.to_dict()))["explained_class"]["label"] == 1
     for target in (1.0, True, [0, 1]):
-        with pytest.raises(DataError, match="give its name or its number"):
-            network.explain(Squares().images[0], of=target)
+        with pytest.raises(DataError, match="give the name or number"):
+            network.explain(Squares().images[0], target=target)
 
 
 def test_explanations_are_saved_as_their_suffix_says(tmp_path):
@@ -185,6 +184,24 @@ def test_explanations_are_saved_as_their_suffix_says(tmp_path):
     assert explanation.save(tmp_path / "a.pdf").read_bytes().startswith(b"%PDF-")
     svg = explanation.save(tmp_path / "a.svg").read_text()
     assert svg.count("<path") > 20  # words are vectors
-    with pytest.raises(DataError, match=r"a picture can be"):
-        explanation.save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match="not the path of a picture"):
+        explanation.save(tmp_path / "a.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.svg"]
+
+
+def test_what_is_saved_says_how_it_was_found(tmp_path, root):
+    transform = T.Compose([T.Resize((SIZE, SIZE)), T.ToTensor()])
+    model = Net()
+    network = ppn.from_classifier(model, DataLoader(ImageFolder(root, transform)), k=2)
+    network.save(tmp_path / "a")
+    own = network.explain(root / "b/1.png").contributions
+    loaded = ppn.load(tmp_path / "a", model=model, transform=transform)
+    assert loaded.explain(root / "b/1.png").contributions == own
+    with pytest.warns(PPNWarning, match="give it to ppn.load"):
+        ppn.load(tmp_path / "a", model=model).explain(root / "b/1.png")
+    data, model = Squares(2), Net(1)
+    network = ppn.from_classifier(model, DataLoader(data), k=2)
+    network.save(tmp_path / "b")
+    loaded = ppn.load(tmp_path / "b", model=model)
+    explained = loaded.explain(data.images[0])
+    assert explained.probability == pytest.approx(1 / (1 + np.exp(-explained.logit)))

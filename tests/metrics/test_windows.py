@@ -4,17 +4,16 @@ import pytest
 import torch
 
 from ppn.errors import DataError
-from ppn.metrics import (
-    SWEEP_HALF_SIZES,
-    SWEEP_THRESHOLDS,
-    Consistency,
-    Stability,
-    part_hits,
-)
-from ppn.metrics.parts import mean_over_prototypes
+from ppn.metrics import Consistency, EvaluationShape, Stability
+from ppn.metrics.consistency import SWEEP_THRESHOLDS
+from ppn.metrics.windows import SWEEP_HALF_SIZES, mean_over_prototypes, part_hits
 from tests.metrics import literal
 
 C, K, P, S = 5, 3, 4, 224  # class 3 has no images
+
+
+def shape(num_classes, k, num_parts, size=S):
+    return EvaluationShape(num_classes, k, [f"part {p}" for p in range(num_parts)], size)
 
 
 def sample(seed, k=K, grid=(7, 5), images=24):
@@ -44,7 +43,7 @@ def case(request):
 
 def test_consistency_equals_the_literal_loops(case):
     maps, _, keypoints, labels, peaks, _ = case
-    metric = Consistency(C, maps.shape[1], P)
+    metric = Consistency().setup(shape(C, maps.shape[1], P))
     metric.update(maps, keypoints, labels)
     result = metric.compute()
     score, best = literal.consistency(peaks, keypoints, labels)
@@ -68,7 +67,7 @@ def test_consistency_equals_the_literal_loops(case):
 
 def test_stability_equals_the_literal_loops(case):
     maps, moved, keypoints, labels, peaks, moved_peaks = case
-    metric = Stability(C, maps.shape[1], P)
+    metric = Stability().setup(shape(C, maps.shape[1], P))
     metric.update(maps, moved, keypoints, labels)
     result = metric.compute()
     score, empty = literal.stability(peaks, moved_peaks, keypoints, labels)
@@ -87,11 +86,11 @@ def test_stability_equals_the_literal_loops(case):
 
 def test_known_maxima_may_stand_for_maps(case):
     maps, moved, keypoints, labels, peaks, moved_peaks = case
-    sizes = (C, maps.shape[1], P)
+    sizes = shape(C, maps.shape[1], P)
     pairs = [
-        (Consistency(*sizes), (maps, keypoints, labels), (peaks, keypoints, labels)),
+        (Consistency().setup(sizes), (maps, keypoints, labels), (peaks, keypoints, labels)),
         (
-            Stability(*sizes),
+            Stability().setup(sizes),
             (maps, moved, keypoints, labels),
             (peaks, moved_peaks, keypoints, labels),
         ),
@@ -148,19 +147,19 @@ def test_a_perfect_detector_scores_100_and_a_blind_one_0():
     labels = torch.arange(30) % 2
     centres = torch.stack([cells % 7, cells // 7], -1) * 32.0 + 16
     keypoints = torch.cat([centres, torch.ones(30, P, 1)], -1)
-    metric = Consistency(2, P, P)
+    metric = Consistency().setup(shape(2, P, P))
     metric.update(maps_with_maximum_at(cells), keypoints, labels)
     result = metric.compute()
     assert result.score == 100
     assert (result.sweep == 100).all()
     assert (result.best_share == 1).all()
     assert result.best_part.tolist() == [list(range(P))] * 2
-    blind = Consistency(2, 1, 1)
+    blind = Consistency().setup(shape(2, 1, 1))
     keypoints[..., :2] = (keypoints[..., :2] + 112) % 224  # always far from the maximum
     blind.update(maps_with_maximum_at(cells[:, :1]), keypoints[:, :1], labels)
     assert blind.compute().score == 0
     assert not blind.compute().best_share.any()
-    stability = Stability(2, P, P)
+    stability = Stability().setup(shape(2, P, P))
     maps = maps_with_maximum_at(cells)
     stability.update(maps, maps, keypoints, labels)
     assert stability.compute().score == 100
@@ -170,12 +169,12 @@ def test_the_threshold_itself_is_consistent():
     keypoints = torch.tensor([[[112.0, 112.0, 1.0]]] * 5)
     peaks = torch.full((5, 1, 2), 112)
     peaks[0] = 0
-    metric = Consistency(2, 1, 1)
+    metric = Consistency().setup(shape(2, 1, 1))
     metric.update(peaks, keypoints, torch.zeros(5).long())
     result = metric.compute()
     assert result.score == 100  # 4 of 5; the class without images does not count
     assert result.sweep[2].tolist() == [100, 100, 100, 0]
-    metric = Consistency(2, 1, 1, threshold=0.81)
+    metric = Consistency(threshold=0.81).setup(shape(2, 1, 1))
     metric.update(peaks, keypoints, torch.zeros(5).long())
     assert metric.compute().score == 0
 
@@ -184,7 +183,7 @@ def test_nothing_covered_both_times_counts_as_stable_and_is_reported():
     keypoints = torch.tensor([[[200.0, 200.0, 1.0]]] * 4)
     clean = torch.tensor([[[0, 0]], [[0, 0]], [[200, 200]], [[200, 200]]])
     noisy = torch.tensor([[[9, 9]], [[200, 200]], [[0, 0]], [[199, 201]]])
-    metric = Stability(1, 1, 1)
+    metric = Stability().setup(shape(1, 1, 1))
     metric.update(clean, noisy, keypoints, torch.zeros(4).long())
     result = metric.compute()
     assert result.score == 50
@@ -197,7 +196,7 @@ def test_classes_without_images_do_not_enter_the_mean():
 
 
 def test_constants_scale_with_the_image():
-    assert Consistency(2, 3, 15).constants == {
+    assert Consistency().setup(shape(2, 3, 15)).constants == {
         "size": 224,
         "half_size": 36,
         "sweep_half_sizes": [18, 27, 36, 45],
@@ -205,7 +204,7 @@ def test_constants_scale_with_the_image():
         "threshold": 0.8,
         "sweep_thresholds": [0.6, 0.7, 0.8, 0.9],
     }
-    assert Stability(2, 3, 15, size=448).constants == {
+    assert Stability().setup(shape(2, 3, 15, 448)).constants == {
         "size": 448,
         "half_size": 72,
         "sweep_half_sizes": [36, 54, 72, 90],
@@ -218,13 +217,16 @@ def test_constants_scale_with_the_image():
 
 @pytest.mark.parametrize("kind", [Consistency, Stability])
 def test_without_part_annotations_says_what_to_do(kind):
-    with pytest.raises(DataError, match="num_parts is 0: use a data set with keypoints"):
-        kind(2, 3, 0)
+    with pytest.raises(DataError, match="the data has none: use a data set with keypoints"):
+        kind().setup(shape(2, 3, 0))
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_without_images_nothing_is_measured():
-    for result in (Consistency(2, 3, 4).compute(), Stability(2, 3, 4).compute()):
+    for result in (
+        Consistency().setup(shape(2, 3, 4)).compute(),
+        Stability().setup(shape(2, 3, 4)).compute(),
+    ):
         assert result.score == 0
         assert not result.images.any()
         assert all(torch.isfinite(field.double()).all() for field in result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ppn.classifier.head_case import CASES, LEVELS
+from ppn.classifier.head_case import WORDS
 
 if TYPE_CHECKING:
     from ppn.commands.examination import Examination
@@ -17,21 +17,13 @@ _UNTRIED = {
 }
 
 
-_HEADS = {
-    "mean_linear": "mean",
-    "mean_norm_linear": "mean, norm",
-    "class_token": "class token",
-    "pre_logits": "layers between",
-}
-
-
 def counts(rows: list[Examination]) -> dict[str, int]:
     """Return how many architectures fall in which case, and how many in none."""
     counted = Counter(row.case if row.status == "supported" else row.status for row in rows)
-    return {key: counted[key] for key in (*CASES, "refused", *_UNTRIED) if counted[key]}
+    return {key: counted[key] for key in (*WORDS, "refused", *_UNTRIED) if counted[key]}
 
 
-def markdown(rows: list[Examination], names: list[str], version: str) -> str:
+def page(rows: list[Examination], names: list[str], version: str) -> str:
     """Return the page.
 
     Args:
@@ -43,10 +35,10 @@ def markdown(rows: list[Examination], names: list[str], version: str) -> str:
     lines = [
         "# Which models are supported, and what is exact",
         "",
-        "Made by `ppn check --all --out table.csv --markdown docs/models.md`; do not edit. Each",
-        "architecture is examined at random initialisation, with 10 classes and its input size,",
-        "in a process of its own. The case is found by running the model, never by its name;",
-        "`ppn check MODEL --checkpoint FILE` says what holds for yours.",
+        "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
+        "edit. Each architecture is examined at random initialisation, with 10 classes and its",
+        "input size, in a process of its own. The case is found by running the model, never by its",
+        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
@@ -58,7 +50,7 @@ def markdown(rows: list[Examination], names: list[str], version: str) -> str:
         "| head | what is exact | architectures |",
         "| --- | --- | --- |",
     ]
-    lines += [f"| {text} | {LEVELS[case]} | {found.get(case, 0)} |" for case, text in CASES.items()]
+    lines += [f"| {w.case} | {w.level} | {found.get(case, 0)} |" for case, w in WORDS.items()]
     lines.append(f"| refused, with the reason | - | {found.get('refused', 0)} |")
     lines += [f"| {text} | unknown | {found[k]} |" for k, text in _UNTRIED.items() if k in found]
     exact = [r for r in rows if r.case.startswith("mean")]
@@ -99,11 +91,11 @@ def _families(rows: list[Examination]) -> list[str]:
         "",
         "## Families",
         "",
-        "| family | " + " | ".join(_HEADS.values()) + " | not supported |",
+        "| family | " + " | ".join(words.short for words in WORDS.values()) + " | not supported |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, family in _by_family(rows):
-        by_case = [sum(row.case == head for row in family) for head in _HEADS]
+        by_case = [sum(row.case == head for row in family) for head in WORDS]
         cells = [str(count or "") for count in (*by_case, len(family) - sum(by_case))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
@@ -130,7 +122,7 @@ def _architectures(rows: list[Examination]) -> list[str]:
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for row in shown:
             error = "" if row.completeness_error is None else f"{row.completeness_error:.1e}"
-            cells = (_HEADS[row.case], row.image_size, row.grid, row.width, error)
+            cells = (WORDS[row.case].short, row.image_size, row.grid, row.width, error)
             lines.append(f"| `{row.model}` | " + " | ".join(map(str, cells)) + " |")
         lines += ["", "</details>"]
     return lines

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.overrides import TorchFunctionMode
 
 from ppn.commands.examination import COLUMNS, Examination, examine
 from ppn.errors import CheckpointError, HeadError, PPNError
+from ppn.io.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def fill(names: list[str], table: Path, limit: int | None, memory: float, second
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text(",".join(COLUMNS) + "\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as progress:
         task = progress.add_task("", total=len(wanted))
         for name in wanted:
             progress.update(task, description=name)
