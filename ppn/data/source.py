@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -125,6 +126,12 @@ class Source:
             f"The classifier has one logit: its prototypes are those of the images {kind}, and "
             "its probability is the sigmoid of the logit."
         )
+
+    def announce(self, count: int) -> None:
+        """Print the note, if there is one."""
+        note = self.note(count)
+        if note is not None:
+            rank_zero_info(note)
 
     def batches(self, count: int) -> Iterator[LabelledImages]:
         """Yield all images, with a progress bar.

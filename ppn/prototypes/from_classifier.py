@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
@@ -100,7 +99,7 @@ def from_classifier(
     classifier = Classifier(model, expected, features).eval()
     network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
     count = len(network.class_names)
-    mode, note = source.mode(count), source.note(count)
+    mode = source.mode(count)
     given = source.class_names(count) if class_names is None else class_names
     names = network.class_names if given is None else [str(name) for name in given]
     if mode == "binary" and len(names) == 2:
@@ -119,8 +118,7 @@ def from_classifier(
         network.settings["transform"] = True
     if mode != "single":
         network.settings["labels"] = mode
-    if note is not None:
-        rank_zero_info(note)
+    source.announce(count)
     disagreement = agreement.warning()
     if disagreement is not None:
         warn(disagreement)
