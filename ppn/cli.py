@@ -81,9 +81,9 @@ class PrototypeCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise PPNError(
-                sentence(str(error), "ppn COMMAND", self._last_parser.format_help())
-            ) from error
+            words = args if isinstance(args, list) else sys.argv[1:]
+            prog = " ".join(["ppn", *words[:1]])
+            raise PPNError(sentence(str(error), prog, self._last_parser.format_help())) from error
         command = self.config.get("subcommand")
         self._ckpt_path = self.config[command].get("ckpt_path") if command else None
         if self._ckpt_path is None:
@@ -254,7 +254,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except SIGTERMException:  # which would end the process as if all had gone well
         return 128 + signal.SIGTERM
     except Exception as error:
-        said = mistake(error, "ppn COMMAND")
+        said = mistake(error, "ppn")
         if said is None:
             raise
         sys.stderr.write(f"ppn: {said}\n")

@@ -17,7 +17,8 @@ class PPNError(Exception):
         # A DataLoader worker re-raises an exception as `type(text of its whole traceback)`:
         # only the last line of that text is ours.
         found = re.findall(r"^(?:[\w.]+\.)?\w+Error: (.+)$", message, flags=re.MULTILINE)
-        super().__init__(found[-1] if "Original Traceback" in message and found else message)
+        told = found[-1] if "Original Traceback" in message and found else message
+        super().__init__(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", told))  # other libraries' colours
 
 
 class PPNWarning(UserWarning):

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ppn"
 FLOORS = [
     {"errors", "version"},
-    {"types", "configured", "allocator", "distributed"},
+    {"types", "configured", "allocator", "distributed", "lightning_internals"},
     {"io"},
     {"classifier"},
     {"discovery"},

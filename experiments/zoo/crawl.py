@@ -55,7 +55,7 @@ def fill(names: list[str], table: Path, limit: int | None, memory: float, second
     if not table.exists():
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text(",".join(COLUMNS) + "\n")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as progress:
         task = progress.add_task("", total=len(wanted))
         for name in wanted:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from ppn.classifier.placement import LOCATED
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Read
     from ppn.classifier.layout import Layout
     from ppn.classifier.norms import NormKind
+    from ppn.classifier.tail import Affine
 
 HeadCase = Literal["mean_linear", "mean_norm_linear", "class_token", "pre_logits"]
 
@@ -111,6 +114,11 @@ class HeadInspection:
         single: Whether a patch can be lifted on a map of one cell; see `ppn.classifier.cut.lift`.
         width: D, the length of the vector on which the effective head acts.
         grid: Rows and columns of patches at the inspected input size.
+        outputs: Whether the head acts on what the module in `linears` gives: a head of parameters
+            without a linear layer.
+        after: What follows that module, if anything, as one affine function.
+        places: Of the patches that were tried, the share whose own token moves most when their
+            region of the image changes, in [0, 1]; see `ppn.classifier.placement`.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: How far the maps' means are from the contributions, max over classes
             and images, over the contributions' standard deviation; None where maps are only
@@ -130,8 +138,16 @@ class HeadInspection:
     single: bool = False
     width: int = 0
     grid: tuple[int, int] = (0, 0)
+    outputs: bool = False
+    after: Affine | None = field(default=None, repr=False, compare=False)
+    places: float = 1.0
     error: float = 0.0
     completeness_error: float | None = None
+
+    @property
+    def located(self) -> bool:
+        """Whether patch tokens are of their region of the image; otherwise maps are indicative."""
+        return self.places > LOCATED
 
     @property
     def averages(self) -> bool:
@@ -145,12 +161,13 @@ class HeadInspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for results files."""
-        return {**asdict(self), "level": self.level}
+        values = asdict(replace(self, after=None))
+        return {**values, "after": self.after is not None, "level": self.level}
 
     @property
     def words(self) -> HeadWords:
-        """What is said of the case."""
-        return WORDS[self.case]
+        """What is said of the case; of tokens without a place no more than of a class token."""
+        return WORDS[self.case if self.located else "class_token"]
 
     @property
     def level(self) -> str:

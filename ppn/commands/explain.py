@@ -50,16 +50,16 @@ def explain(
     chosen = None if target is None else _class(target, network.class_names)
     folder = Path(out)
     failures = []
-    taken: set[str] = set()
+    names, given = _names(folder), set[str]()
     for file in _files(images):
         try:
             explanation = network.explain(file, chosen)
         except PPNError as error:
             failures.append(str(error))
             continue
-        stem = _free_stem(file, folder, taken)
-        picture = explanation.save(folder / f"{stem}.png")
-        write_json(folder / f"{stem}.json", {**explanation.to_dict(), "file": _place(file)})
+        name = _own_name(file, folder, names, given)
+        picture = explanation.save(folder / f"{name}.png")
+        write_json(folder / f"{name}.json", {**explanation.to_dict(), "file": _place(file)})
         terms = [f"{value:+.3f}" for value in explanation.contributions]
         print(
             f"{file}: {explanation.class_name}, logit {explanation.logit:.3f} = "
@@ -109,27 +109,34 @@ def _files(names: Sequence[str]) -> list[Path]:
     return list(files.values())
 
 
-def _free_stem(file: Path, folder: Path, taken: set[str]) -> str:
+def _names(folder: Path) -> dict[str, str]:
+    """The names of pictures and JSON files in a folder, by the same in small letters.
+
+    Some file systems do not tell capitals from small letters.
+    """
+    if not folder.is_dir():
+        return {}
+    return {f.stem.lower(): f.stem for f in folder.iterdir() if f.suffix in (".png", ".json")}
+
+
+def _own_name(file: Path, folder: Path, names: dict[str, str], given: set[str]) -> str:
     """A name for an image's results, under which there is nothing of another image.
 
     Args:
         file: The image.
         folder: Where the results go.
-        taken: Names that this call has given, in small letters as some file systems have it; gets
-            the new one.
+        names: What was there before this call; see `_names`.
+        given: Names that this call has given, in small letters; gets the new one.
     """
-    number, stem = 1, file.stem
-    while stem.lower() in taken or not _ours(folder / stem, file):
+    number, name = 1, file.stem
+    while True:
+        key = name.lower()
+        free = key not in names or _explained(folder / f"{names[key]}.png") == _place(file)
+        if free and key not in given:
+            given.add(key)
+            return names.get(key, name)
         number += 1
-        stem = f"{file.stem}-{number}"
-    taken.add(stem.lower())
-    return stem
-
-
-def _ours(path: Path, file: Path) -> bool:
-    """Whether nothing is under this name, or what an earlier call has made of the same image."""
-    picture, numbers = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.json")
-    return not (picture.exists() or numbers.exists()) or _explained(picture) == _place(file)
+        name = f"{file.stem}-{number}"
 
 
 def _explained(picture: Path) -> str | None:

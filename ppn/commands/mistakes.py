@@ -6,6 +6,7 @@ import difflib
 import errno
 import importlib
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -61,6 +62,8 @@ def mistake(error: BaseException, prog: str) -> str | None:
     for found in chain:
         if isinstance(found, MisconfigurationException):
             return " ".join(str(found).split())
+        if isinstance(found, RuntimeError) and "conditioned on metric" in str(found):
+            return " ".join(str(found).split()).rstrip(".") + "."  # of EarlyStopping
         if isinstance(found, RuntimeError) and _LOST.search(str(found)):
             return LOST
         if isinstance(found, OSError) and found.errno in _UNWRITABLE:
@@ -91,19 +94,24 @@ def sentence(message: str, prog: str, help_text: str = "") -> str:
     """
     more = f"see {prog} --help."
     flags = re.findall(r"--[\w.]+", help_text)
-    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    unknown = re.match(
+        r"unrecognized arguments: (\S+)"
+        r"|(?:Group '(.+)'|Subcommand '.+') does not accept option '(.+)'",
+        message,
+    )
     if unknown:
-        option = unknown[1].split("=")[0]
+        word, group, key = unknown.groups()
+        option = word.split("=")[0] if word else "--" + ".".join(filter(None, (group, key)))
         if not option.startswith("-"):
             return f"There is nothing to do with '{option}': {more}"
-        return f"There is no option {option}: {nearest(option, flags) or more}"
+        hint = nearest(option, flags) or nearest(option.split(".")[0], flags)
+        return f"There is no option {option}: {hint or more}"
     needed = re.match(r"the following arguments are required: (.+)", message)
     if needed:
-        names = [f"--{n}" if f"--{n}" in flags else n for n in needed[1].split(", ")]
+        names = [name.split(".")[-1] for name in needed[1].split(", ")]
+        names = [f"--{name}" if f"--{name}" in flags else name for name in names]
         return f"{' and '.join(names)} must be given: {more}"
-    valueless = re.match(
-        r"argument (?:-\S, )?(\S+): expected (?:one|at least one) argument", message
-    )
+    valueless = re.match(r"argument (?:-\S, )?(\S+): expected (?:at least )?one argument", message)
     if valueless:
         return f"{valueless[1]} needs a value: {more}"
     choice = re.match(r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.+)\)", message)
@@ -119,40 +127,61 @@ def _of_value(message: str, more: str) -> str:
     if not keys:
         return f"{' '.join(message.split()).rstrip('.')}; {more}"
     option = f"--{'.'.join(keys)}"
-    strange = re.search(r"given class_path '([\w.]+)':\s+Option '([^']+)' is not accepted", message)
+    strange = re.search(
+        r"given class_path '([\w.]+)':\s+(?:Option '([^']+)' is not accepted"
+        r"|the following arguments are required: (.+))",
+        message,
+    )
     if strange:
-        path, name = strange.groups()
-        hint = nearest(name, _options(path)) or "see --print_config."
-        return f"{path.rsplit('.', 1)[-1]} has no option '{name}' ({option}.{name}): {hint}"
+        path, name, needed = strange.groups()
+        kind = path.rsplit(".", 1)[-1]
+        if needed:
+            return f"{kind} needs {needed}: set {option}.init_args.{needed.split(', ')[0]}."
+        hint = nearest(name, _options(path)) or f"its options are {', '.join(_options(path))}."
+        return f"{kind} has no option '{name}' ({option}.init_args.{name}): {hint}"
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:
         return f"{option}: there is no file {absent[1]}."
-    value = re.findall(
-        r"(?:Got value|Given value): (.*)|Not of type \w+: (\S+) does not conform", message
+    named = re.search(
+        r"import path (?:string|format): (\S+)|Import path (\S+) does not"
+        r"|given class_path '(.+)':\s+(?:No module named|module .* has no attribute)"
+        r"|Expected a path but (\S+) (?:.|\n)*Import path does not correspond",
+        message,
     )
-    given = re.sub(r"^NestedArg\(.*val='(.*)'\)$", r"\1", "".join(value[0])) if value else ""
-    if "import path" in message:
+    if named:
+        given = next(filter(None, named.groups()))
         if re.search(r"\.(ya?ml|json)$", given):
             return f"{option}: there is no file {given}."
         hint = nearest(given, _classes(message)) or "give its name, or its module and name."
         return f"There is no class '{given}' for {option}: {hint}"
-    if re.search(r"\(choose from|Expected|Not of type", message) and value:
-        return f"{option} {given} does not fit: the value must be {_wanted(message)}."
-    return f"{option}: {' '.join(message.split(':', 1)[-1].split())}"
+    value = re.search(
+        r"Got value: (.*)|Given value: (.*)|Not of type \w+: (\S+) does not conform", message
+    )
+    wanted = _wanted(message)
+    if value is None or not wanted:
+        return f"{option}: {' '.join(message.split(':', 1)[-1].split())}"
+    given = next(filter(None, value.groups()), "")
+    return f"{option} {given} does not fit: the value must be {wanted}."
 
 
 def _wanted(message: str) -> str:
-    forms = re.findall(
-        r"(?:Expected an? |Not of type )(?:<class '([\w.]+)'>|typing\.(Literal\[[^\]]*\])|(\w+))",
-        message,
-    )
-    texts = []
-    for kind, literal, other in forms:
-        name = (kind or other).rsplit(".", 1)[-1]
-        text = f"one of {literal[8:-1]}" if literal else _KINDS.get(name, name)
-        if text not in texts:
-            texts.append(text)
-    return " or ".join(sorted(texts, key=lambda text: text == "nothing"))
+    """What the innermost key may be; "" where the message does not say."""
+    first, *lines = message.rsplit("Parser key", 1)[-1].split("\n")
+    indent = re.match(r" *", lines[0])[0] if lines else ""  # type: ignore[index]
+    within = takewhile(lambda line: line.startswith(indent), lines)
+    kinds, literals = [], []
+    for kind, literal, other in re.findall(
+        r"(?:Expected an? |Not of type )(?:<class '([\w.]+)'>|typing\.Literal\[([^\]]*)\]|(\w+))",
+        "\n".join([first, *within]),
+    ):
+        if literal:
+            literals += [word.strip("' ") for word in literal.split(",")]
+        else:
+            name = (kind or other).rsplit(".", 1)[-1]
+            kinds.append(_KINDS.get(name, name))
+    if literals:
+        kinds.insert(0, f"one of {', '.join(dict.fromkeys(literals))}")
+    return " or ".join(sorted(dict.fromkeys(kinds), key=lambda kind: kind == "nothing"))
 
 
 def _options(class_path: str) -> list[str]:

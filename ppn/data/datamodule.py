@@ -59,6 +59,10 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             raise DataError(
                 f"val_fraction is {val_fraction}, but must be at least 0 and less than 1."
             )
+        if batch_size < 1:
+            raise DataError(f"batch_size is {batch_size}, but must be at least 1.")
+        if num_workers < 0:
+            raise DataError(f"num_workers is {num_workers}, but must be at least 0.")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.crop: Crop = crop

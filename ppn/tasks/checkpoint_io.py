@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class WholeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it; reads what is needed of it.
 
-    Lightning's own writes to the system's folder for temporary files, whence a file system of its
-    own is copied from: a process killed in the middle of it leaves half a checkpoint.
+    Lightning writes to the system's folder for temporary files. Where that is another file system,
+    the file is copied, and a process that is killed while copying leaves half a checkpoint.
 
     Args:
         evaluating: Whether the run only evaluates. It then takes nothing of the callbacks that

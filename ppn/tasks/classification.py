@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningModule
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -13,12 +14,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from ppn.classifier.build import (
     build_classifier,
     cosine_with_warmup,
-    decay_groups,
     freeze,
     named_modules,
 )
 from ppn.classifier.record import Record, expect_classes, expect_content, read_record
-from ppn.errors import DataError
+from ppn.errors import DataError, PPNError
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -53,6 +53,7 @@ class ClassificationTask(LightningModule):
 
     Raises:
         DataError: If there are fewer than two classes.
+        PPNError: If a number is out of its range.
     """
 
     def __init__(
@@ -76,6 +77,17 @@ class ClassificationTask(LightningModule):
             raise DataError(
                 "There is only one class, and a classifier needs at least two: give the folder "
                 "that holds a folder of images for each class."
+            )
+        for name, value in (
+            ("lr", lr),
+            ("weight_decay", weight_decay),
+            ("warmup_epochs", warmup_epochs),
+        ):
+            if value < 0:
+                raise PPNError(f"{name} is {value}, but must not be negative.")
+        if not 0 <= label_smoothing < 1:
+            raise PPNError(
+                f"label_smoothing is {label_smoothing}, but must be at least 0 and less than 1."
             )
         self.save_hyperparameters(logger=False)  # config.yaml has them
         self.classifier = build_classifier(
@@ -157,7 +169,7 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its cosine schedule with warm-up, stepped per batch."""
-        groups = decay_groups(self, self.weight_decay)
+        groups = param_groups_weight_decay(self, self.weight_decay)
         optimizer: torch.optim.Optimizer
         if self.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=self.lr)

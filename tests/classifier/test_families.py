@@ -32,7 +32,7 @@ FAST = {
     "eva02_tiny_patch14_224": NORM,
     "ghostnet_050": OTHER,
     "lcnet_035": OTHER,
-    "levit_128s": MEAN,
+    "levit_128s": MEAN,  # fresh, it gives the same token everywhere
     "mobilevit_xxs": MEAN,
     "pit_ti_224": TOKEN,
     "pvt_v2_b0": MEAN,

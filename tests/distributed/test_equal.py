@@ -129,6 +129,17 @@ class TestProcesses:
                 value = pytest.approx(value, abs=1e-6)
             assert theirs[name] == value, name
 
+    def test_predictions_are_one_whole_table(self, world, train, processes):
+        ours, theirs = (
+            list(csv.reader((world(train, n) / "predicted/predictions.csv").open()))
+            for n in (1, processes)
+        )
+        assert len(ours) == 1 + sum(8 - n for n in train)
+        assert [row[:3] for row in theirs] == [row[:3] for row in ours]
+        for row, other in zip(ours[1:], theirs[1:], strict=True):
+            numbers = [float(cell) for cell in row[3:]]
+            assert [float(cell) for cell in other[3:]] == pytest.approx(numbers, abs=1e-6)
+
     def test_training_is_equal(self, world, train, processes):
         ours, theirs = (world(train, n) / "trained" for n in (1, processes))
         losses = [
