@@ -37,6 +37,10 @@ class Explainable(Protocol):
     def class_names(self) -> Sequence[str]:
         """Name of each class."""
 
+    @property
+    def independent(self) -> bool:
+        """Whether each class has a probability of its own, by sigmoid."""
+
 
 @torch.no_grad()
 def explain(
@@ -61,7 +65,7 @@ def explain(
     classifier, head = network.classifier, network.head
     tokens = classifier(classifier.accept(images), patches=False)
     logits = tokens.logits.float()
-    probabilities = logits.softmax(1)
+    probabilities = logits.sigmoid() if network.independent else logits.softmax(1)
     best = logits.topk(min(_RANKED, logits.shape[1]))
     labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
     rows = torch.arange(len(labels), device=logits.device)

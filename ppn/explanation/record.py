@@ -6,18 +6,19 @@ import base64
 import io
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ppn.errors import DataError
-from ppn.io.files import write_bytes
+from ppn.io.files import user_path, write_bytes
 from ppn.version import __version__
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from ppn.classifier.head_case import HeadInspection
@@ -173,7 +174,7 @@ class Explanation:
         Raises:
             DataError: If there is no such format, or the file cannot be written.
         """
-        target = Path(path).expanduser()
+        target = user_path(path)
         kind = target.suffix[1:].lower()
         if kind not in _FORMATS:
             known = ", ".join(f".{known}" for known in _FORMATS)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppn.classifier import Classifier
+from ppn.data.conversion import Preprocessing, expect_transform
 from ppn.errors import CheckpointError, DataError
+from ppn.io.files import user_path
 from ppn.prototypes.checkpoint import load_checkpoint
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.prototypes.patches import FOLDER, Gallery
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 
@@ -21,6 +25,7 @@ def load(
     gallery: str | Path | None = None,
     architecture: str | None = None,
     model: nn.Module | None = None,
+    transform: Callable[..., Any] | None = None,
 ) -> PrototypeNetwork:
     """Load what `ppn fit` or `PrototypeNetwork.save` wrote.
 
@@ -33,6 +38,8 @@ def load(
             `module:factory`: a checkpoint alone never runs code.
         model: The classifier that a folder of prototypes was found for. It is used as it is, on
             its device.
+        transform: What image files, pictures and arrays go through before the classifier; None
+            does as the input config says.
 
     Raises:
         CheckpointError: If files are unreadable, hold something else, or belong to another
@@ -40,7 +47,8 @@ def load(
         HeadError: If the classifier has no last linear layer.
         DataError: If the gallery was named but is not there.
     """
-    path = Path(path)
+    path = user_path(path)
+    expect_transform(transform)
     if path.is_dir() != (model is not None):
         kind = "a folder" if path.is_dir() else "not a folder"
         raise CheckpointError(
@@ -59,14 +67,22 @@ def load(
     if place.is_dir():
         scores = network.dictionary.patch_score[:, :, 0]
         network.patches = Gallery(place, network.image_names, scores).patch
+    doubt = _UNSAVED if transform is None and network.settings.get("transform") else None
+    network.preprocessing = Preprocessing(network.input_config, transform, doubt=doubt)
     return network
+
+
+_UNSAVED = (
+    "Prototypes were found with a transform, which files cannot hold: give it to ppn.load as "
+    "transform= to have images preprocessed alike."
+)
 
 
 def _from_folder(folder: Path, model: nn.Module) -> PrototypeNetwork:
     stored = read_prototypes(folder)
     options = stored.structure.get("model_options") or {}
     features = stored.structure.get("features") or options.get("features")
-    classifier = Classifier(model, stored.input, features).eval()
+    classifier = Classifier(model, stored.input, features)
     count, k, width, patches = stored.shape
     weight, _ = classifier.effective_head()
     if (count, width) != tuple(weight.shape):  # before memory is taken for another size

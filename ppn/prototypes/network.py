@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from ppn.data.dataset import Annotated
-from ppn.data.images import read_image
-from ppn.data.transforms import Transform
+from ppn.data.conversion import Preprocessing
 from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
+from ppn.io.files import user_path
+from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
@@ -23,10 +19,12 @@ from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from typing_extensions import Self
 
     from ppn.classifier import Classifier
+    from ppn.data.conversion import UserImage
     from ppn.explanation.record import Explanation, Patch
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
@@ -51,7 +49,9 @@ class PrototypeNetwork(nn.Module):
         class_names: Name of each class.
         image_names: Names of the training images of the nearest patches, [class][prototype][rank].
         certificate: What was measured at the end of discovery, as plain values; empty before.
-        settings: How discovery and refinement were set, as plain values.
+        settings: How discovery and refinement were set, as plain values; and `labels` where they
+            are not one class per image; see `LabelMode`.
+        preprocessing: Turns an image into the classifier's input; None does as its config says.
         structure: How the classifier is made: `architecture`, `image_size`, `model_options`, and
             the `features` that were named, as far as they are known.
         patches: Gives the picture of a training patch by class, prototype and rank; None where no
@@ -82,6 +82,7 @@ class PrototypeNetwork(nn.Module):
         self.settings: dict[str, Any] = {}
         self.structure: dict[str, Any] = {}
         self.patches: Callable[[int, int, int], Patch | None] | None = None
+        self.preprocessing: Preprocessing | None = None
 
     def hold_heads(self, refinements: Mapping[str, bool]) -> None:
         """Make an empty head for each refinement; see the constructor."""
@@ -121,6 +122,14 @@ class PrototypeNetwork(nn.Module):
     def level(self) -> str:
         """What is exact about the explanations, in a few words."""
         return self.classifier.inspection.level
+
+    @property
+    def independent(self) -> bool:
+        """Whether each class has a probability of its own (sigmoid), rather than a share (softmax).
+
+        Found from the labels of the training images: 0 or 1 for one logit, or rows of them.
+        """
+        return self.settings.get("labels") in ("binary", "multilabel")
 
     @property
     def exactness(self) -> str:
@@ -217,66 +226,37 @@ class PrototypeNetwork(nn.Module):
         Raises:
             DataError: If the files cannot be written.
         """
-        write_prototypes(Path(folder), self.stored())
-        return Path(folder)
+        target = user_path(folder)
+        write_prototypes(target, self.stored())
+        return target
 
     @torch.no_grad()
-    def explain(
-        self, image: str | Path | Image.Image | np.ndarray | Tensor, target: int | str | None = None
-    ) -> Explanation:
+    def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:
         """Explain one logit of one image.
 
         Args:
-            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, or a tensor
-                (C, H, W) that is already what the network expects.
-            target: The class, by index or name; None explains the predicted one.
+            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, all preprocessed as
+                the loader did; or a tensor (C, H, W) that is already what the network expects.
+            target: The class, by name or index; None explains the predicted one.
 
         Raises:
-            DataError: If the image cannot be read or has another shape, or there is no such class.
+            DataError: If the image cannot be read or has another shape, there is no such class, or
+                it has no prototypes.
         """
-        pixels, name = self._prepare(image)
-        label = None if target is None else [self._label(target)]
-        return explain(self, pixels[None], [name], label, patch=self.patch)[0]
+        label = None if target is None else [class_index(target, self.class_names)]
+        if label is not None:
+            self._expect_prototypes(label[0])
+        prepare = self.preprocessing or Preprocessing(self.classifier.config)
+        pixels, name = prepare(image)
+        (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
+        self._expect_prototypes(explanation.label)
+        return explanation
 
-    def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
-        config = self.classifier.config
-        if isinstance(image, Tensor):
-            expected = (config.channels, *config.size)
-            if image.shape != expected:
-                raise DataError(
-                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier "
-                    f"takes {expected}: give a PIL image to have it resized and normalised."
-                )
-            return image.float(), "image"
-        name = "image"
-        if isinstance(image, str | Path):
-            name = str(image)
-            image = read_image(Path(image), upright=True)
-        elif not isinstance(image, Image.Image):
-            array = np.asarray(image)
-            shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-            if not shaped or array.dtype != np.uint8:
-                raise DataError(
-                    f"The image is an array of shape {array.shape} and type {array.dtype}, but "
-                    "must be (H, W, 3) or (H, W) of uint8."
-                )
-            image = Image.fromarray(array)
-        return Transform(config)(Annotated(image.convert("RGB"))).image, name
-
-    def _label(self, target: int | str) -> int:
-        if isinstance(target, str):
-            if target not in self.class_names:
-                raise DataError(
-                    f"There is no class '{target}': the first ones are "
-                    f"{', '.join(self.class_names[:3])}."
-                )
-            return self.class_names.index(target)
-        try:
-            label = operator.index(target)  # of numpy's and torch's numbers too
-        except TypeError:
-            label = -1
-        if not 0 <= label < len(self.class_names):
+    def _expect_prototypes(self, label: int) -> None:
+        if not bool(self.dictionary.found[label]):
+            found = [self.class_names[i] for i in self.dictionary.found.nonzero()[:3, 0].tolist()]
             raise DataError(
-                f"There is no class {target}: classes are 0 to {len(self.class_names) - 1}."
+                f"Class '{self.class_names[label]}' has no prototypes, because there was no "
+                f"training image of it: explain another one ({', '.join(found)}, ...) with "
+                "target, or fit with images of it."
             )
-        return label

@@ -35,6 +35,8 @@ _INK = "#16181d"
 _SOFT = "#5c6370"
 _FAINT = "#c9ccd1"
 _PAPER = "#fbfaf7"
+# Else the same explanation gives another file every second.
+_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def draw(explanation: Explanation, kind: str) -> bytes:
@@ -90,7 +92,7 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, facecolor=_PAPER)
+    figure.savefig(buffer, format=kind, facecolor=_PAPER, metadata=_UNDATED.get(kind))
     return buffer.getvalue()
 
 

@@ -153,10 +153,10 @@ def test_what_cannot_be_explained_is_refused(model, message):
     ("batch", "message"),
     [
         ((torch.zeros(3, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(3)), "images are uint8"),
-        ((torch.zeros(3, 3, SIZE, SIZE), torch.eye(3)), "labels are"),
+        ((torch.zeros(3, 3, SIZE, SIZE), torch.eye(3) * 0.9), "without mixing or smoothing"),
         ((torch.zeros(3, 3, SIZE, SIZE), torch.arange(3.0)), "one whole number per image"),
         ((torch.zeros(3, 3, SIZE, SIZE), torch.arange(2)), "for 3 images"),
-        ((torch.zeros(3, SIZE, SIZE), torch.arange(3)), "no tensor"),
+        ((torch.zeros(3, SIZE, SIZE), torch.arange(3)), "collate them to one tensor"),
     ],
 )
 def test_what_no_classifier_is_trained_with_is_refused(batch, message):
