@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ppn.__main__ import main
+from ppn.commands.run_directory import set_aside
 from tests import fakes
 
 TRAINER = [
@@ -366,6 +367,29 @@ def test_a_run_that_reads_a_checkpoint_of_its_directory_leaves_it_there(world, t
     given = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={best}", *DISCOVERY]
     assert ppn("fit", tmp_path, *given) == 0
     assert {path.name for path in best.parent.iterdir()} == {"best.ckpt", "prototypes.ckpt"}
+
+
+def test_a_run_that_goes_on_keeps_its_checkpoints_in_place(tmp_path):
+    folder = tmp_path / "checkpoints"
+    assert set_aside(tmp_path, [])  # there are none
+    folder.mkdir()
+    (folder / "last.ckpt").touch()
+    assert not set_aside(tmp_path, ["last"])
+    assert not set_aside(tmp_path, ["resnet50", str(folder / "last.ckpt")])
+    (tmp_path / "hpc_ckpt_1.ckpt").touch()  # what SLURM's requeueing leaves
+    assert not set_aside(tmp_path, [])
+    (tmp_path / "hpc_ckpt_1.ckpt").unlink()
+    for number in (1, 2):
+        assert set_aside(tmp_path, ["resnet50", "elsewhere/last.ckpt"])
+        assert (tmp_path / f"checkpoints-{number}/last.ckpt").is_file()
+        folder.mkdir()
+        (folder / "last.ckpt").touch()
+
+
+def test_a_trial_without_validation_images_is_refused(world, tmp_path, capsys):
+    given = [*data(world["root"], "--data.val_fraction=0"), *BLACK_BOX]
+    refused(capsys, ppn("trial", tmp_path / "run", *given), "A trial is measured on validation")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])
