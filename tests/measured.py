@@ -1,6 +1,16 @@
 """`metrics.json` as `ppn test` writes it, with a metric and an explainer that ppn does not know."""
 
 ABOUT = {
+    "effective_prototypes": {
+        "title": "Effective prototypes",
+        "unit": "",
+        "bounds": None,
+        "higher_is_better": None,
+        "help": "Of contributions, which floors have none of.",
+        "of_maps": True,
+        "protocol": "compactness",
+        "constants": {"share": 0.9},
+    },
     "consistency": {
         "title": "Consistency",
         "unit": "%",
@@ -35,16 +45,6 @@ ABOUT = {
         "of_maps": True,
         "protocol": "toy-2026",
         "constants": {"toys": 7},
-    },
-    "effective_prototypes": {
-        "title": "Effective prototypes",
-        "unit": "",
-        "bounds": None,
-        "higher_is_better": None,
-        "help": "Of contributions, which floors have none of.",
-        "of_maps": True,
-        "protocol": "compactness",
-        "constants": {"share": 0.9},
     },
     "toy_weight": {
         "title": "Toy weight",

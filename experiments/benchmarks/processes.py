@@ -23,7 +23,6 @@ from ppn.metrics.base import EvaluationShape
 from ppn.metrics.defaults import default_floors, default_metrics
 from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
-from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.head import HeadOutput
 from ppn.prototypes.network import PrototypeNetwork
@@ -169,7 +168,7 @@ def _evaluate_share(images: int, classes: int = 40, parts: int = 15, side: int =
     """All metrics of what a network would say of this process's images, and their noise."""
     shape = EvaluationShape(classes, 3, [str(part) for part in range(parts)], side)
     explainers = [_Stirred(), *default_floors()]
-    network: Any = SimpleNamespace(dictionary=PartDictionary(classes, 3, 1, 1))
+    network: Any = SimpleNamespace(k=3)
     for explainer in explainers:
         explainer.prepare(network)
     evaluation = Evaluation(shape, explainers, default_metrics())

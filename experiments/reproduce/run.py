@@ -110,13 +110,14 @@ def _take(ready: Ready, file: Path) -> int:
 def _prototypes(
     chain: Chain, base: Path, data: tuple[str, ...], black_box: Step, seed: int
 ) -> Iterator[Step]:
+    nmf = {"class_path": "NMF", "init_args": {"seed": seed}}
+    discovery = {"class_path": "PrototypeDiscovery", "init_args": {"discoverer": nmf}}
     common = (
         *("--config", str(ROOT / "experiments/prototypes.yaml"), *data),
         *_flags(chain.prototypes),
         *_seeded(seed),
         f"--model.init_args.seed={seed}",
-        "--trainer.callbacks="
-        + json.dumps([{"class_path": "PrototypeDiscovery", "init_args": {"seed": seed}}]),
+        f"--trainer.callbacks={json.dumps([discovery])}",
     )
     source: tuple[str, ...] = (f"--model.init_args.classifier_ckpt={black_box.made}",)
     if chain.recipe == "taken":

@@ -33,7 +33,7 @@ class ChanceMaps(Explainer):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Take over the number of prototypes."""
-        self._count = network.dictionary.parts.shape[1]
+        self._count = network.k
 
     def attribute(self, inputs: Inputs, target: Tensor) -> Attribution:
         """Return maps on the grid of the patch tokens, without contributions."""

@@ -104,6 +104,10 @@ class Metric(Configured, torchmetrics.Metric):
     def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - what `compute` returns
         """Return plain values for `metrics.json`; the score itself under `key`.
 
+        Tables and figures show the standard error of the score under `{key}_standard_error`. The
+        report shows scores over two constants under `{key}_sweep`, a list of lists: the values
+        tried of a constant `size` are then the constant `sweep_sizes`, those of the rows first.
+
         Args:
             result: What `compute` returned.
         """

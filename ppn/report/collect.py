@@ -211,5 +211,6 @@ def _pictures(
 
 def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
     """Batches of a view on the network's device, without workers: few images, read once."""
+    device = network.dictionary.parts.device
     for batch in torch.utils.data.DataLoader(view, batch_size=size):
-        yield {key: value.to(network.device) for key, value in batch.items()}
+        yield {key: value.to(device) for key, value in batch.items()}

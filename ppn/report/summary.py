@@ -111,8 +111,8 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
 
 
 def metrics(found: Measured) -> list[Metric]:
-    """Return what was measured of the network, with floors, ceilings and constants."""
-    return [
+    """Return what was measured of the network; first what has floors to be held against."""
+    shown = [
         Metric(
             metric.title,
             found.figures[metric.key],
@@ -128,6 +128,7 @@ def metrics(found: Measured) -> list[Metric]:
         for metric in found.metrics.values()
         if found.figures.get(metric.key) is not None and metric.key not in _FACTS
     ]
+    return sorted(shown, key=lambda metric: not metric.levels)
 
 
 def explainers(found: Measured) -> list[ExplainerRow]:

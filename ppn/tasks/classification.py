@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningModule
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -13,7 +14,6 @@ from torchmetrics.classification import MulticlassAccuracy
 from ppn.classifier.build import (
     build_classifier,
     cosine_with_warmup,
-    decay_groups,
     freeze,
     named_modules,
 )
@@ -169,7 +169,7 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its cosine schedule with warm-up, stepped per batch."""
-        groups = decay_groups(self, self.weight_decay)
+        groups = param_groups_weight_decay(self, self.weight_decay)
         optimizer: torch.optim.Optimizer
         if self.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=self.lr)

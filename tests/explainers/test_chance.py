@@ -42,7 +42,7 @@ def test_random_maps_are_drawn_from_seed_draw_class_and_image():
 
 
 def test_floors_have_as_many_maps_as_the_network_on_the_grid_of_its_tokens():
-    network = SimpleNamespace(dictionary=SimpleNamespace(parts=torch.zeros(2, 3, 8)))
+    network = SimpleNamespace(k=3)
     tokens = SimpleNamespace(grid=(7, 5))
     for explainer in default_floors():
         explainer.prepare(network)

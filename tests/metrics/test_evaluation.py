@@ -32,8 +32,8 @@ IMAGES, C, K, D, S = 6, 3, 2, 5, 32
 PARTS = ("beak", "tail")
 
 
-def head(k=K, seed=0):
-    made = PrototypeHead(C, k, D)
+def head(name="ours", k=K, seed=0, exact=True):
+    made = PrototypeHead(C, k, D, name, exact)
     made.prototypes.copy_(torch.randn(C, k, D, generator=torch.Generator().manual_seed(seed)))
     return made
 
@@ -58,7 +58,7 @@ def batch():
 
 def evaluated(explainers, metrics, parts=PARTS, annotations=()):
     for explainer in explainers:
-        explainer.prepare(SimpleNamespace(dictionary=SimpleNamespace(parts=torch.zeros(C, K, D))))
+        explainer.prepare(SimpleNamespace(k=K))
     shape = EvaluationShape(C, K, parts, S)
     evaluation = Evaluation(shape, explainers, metrics, annotations)
     clean, noisy = seen(), seen(1) if evaluation.needs_noise else None
@@ -81,7 +81,7 @@ def alone(metric, explainer):
 
 
 def methods():
-    return [PrototypeExplainer(head(), "ours"), PrototypeExplainer(head(3, 1), "theirs", False)]
+    return [PrototypeExplainer(head()), PrototypeExplainer(head("theirs", 3, 1, False))]
 
 
 def test_every_explainer_has_the_scores_of_its_own_maps():
@@ -163,13 +163,13 @@ def test_maxima_are_found_once_for_all_metrics():
 
 @pytest.mark.filterwarnings("error")
 def test_without_contributions_nothing_is_said_of_them():
-    chosen = PrototypeExplainer(head(), "ours", additive=False)
+    chosen = PrototypeExplainer(head(), additive=False)
     rows = evaluated([chosen, CentreMaps()], default_metrics()).figures["explainers"]
     assert rows["ours"]["completeness_error"] is None  # its maps claim no such thing
     assert rows["ours"]["gini"] > 0
     assert rows["centre"]["gini"] is None
     assert rows["centre"]["completeness_error"] is None
-    explained = evaluated([PrototypeExplainer(head(), "ours")], default_metrics()).figures
+    explained = evaluated([PrototypeExplainer(head())], default_metrics()).figures
     assert 0 <= explained["completeness_error"] < 1e-5
 
 
@@ -205,7 +205,7 @@ def test_two_of_one_name_are_refused():
     with pytest.raises(PPNError, match="Two metrics are called 'consistency'"):
         Evaluation(shape, methods(), twice)
     with pytest.raises(PPNError, match="Two explainers are called 'ours'"):
-        Evaluation(shape, [*methods(), PrototypeExplainer(head(), "ours")], default_metrics())
+        Evaluation(shape, [*methods(), PrototypeExplainer(head())], default_metrics())
 
 
 def test_given_metrics_stay_as_they_are():
