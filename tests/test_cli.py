@@ -10,6 +10,7 @@ import torch
 
 from ppn.__main__ import main
 from ppn.commands.run_directory import set_aside
+from ppn.prototypes.checkpoint import ENTRY
 from tests import fakes
 
 TRAINER = [
@@ -109,12 +110,12 @@ def test_an_unknown_command_is_refused(capsys):
 
 def test_discovery_leaves_a_complete_checkpoint_of_plain_values(world):
     content = torch.load(world["network"], weights_only=True)
-    certificate = content["ppn_certificate"]
+    certificate = content[ENTRY]["certificate"]
     assert certificate["agreement"] == 1.0
     assert certificate["max_sum_error"] <= 1e-6
     assert certificate["max_logit_error"] <= 1e-4
     assert certificate["images"] == 9
-    assert (content["state_dict"]["dictionary.found"] == 1).all()
+    assert (content["state_dict"]["network.dictionary.found"] == 1).all()
     patches = json.loads((world["base"] / "network/prototypes.json").read_text())
     assert [c["name"] for c in patches["classes"]] == ["Bird 0", "Bird 1", "Bird 2"]
     first = patches["classes"][1]["prototypes"][0][0]
