@@ -1,8 +1,9 @@
-"""Image files of every kind as RGB."""
+"""Reads image files of every kind as RGB."""
 
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 _FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
 if find_spec("PIL.AvifImagePlugin"):  # since 11.3
     _FORMATS.append("AVIF")
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case and with their dot, of the image files that are read."""
+    known = Image.registered_extensions()
+    return frozenset(
+        suffix for suffix, kind in known.items() if kind in _FORMATS and kind in Image.OPEN
+    )
 
 
 def read_image(path: Path, upright: bool = False) -> Image.Image:

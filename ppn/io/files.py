@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files whole or not at all, and reads JSON and YAML."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(
             f"{path} cannot be written ({reason}): check the path and the space left on the disk."
         ) from None
@@ -90,7 +90,7 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
     """Return what a JSON text holds.
 
     Raises:
-        ValueError: If it is no JSON, nested beyond reason, or holds halves of characters; the
+        ValueError: If it is not JSON, is nested too deeply, or holds half a character; the
             message is one line.
     """
     try:
@@ -106,8 +106,8 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
     """Return what a YAML text holds, where JSON could say the same.
 
     Raises:
-        ValueError: If it is no YAML, or holds more than plain values, or itself; the message is one
-            line.
+        ValueError: If it is not YAML, holds more than plain values, or contains itself; the
+            message is one line.
     """
     import yaml  # takes a while, and only some need it
 

@@ -56,7 +56,7 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
         CheckpointError: If the entry is missing or damaged.
     """
     entry: Any = checkpoint.get(ENTRY)
-    wrong = mismatch(entry, _SCHEMA, ENTRY)
+    wrong = mismatch({ENTRY: entry}, {ENTRY: _SCHEMA})
     if wrong is None and len(entry["class_names"]) != len(network.class_names):
         wrong = f"it names {len(entry['class_names'])} classes"
     if wrong is None and not entry["refinements"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.data.class_names import class_names_of
 from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
@@ -25,7 +27,7 @@ from ppn.refinement.base import Refinement
 from ppn.refinement.cam_split import CamSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import nn
 
@@ -39,7 +41,7 @@ def from_classifier(
     model: nn.Module,
     loader: Iterable[Any] | FineGrainedDataModule,
     k: int = 3,
-    class_names: Sequence[str] | None = None,
+    class_names: Any = None,  # noqa: ANN401 - whatever people keep names in
     refinement: Refinement | None = None,
     discoverer: Discoverer | None = None,
     config: InputConfig | None = None,
@@ -61,7 +63,9 @@ def from_classifier(
             per image; 0 or 1 for a classifier with one logit; or a row of zeros and ones per image,
             for one that gives each class a sigmoid.
         k: Prototypes per class.
-        class_names: Name of each class; None takes the data set's `classes`, or numbers.
+        class_names: Name of each class: a list or array, a mapping from or to indices, an object
+            or file that holds one (see `class_names_of`); None takes the data set's `classes`, or
+            numbers.
         refinement: How the rows of the head are split; None: `CamSplit()`.
         discoverer: How parts are found; None: `NMF()`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
@@ -96,16 +100,15 @@ def from_classifier(
         )
     preprocessing = find_preprocessing(source, expected, transform)
     expected = preprocessing.config
-    classifier = Classifier(model, expected, features).eval()
+    classifier = Classifier(model, expected, features)
     network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
     count = len(network.class_names)
     mode = source.mode(count)
     given = source.class_names(count) if class_names is None else class_names
-    names = network.class_names if given is None else [str(name) for name in given]
-    if mode == "binary" and len(names) == 2:
-        names = names[1:]  # the logit is for the class that is labelled 1
-    if len(names) != count:
-        raise DataError(f"The classifier has {count} classes, but there are {len(names)} names.")
+    # One logit may come with two names: it is for the class that is labelled 1.
+    pair = mode == "binary" and isinstance(given, Sized) and len(given) == 2
+    names = network.class_names if given is None else class_names_of(given, 2 if pair else count)
+    names = names[1:] if pair else names
     fit = Fit(network, [refinement], discoverer)
     if fit.discoverer.shared:
         fit.learn(_tokens(source, network, count), names, not source.by_class)

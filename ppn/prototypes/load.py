@@ -82,7 +82,7 @@ def _from_folder(folder: Path, model: nn.Module) -> PrototypeNetwork:
     stored = read_prototypes(folder)
     options = stored.structure.get("model_options") or {}
     features = stored.structure.get("features") or options.get("features")
-    classifier = Classifier(model, stored.input, features).eval()
+    classifier = Classifier(model, stored.input, features)
     count, k, width, patches = stored.shape
     weight, _ = classifier.effective_head()
     if (count, width) != tuple(weight.shape):  # before memory is taken for another size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppn.data.conversion import Preprocessing
-from ppn.errors import DiscoveryError
+from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
 from ppn.io.files import user_path
 from ppn.prototypes.arguments import class_index
@@ -240,9 +240,23 @@ class PrototypeNetwork(nn.Module):
             target: The class, by name or index; None explains the predicted one.
 
         Raises:
-            DataError: If the image cannot be read or has another shape, or there is no such class.
+            DataError: If the image cannot be read or has another shape, there is no such class, or
+                it has no prototypes.
         """
         label = None if target is None else [class_index(target, self.class_names)]
+        if label is not None:
+            self._expect_prototypes(label[0])
         prepare = self.preprocessing or Preprocessing(self.classifier.config)
         pixels, name = prepare(image)
-        return explain(self, pixels[None], [name], label, patch=self.patch)[0]
+        (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
+        self._expect_prototypes(explanation.label)
+        return explanation
+
+    def _expect_prototypes(self, label: int) -> None:
+        if not bool(self.dictionary.found[label]):
+            found = [self.class_names[i] for i in self.dictionary.found.nonzero()[:3, 0].tolist()]
+            raise DataError(
+                f"Class '{self.class_names[label]}' has no prototypes, because there was no "
+                f"training image of it: explain another one ({', '.join(found)}, ...) with "
+                "target, or fit with images of it."
+            )

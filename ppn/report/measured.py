@@ -230,4 +230,6 @@ def _mismatch(figures: dict[str, Any]) -> str | None:
         if about["kind"] not in _KINDS:
             return f"explainers[{name[:40]!r}].kind is none of {', '.join(_KINDS)}"
     scores = {f"{key}{end}": Maybe(float) for key in metrics for end in ("", ERROR)}
-    return mismatch(figures, scores) or mismatch(explainers, {str: scores}, "explainers")
+    return mismatch(figures, scores) or mismatch(
+        {"explainers": explainers}, {"explainers": {str: scores}}
+    )

@@ -17,8 +17,17 @@ from ppn.classifier.build import (
     freeze,
     named_modules,
 )
-from ppn.classifier.record import Record, expect_classes, expect_content, read_record
+from ppn.classifier.record import (
+    CLASS_NAMES,
+    Record,
+    expect_classes,
+    expect_content,
+    read_record,
+)
+from ppn.data.class_names import expect_same_names
 from ppn.errors import DataError, PPNError
+from ppn.io.schema import Maybe
+from ppn.tasks.last_epoch import keep_last_epoch
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -112,6 +121,7 @@ class ClassificationTask(LightningModule):
         # Lightning's own mean over processes is wrong where they have unequally many images.
         self.mean_loss = MeanMetric()
         self.results: dict[str, Any] = {}
+        self.class_names: list[str] = []
 
     @property
     def input_config(self) -> InputConfig:
@@ -121,6 +131,13 @@ class ClassificationTask(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C) of images (B, 3, H, W)."""
         return self.classifier.classify(images)
+
+    def setup(self, stage: str) -> None:
+        """Take the names of classes from the data; see to it that training saves its last epoch."""
+        data = getattr(self.trainer, "datamodule", None)
+        self.class_names = list(getattr(data, "class_names", []))
+        if stage == "fit":
+            keep_last_epoch(self.trainer)
 
     def train(self, mode: bool = True) -> ClassificationTask:
         """Switch to training mode; what is frozen stays in evaluation mode."""
@@ -190,12 +207,14 @@ class ClassificationTask(LightningModule):
         for name in ("architecture", "image_size", "model_options"):
             structure[name] = self.hparams[name]
         Record(type(self).__name__, self.hparams["num_classes"], structure).write(checkpoint)
+        checkpoint[CLASS_NAMES] = self.class_names or None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with another number of classes."""
+        """Refuse a checkpoint of other classes."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.hparams["num_classes"])
-        expect_content("to load", checkpoint, self, {})
+        expect_content("to load", checkpoint, self, {CLASS_NAMES: Maybe([str])})
+        expect_same_names("Checkpoint to load", checkpoint.get(CLASS_NAMES), self.class_names)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch["image"])

@@ -17,6 +17,7 @@ from ppn.classifier.record import (
     expect_content,
     read_record,
 )
+from ppn.data.class_names import expect_same_names, names_in_checkpoint
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
 from ppn.explainers.prototypes import PrototypeExplainer
@@ -132,8 +133,14 @@ class PrototypeTask(LightningModule):
         self.explainers = list(explainers or [])
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
+        # Names that the data's are to be compared with, and where they come from.
+        self.trained_names: dict[str, list[str] | None] = {}
+        if classifier_ckpt is not None:
+            names = names_in_checkpoint(classifier_ckpt, num_classes)
+            self.trained_names[f"Checkpoint {classifier_ckpt}"] = names
         if stored is not None:
             self.network.take(stored, str(prototypes))
+            self.trained_names[str(prototypes)] = stored.class_names
 
     @property
     def input_config(self) -> InputConfig:
@@ -144,6 +151,11 @@ class PrototypeTask(LightningModule):
         """Return logits (B, C) and contributions (B, C, k) of images (B, channels, H, W)."""
         output: HeadOutput = self.network(images)
         return output
+
+    def setup(self, stage: str) -> None:
+        """Hold the data's classes against those that the classifier was trained on."""
+        for place, names in self.trained_names.items():
+            expect_same_names(place, names, self._names_of_data())
 
     def on_validation_start(self) -> None:
         """Make the metrics that the data allows."""
@@ -211,8 +223,14 @@ class PrototypeTask(LightningModule):
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
         read_entry(self.network, checkpoint, "The checkpoint to load")
+        expect_same_names("The checkpoint to load", self.network.class_names, self._names_of_data())
         expect_content("to load", checkpoint, self, {})
         self.trained = True
+
+    def _names_of_data(self) -> list[str]:
+        """The data's names of classes; none without a Trainer, or where it has no names."""
+        data = getattr(self._trainer, "datamodule", None)
+        return list(getattr(data, "class_names", []))
 
     def _start(self) -> None:
         self.on_predict_start()

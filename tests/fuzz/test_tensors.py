@@ -107,7 +107,7 @@ def test_prototype_tensors_of_any_value_type_and_shape(pair, data):
 
 def test_an_unknown_type_is_refused():
     header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}).encode()
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         parse_tensors(len(header).to_bytes(8, "little") + header + b"\0")
 
 
