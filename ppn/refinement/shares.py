@@ -53,19 +53,25 @@ def compact_shares(
         spread: Standard deviation of the Gaussian, in units of the side of a square image; of
             another image, of the square of its area.
         power: See `centres`.
-        remainder: Whether the last part is what no other covers: it has no place, so its w is 1.
+        remainder: Whether the last part is what no other covers: it has no place, so it keeps its
+            share e_k / sum_j e_j, and the others are made compact within theirs.
 
     Returns:
         (k, n), at every token summing to one; 1/k where no part has a share.
     """
+    if remainder:
+        total = coefficients.sum(0)
+        rest = torch.where(total > 0, coefficients[-1] / total, 1 / len(coefficients))
+        if len(coefficients) == 1:
+            return torch.ones_like(coefficients)
+        named = compact_shares(coefficients[:-1], maps[:-1], grid, spread, power)
+        return torch.cat([(1 - rest) * named, rest[None]])
     where, present = centres(maps, grid, power)
     sigma = spread * (grid[0] * grid[1]) ** 0.5
     distance = (where[:, :, None] - _cells(grid, maps)).square().sum(3)
     # Logarithms: far from every centre all Gaussians are zero in float32, yet one is the largest.
     closeness = -distance / (2 * sigma**2)
     closeness = torch.where(present[..., None], closeness, -torch.inf).flatten(1)
-    if remainder:
-        closeness[-1] = 0.0
     shares = (coefficients.log() + closeness).softmax(0)
     return torch.where(shares.isnan(), 1 / len(shares), shares)
 
