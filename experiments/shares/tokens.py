@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,8 +49,11 @@ class Images(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """`train` and `test`; `weight` (C, D) float64 and `bias` (C,), the head; `grid` (H, W);
-    `size` of the square input in pixels; `part_names` of the keypoints."""
+    """A data set as a classifier sees it.
+
+    `train` and `test`; `weight` (C, D) float64 and `bias` (C,), the head; `grid` (H, W); `size` of
+    the square input in pixels; `part_names` of the keypoints.
+    """
 
     train: Images
     test: Images
@@ -80,7 +84,7 @@ def extract(
     if not file.is_file():
         with replacing(file) as temporary:
             torch.save(_extract(name, root, weights, given, disturbances), temporary)
-    kept = torch.load(file, weights_only=True, mmap=True)
+    kept = torch.load(file, weights_only=True)
     return Extracted(Images(*kept[0]), Images(*kept[1]), *kept[2:])
 
 
@@ -98,7 +102,10 @@ def _extract(
     data.input_config = classifier.config
     grid = (0, 0)
     splits = []
-    for split, kinds in (("train", ("clean", "metric", *disturbances)), ("test", ("clean", "metric"))):
+    for split, kinds in (
+        ("train", ("clean", "metric", *disturbances)),
+        ("test", ("clean", "metric")),
+    ):
         view = data.view(split)  # type: ignore[arg-type]
         tokens: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
         rest: list[list[Tensor]] = [[], [], []]
@@ -166,8 +173,6 @@ def _blur(images: Tensor, _: Tensor, __: InputConfig, sigma: float = 2.0) -> Ten
 
 
 def _jpeg(images: Tensor, _: Tensor, config: InputConfig, quality: int = 20) -> Tensor:
-    import io
-
     mean, std = (torch.tensor(v)[:, None, None] for v in (config.mean, config.std))
     out = torch.empty_like(images)
     for row, image in zip(out, images, strict=True):

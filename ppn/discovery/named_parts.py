@@ -8,7 +8,7 @@ import torch
 
 from ppn.discovery.base import Discoverer, Parts
 from ppn.discovery.points import BACKGROUND, SPREAD, grouped_points, point_evidence, point_targets
-from ppn.discovery.token_classifier import ClickAccuracy, TokenClassifier, fit_token_classifier
+from ppn.discovery.token_classifier import ClickAccuracy, fit_token_classifier
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.discovery.base import ClassTokens
+    from ppn.discovery.token_classifier import TokenClassifier
 
 _FOLDS = 5
 
@@ -25,9 +26,9 @@ class NamedParts(Discoverer):
     """Parts that a classifier of tokens tells apart, the same ones for every class (ours).
 
     Points on some images, of whichever classes, train one linear classifier of tokens. Its
-    probabilities on a class's images are the parts' coefficients. The last part is a remainder, whose
-    coefficient is that of the background, so that nothing is pushed into a name where it does not
-    belong. Give the points to `annotate` first. Refine with `CompactSplit(ridge=1, rounds=2)`.
+    probabilities on a class's images are the parts' coefficients. The last part is a remainder with
+    the background's coefficient, so that nothing is pushed into a name where it does not belong.
+    Give the points to `annotate` first. Refine with `CompactSplit(ridge=1, rounds=2)`.
 
     Args:
         groups: For each name the keypoints that belong to it: `{"head": ["beak", "crown"]}`.
@@ -124,40 +125,67 @@ class NamedParts(Discoverer):
             raise DiscoveryError(
                 "None of the training images is annotated: name images of this data set."
             )
-        self.learn(torch.stack(tokens), torch.stack(points).to(tokens[0].device), grid)
+        seen = torch.stack(tokens), torch.stack(points).to(tokens[0].device), grid, self._size
+        self.accuracy = self.cross_validate(*seen)
+        self.learn(*seen)
 
-    def learn(self, tokens: Tensor, points: Tensor, grid: tuple[int, int]) -> None:
-        """Train the classifier of tokens, and measure how it names points it has not seen.
+    def learn(
+        self,
+        tokens: Tensor,
+        points: Tensor,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        copies: Sequence[Tensor] = (),
+    ) -> None:
+        """Train the classifier of tokens.
 
         Args:
             tokens: (m, N, D) of annotated images.
             points: (m, K, p, 3) as `grouped_points` sorts them.
             grid: (H, W) of the tokens.
+            size: Height and width of the images in pixels.
+            copies: Each (m, N, D), tokens of disturbed copies of the same images.
         """
-        evidence = point_evidence(points, grid, self._size, self.spread)
+        evidence = point_evidence(points, grid, size, self.spread)
         targets = point_targets(evidence, self.background)
+        every = torch.cat([tokens, *copies]).flatten(0, 1)
+        repeated = targets.repeat(1 + len(copies), 1, 1).flatten(0, 1)
+        self.classifier = fit_token_classifier(every, repeated, len(tokens), self.decay)
+
+    def cross_validate(
+        self, tokens: Tensor, points: Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> ClickAccuracy:
+        """Return how points are named by a classifier that has not seen their image.
+
+        Args:
+            tokens: See `learn`; at most five parts of the images are held out in turn.
+            points: See `learn`.
+            grid: See `learn`.
+            size: See `learn`.
+
+        Returns:
+            Figures over all points; NaN with a single image.
+        """
         named, seen = torch.zeros(2, len(self.groups), dtype=torch.double, device=points.device)
-        missed = 0.0
+        missed = named.sum()
         fold = torch.arange(len(tokens), device=tokens.device) % _FOLDS
-        for held in (fold == number for number in range(min(_FOLDS, len(tokens)))):
-            if held.all():  # one image alone cannot be held out
-                break
-            found = self._fit(tokens[~held], targets[~held])
-            part = found.accuracy(tokens[held], points[held], grid, self._size)
-            named += part.per_part.nan_to_num() * part.points
-            seen += part.points
-            missed += part.missed * float(part.points.sum()) if part.points.any() else 0.0
-        total = seen.sum()
-        self.accuracy = ClickAccuracy(
-            float(named.sum() / total), float(missed / total), named / seen, seen.long()
-        )
-        self.classifier = self._fit(tokens, targets)
+        other = NamedParts(**self.options)
+        for number in range(min(_FOLDS, len(tokens)) if len(tokens) > 1 else 0):
+            held = fold == number
+            other.learn(tokens[~held], points[~held], grid, size)
+            assert other.classifier is not None
+            found = other.classifier.accuracy(tokens[held], points[held], grid, size)
+            named += found.hits
+            missed += found.lost.sum()
+            seen += found.points
+        return ClickAccuracy(named, missed, seen)
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Take the probabilities of the parts as their coefficients.
 
         Raises:
-            DiscoveryError: If `fit` has not run, k does not fit the names, or tokens are not finite.
+            DiscoveryError: If nothing is learned, k does not fit the names, or tokens are not
+                finite.
         """
         self._expect(k)
         if self.classifier is None:
@@ -177,11 +205,6 @@ class NamedParts(Discoverer):
             parts = torch.nn.functional.normalize(coefficients.T @ tokens, dim=1)
             found.append(Parts(parts, coefficients, self.rest > 0))
         return found
-
-    def _fit(self, tokens: Tensor, targets: Tensor) -> TokenClassifier:
-        return fit_token_classifier(
-            tokens.flatten(0, 1), targets.flatten(0, 1), len(tokens), self.decay
-        )
 
     def _expect(self, k: int) -> None:
         expected = len(self.part_names)

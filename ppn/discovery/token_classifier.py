@@ -13,17 +13,25 @@ _FEW = 200
 
 
 class ClickAccuracy(NamedTuple):
-    """How well points are named that the classifier has not seen.
+    """How points are named that the classifier has not seen.
 
-    `accuracy` share of points where the most probable name is their part's, in [0, 1]; `missed`
-    share of points where the background is more probable than any name; `per_part` (K,) accuracy
-    of each part, NaN without a point; `points` (K,) how many each part has.
+    `hits` (K,) points of each part whose cell is more probably it than any other part; `lost` ()
+    points whose cell is more probably background than any part; `points` (K,) how many there are.
     """
 
-    accuracy: float
-    missed: float
-    per_part: Tensor
+    hits: Tensor
+    lost: Tensor
     points: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Share of points that get their own part's name, in [0, 1]; NaN without points."""
+        return float(self.hits.sum() / self.points.sum())
+
+    @property
+    def missed(self) -> float:
+        """Share of points that are taken for background, in [0, 1]; NaN without points."""
+        return float(self.lost / self.points.sum())
 
 
 class TokenClassifier(nn.Module):
@@ -73,11 +81,9 @@ class TokenClassifier(nn.Module):
         cell = (row * grid[1] + column).flatten(1)
         own = torch.arange(points.shape[1], device=points.device)[:, None]
         right = (named.gather(1, cell).view_as(seen) == own) & seen
-        count = seen.sum((0, 2))
-        hits = right.sum((0, 2)).double()
-        lost = (missed.gather(1, cell).view_as(seen) & seen).sum().double()
+        lost = missed.gather(1, cell).view_as(seen) & seen
         return ClickAccuracy(
-            float(hits.sum() / count.sum()), float(lost / count.sum()), hits / count, count
+            right.sum((0, 2)).double(), lost.sum().double(), seen.sum((0, 2)).double()
         )
 
 

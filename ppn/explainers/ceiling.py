@@ -40,7 +40,9 @@ def mask_evidence(masks: Tensor, parts: Sequence[Sequence[int]], grid: tuple[int
     return torch.nn.functional.adaptive_avg_pool2d(covered.float(), grid).flatten(2).mT
 
 
-def annotated_split(tokens: Tensor, evidence: Tensor, weight: Tensor, ridge: float = RIDGE) -> Tensor:
+def annotated_split(
+    tokens: Tensor, evidence: Tensor, weight: Tensor, ridge: float = RIDGE
+) -> Tensor:
     """Split a row of the head among annotated parts, exactly.
 
     Args:

@@ -157,8 +157,10 @@ def test_duplicate_parts_stay_equal():
 
 def test_a_transposed_grid_gives_the_same_prototypes():
     case = problem()
+
     def turned(rows):
         return rows.unflatten(0, (6, *GRID)).transpose(1, 2).flatten(0, 2)
+
     other = replace(
         case,
         tokens=turned(case.tokens),
@@ -216,7 +218,8 @@ def test_centres_are_mean_places_weighted_by_a_power_of_the_map():
 
 
 @pytest.mark.parametrize(
-    "option", [{"ridge": 0.0}, {"spread": -1.0}, {"power": 0.0}, {"rounds": -1}, {"ridge": float("nan")}]
+    "option",
+    [{"ridge": 0.0}, {"spread": -1.0}, {"power": 0.0}, {"rounds": -1}, {"ridge": float("nan")}],
 )
 def test_options_out_of_range_are_refused(option):
     (name,) = option
