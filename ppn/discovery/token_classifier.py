@@ -116,7 +116,7 @@ def fit_token_classifier(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     found = TokenClassifier(tokens.shape[1], targets.shape[1] - 1).to(tokens.device)
     found.weight.copy_(weight.detach() / std)
     found.bias.copy_(bias.detach() - found.weight @ mean)

@@ -13,7 +13,7 @@ _LEAST_GAP = 1e-9
 
 
 class Interval(NamedTuple):
-    """`mean`; `low` and `high`, the ends of its interval; `count` of the units it is over.
+    """`mean`; `low` and `high`, the ends of its interval; `units` how many it is over.
 
     Without any unit all are NaN; with one the interval has no width and says nothing.
     """
@@ -21,7 +21,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    units: int
 
 
 def bootstrap_interval(

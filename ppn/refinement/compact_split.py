@@ -64,16 +64,19 @@ class CompactSplit(Refinement):
         ridge = self.ridge * tokens.square().mean() * len(tokens)
         if not bool(ridge > 0):  # no feature fires on any image: nothing to split
             return problem.weight.expand(k, -1) / k
-        coefficients = problem.coefficients.T.to(tokens.dtype)
-        shares = cam_shares(problem.coefficients).T.to(tokens.dtype)
-        correction = None
-        for left in range(self.rounds, -1, -1):
+
+        def solve(shares: Tensor, start: Tensor | None, left: int) -> Tensor:
             target = (shares.repeat(1, times) - 1 / k) * activation
-            tolerance = {"tolerance": _LOCATED} if left else {}
-            correction = solve_ridge(tokens, target @ tokens, ridge, correction, **tolerance)
             if left:
-                maps = correction @ clean.T + activation[: len(clean)] / k
-                shares = compact_shares(
-                    coefficients, maps, problem.grid, self.spread, self.power, problem.remainder
-                )
+                return solve_ridge(tokens, target @ tokens, ridge, start, _LOCATED)
+            return solve_ridge(tokens, target @ tokens, ridge, start)
+
+        coefficients = problem.coefficients.T.to(tokens.dtype)
+        correction = solve(cam_shares(problem.coefficients).T.to(tokens.dtype), None, self.rounds)
+        for left in reversed(range(self.rounds)):
+            maps = correction @ clean.T + activation[: len(clean)] / k
+            shares = compact_shares(
+                coefficients, maps, problem.grid, self.spread, self.power, problem.remainder
+            )
+            correction = solve(shares, correction, left)
         return problem.weight / k + correction.double()

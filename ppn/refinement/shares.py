@@ -25,7 +25,7 @@ def centres(maps: Tensor, grid: tuple[int, int], power: float) -> tuple[Tensor, 
         (k, n / (H * W), 2) row and column in cells, NaN where the map is nowhere positive; and
         (k, n / (H * W)) bool, whether it is positive somewhere.
     """
-    images = maps.unflatten(1, (-1, grid[0] * grid[1])).clamp(min=0)
+    images = maps.reshape(len(maps), -1, grid[0] * grid[1]).clamp(min=0)
     top = images.amax(2, keepdim=True)
     present = top[..., 0] > 0
     weights = (images / top) ** power  # over the maximum first: a power of small values is zero

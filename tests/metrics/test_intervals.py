@@ -18,7 +18,7 @@ def test_interval_is_about_two_standard_errors():
     error = values.std(ddof=1) / 10
     assert interval.mean == pytest.approx(values.mean())
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert interval.count == 100
+    assert interval.units == 100
 
 
 def test_interval_is_the_same_for_the_same_seed_and_leaves_out_what_has_no_value():
@@ -30,7 +30,7 @@ def test_interval_is_the_same_for_the_same_seed_and_leaves_out_what_has_no_value
 def test_one_unit_has_no_width_and_none_has_no_mean():
     assert bootstrap_interval([2.0]) == (2.0, 2.0, 2.0, 1)
     empty = bootstrap_interval([np.nan])
-    assert empty.count == 0
+    assert empty.units == 0
     assert np.isnan(empty.mean)
 
 
@@ -44,7 +44,7 @@ def test_pairing_finds_a_difference_that_separate_intervals_hide():
 
 
 def test_pairs_without_a_value_on_either_side_are_left_out():
-    assert paired_difference([1.0, np.nan, 5.0], [0.0, 3.0, np.nan]).count == 1
+    assert paired_difference([1.0, np.nan, 5.0], [0.0, 3.0, np.nan]).units == 1
 
 
 def test_share_of_the_ceiling():
