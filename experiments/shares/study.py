@@ -16,6 +16,8 @@ from ppn.discovery.points import grouped_points, point_evidence
 from ppn.explainers.ceiling import annotated_split
 from ppn.explainers.control import other_class_exact, random_exact
 from ppn.metrics.chance import chance_maps
+from ppn.metrics.maps import peak
+from ppn.metrics.parts import part_hits
 from ppn.refinement.base import ClassProblem
 from ppn.refinement.compact_split import CompactSplit
 
@@ -137,9 +139,6 @@ def levels(setting: Setting, name: str, own: Tensor) -> dict[str, Tensor]:
 
 def floors(setting: Setting) -> dict[str, float]:
     """Return the consistency of maps that know nothing of the image, in percent."""
-    from ppn.metrics.maps import peak
-    from ppn.metrics.parts import part_hits
-
     extracted, (images, rows) = setting.extracted, setting.sample
     size = (extracted.size, extracted.size)
     found = {}

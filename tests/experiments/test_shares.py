@@ -1,6 +1,7 @@
 import timm
 import torch
 
+from experiments.shares import cost
 from experiments.shares.__main__ import main
 from experiments.shares.tokens import DISTURBANCES
 from ppn.types import InputConfig
@@ -18,6 +19,11 @@ def test_study_writes_its_tables(tmp_path):
     for way in ("compact, copies with noise", "ceiling", "control", "named, 4 images, rest 0.1"):
         assert way in text
     assert "centre" in text
+
+
+def test_cost_is_printed(capsys):
+    assert cost.main(["--images", "2", "--architecture", "test_resnet", "--weights", "none"]) == 0
+    assert "compact" in capsys.readouterr().out
 
 
 def test_disturbances_change_an_image_alike_for_every_batch():
