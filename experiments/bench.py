@@ -22,7 +22,6 @@ sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)
 
 import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
@@ -34,6 +33,7 @@ from ppn.classifier.build import build_classifier  # noqa: E402
 from ppn.data.cub import CUBDataModule  # noqa: E402
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: E402
 from ppn.io.files import write_bytes  # noqa: E402
+from ppn.io.terminal import console  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,16 +80,16 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="only so many rows")
     given = parser.parse_args()
     table = Table("what", "against", "ours", "theirs", "ratio", "goal", "met")
-    console = Console()
+    terminal = console()
     found = []
     for row in islice(rows(given.root), given.limit):
-        console.print(f"{row.name}: {row.ratio:.3f} (goal {row.goal})", highlight=False)
+        terminal.print(f"{row.name}: {row.ratio:.3f} (goal {row.goal})")
         numbers = (f"{row.ours:.4g}", f"{row.theirs:.4g}", f"{row.ratio:.3f}")
         table.add_row(row.name, row.against, *numbers, row.goal, "yes" if row.met else "no")
         found.append({**asdict(row), "met": row.met})
     if missing():
         table.caption = f"Not installed, so not compared: {', '.join(missing())} (ppn[bench])"
-    console.print(table)
+    terminal.print(table)
     write_bytes(Path(given.out) / "bench.json", json.dumps(found, indent=2).encode())
     return 0
 

@@ -12,12 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ppn.__main__ import main as ppn
+from ppn.discovery import NMF
 from ppn.io.files import write_json
-from ppn.prototypes.decompose import DiscoverySettings
+from ppn.io.terminal import console
+from ppn.refinement import CamSplit
+from ppn.report.measured import Measured, measured
 from ppn.version import __version__
 
 HERE = Path(__file__).parent
@@ -32,7 +34,7 @@ def fingerprint() -> str:
     """Return a hash of the configuration and the defaults that the results depend on."""
     files = sorted([*(HERE.parent / "configs").rglob("*.yaml"), CLASSIFIER, PROTOTYPES])
     content = "\n".join(file.read_text() for file in files)
-    content += __version__ + repr(DiscoverySettings())
+    content += __version__ + repr((NMF().options, CamSplit().options))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -58,20 +60,21 @@ def stage(title: str, run_dir: Path, args: list[str], made: Path) -> None:
     print(f"== {title}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def summary(figures: dict[str, object]) -> Table:
-    """Return the table of strategies beside chance."""
+def summary(found: Measured) -> Table:
+    """Return the table of explainers, floors among them."""
     table = Table(title="Built-in birds, test images", title_justify="left")
-    for column in ("maps", "exact", "consistency %", "stability %", "distinct_peaks"):
-        table.add_column(column, justify="left" if column in ("maps", "exact") else "right")
-    groups = (("strategies", ""), ("chance", "chance: "))
-    for group, prefix in groups:
-        rows = figures[group]
-        assert isinstance(rows, dict)
-        for name, row in rows.items():
-            exact = "" if prefix else "no" if name == "unrefined" else "yes"
-            label = "unrefined NMF" if name == "unrefined" else prefix + name
-            scores = (row["consistency"], row["stability"], row["distinct_peaks"])
-            table.add_row(label, exact, f"{scores[0]:.1f}", f"{scores[1]:.1f}", f"{scores[2]:.3f}")
+    for column in ("maps", "exact"):
+        table.add_column(column)
+    for metric in found.map_metrics:
+        table.add_column(metric.heading, justify="right")
+    for explainer in found.explainers.values():
+        exact = "" if explainer.kind == "floor" else "yes" if explainer.exact else "no"
+        scores = []
+        for metric in found.map_metrics:
+            value = explainer.scores.get(metric.key)
+            shown = "" if value is None else f"{value:.{1 if metric.unit == '%' else 3}f}"
+            scores.append(shown)
+        table.add_row(explainer.title, exact, *scores)
     return table
 
 
@@ -96,9 +99,9 @@ def main() -> None:
         RUN / "report/index.html",
     )
     figures = json.loads((RUN / "metrics.json").read_text())
-    console = Console()
-    console.print(summary(figures))
-    console.print(
+    terminal = console()
+    terminal.print(summary(measured(figures, str(RUN / "metrics.json"))))
+    terminal.print(
         f"accuracy: black box {figures['blackbox_accuracy']:.2%}, prototypes "
         f"{figures['accuracy']:.2%}; agreement {figures['agreement']:.2%}; largest logit error "
         f"{figures['max_logit_error']:.1e}"

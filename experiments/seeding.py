@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 
 from ppn.__main__ import main as ppn
+from ppn.report.measured import ERROR, measured
 
 
 def main(experiment: str, black_box: str, run_dir: str, *more: str) -> None:
-    """Discover with each start, validate, and print consistency and its standard error."""
+    """Discover with each start, validate, and print what maps score, and standard errors."""
     rows = []
     for seeding in ("kmeans", "nndsvda"):
         root = Path(run_dir, seeding)
-        discovery = {"class_path": "PrototypeDiscovery", "init_args": {"seeding": seeding}}
+        discovery = {
+            "class_path": "PrototypeDiscovery",
+            "init_args": {"discoverer": {"class_path": "NMF", "init_args": {"init": seeding}}},
+        }
         common = ["--config", experiment, *more, "--trainer.default_root_dir", str(root)]
         common += [f"--trainer.callbacks={json.dumps([discovery])}"]
         network = root / "checkpoints/prototypes.ckpt"
@@ -27,9 +31,14 @@ def main(experiment: str, black_box: str, run_dir: str, *more: str) -> None:
         ):
             if code := ppn(command):
                 sys.exit(code)
-        figures = json.loads((root / "metrics.json").read_text())
-        error = figures["consistency_standard_error"]
-        rows.append(f"{seeding}: consistency {figures['consistency']:.1f} +- {error:.1f} (val)")
+        path = root / "metrics.json"
+        found = measured(json.loads(path.read_text()), str(path))
+        scores = []
+        for metric in found.map_metrics:
+            error = found.figures.get(f"{metric.key}{ERROR}")
+            shown = f"{metric.name} {found.figures[metric.key]:.4g}"
+            scores.append(shown if error is None else f"{shown} +- {error:.1f}")
+        rows.append(f"{seeding}: {', '.join(scores)} (val)")
     print("\n".join(rows))
 
 

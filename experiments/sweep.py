@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from experiments.sweeping.space import Proposals, proposals  # noqa: E402
 from experiments.sweeping.spec import Sweep, read_sweep  # noqa: E402
 from ppn.errors import PPNError  # noqa: E402
 from ppn.io.files import replacing, write_json  # noqa: E402
+from ppn.io.terminal import console  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,7 @@ def print_table(sweep: Sweep, rows: list[dict[str, Any]]) -> None:
             value += f" ± {row['error']:.2g}"
         cells = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row["parameters"].values()]
         table.add_row(*cells, value, f"{row['seconds']:.0f}")
-    Console().print(table)
+    console().print(table)
 
 
 def run_agent(sweep: Sweep, trials: int | None) -> int:

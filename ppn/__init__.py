@@ -13,19 +13,36 @@ from typing import TYPE_CHECKING, Any
 from ppn.version import __version__
 
 if TYPE_CHECKING:
-    from ppn.explanation.explanation import Explanation
+    from ppn.errors import PPNError
+    from ppn.explanation.record import Explanation
     from ppn.prototypes.from_classifier import from_classifier
     from ppn.prototypes.load import load
     from ppn.prototypes.network import PrototypeNetwork
+    from ppn.types import InputConfig
 
-__all__ = ["Explanation", "PrototypeNetwork", "__version__", "from_classifier", "load"]
+__all__ = [
+    "Explanation",
+    "InputConfig",
+    "PPNError",
+    "PrototypeNetwork",
+    "__version__",
+    "from_classifier",
+    "load",
+]
 
 _HOMES = {
+    "Explanation": "ppn.explanation.record",
+    "InputConfig": "ppn.types",
+    "PPNError": "ppn.errors",
     "PrototypeNetwork": "ppn.prototypes.network",
-    "Explanation": "ppn.explanation.explanation",
     "from_classifier": "ppn.prototypes.from_classifier",
     "load": "ppn.prototypes.load",
 }
+
+
+def __dir__() -> list[str]:
+    """List the public names, which are imported when they are asked for."""
+    return __all__
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the above

@@ -22,7 +22,7 @@ commands (each has its own --help; options come from YAML files and flags):
   fit        train a classifier, or discover the prototypes of a trained one
   validate   measure on the validation images, write metrics.json and the report
   test       measure on the test images, write metrics.json and the report
-  predict    predictions and contributions of the test images, for writer callbacks
+  predict    write a table of the test images: prediction and contributions
   trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images with a fitted network: a picture and a JSON file each
   compare    put finished runs side by side: a table, and a figure or file
@@ -69,18 +69,24 @@ def main(args: Sequence[str] | None = None) -> int:
     from ppn.cli import COMMANDS, run
 
     if given[0] not in COMMANDS:
-        sys.stderr.write(f"ppn: there is no command '{given[0]}': see ppn --help.\n")
+        from ppn.commands.mistakes import nearest
+
+        hint = nearest(given[0], (*SMALL_COMMANDS, *COMMANDS)) or "see ppn --help."
+        sys.stderr.write(f"ppn: There is no command '{given[0]}': {hint}\n")
         return 2
     return run(None if args is None else given)
 
 
 def _small(name: str, arguments: list[str]) -> int:
-    from ppn.errors import PPNError
+    from ppn.commands.mistakes import mistake
 
     try:
         code: int = importlib.import_module(SMALL_COMMANDS[name]).main(arguments)
-    except PPNError as error:
-        sys.stderr.write(f"ppn: {error}\n")
+    except Exception as error:
+        said = mistake(error, f"ppn {name}")
+        if said is None:
+            raise
+        sys.stderr.write(f"ppn: {said}\n")
         return 2
     return code
 

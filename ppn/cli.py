@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
 import os
-import re
 import signal
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # Imported so that the command line knows them by their short names.
 from ppn.callbacks.discovery import PrototypeDiscovery  # noqa: F401
 from ppn.callbacks.html_report import HTMLReport  # noqa: F401
+from ppn.callbacks.predictions import PredictionsFile
 from ppn.callbacks.results import ResultsFile
-from ppn.callbacks.tracking import (
-    STAGING,
-    LoggedConfig,
-    RunTracking,
-    closing_wandb,
-    needed_package,
-)
+from ppn.callbacks.tracking import LoggedConfig, RunTracking, closing_wandb
 from ppn.classifier.record import expect_model, expect_trusted, read_record
+from ppn.commands.mistakes import mistake, sentence
+from ppn.commands.run_directory import (
+    CHECKPOINTS,
+    RUN_DIR,
+    listed,
+    place_loggers,
+    run_directory,
+    set_aside,
+)
 from ppn.data import catalog  # noqa: F401
+from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
-from ppn.distributed import LOST, WatchfulLauncher, expect_launched
+from ppn.distributed import expect_launched
 from ppn.errors import PPNError
+from ppn.lightning_internals import end_together
 from ppn.tasks.checkpoint_io import WholeCheckpointIO
 from ppn.tasks.classification import ClassificationTask  # noqa: F401
 from ppn.tasks.prototypes import PrototypeTask  # noqa: F401
@@ -45,11 +49,10 @@ from ppn.tasks.prototypes import PrototypeTask  # noqa: F401
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
 COMMANDS = ("fit", "validate", "test", "predict", "trial")
-RUN_DIR = "PPN_RUN_DIR"
-"""Environment variable by which the processes of one run agree on its directory."""
+_PARSER = {"exit_on_error": False, "allow_abbrev": False}
+_PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
+"""Those in which the weights of a network stay as they are."""
 
 _LOGGER = {
     "class_path": "lightning.pytorch.loggers.CSVLogger",
@@ -63,20 +66,32 @@ class PrototypeCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the number of classes from the data to the model."""
+        self._last_parser = parser
         parser.link_arguments(
             "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
         )
 
-    def _parse_ckpt_path(self) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Take from a checkpoint what shapes its tensors, and refuse one of another class.
 
-        Lightning merges all hyper-parameters of the checkpoint over the command line, and builds
-        the checkpoint's class whatever `--model` says; both in silence.
+        Lightning would merge all hyper-parameters of the checkpoint over the command line, and
+        build the checkpoint's class whatever `--model` says; both in silence. So it gets the path
+        later.
         """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            words = args if isinstance(args, list) else sys.argv[1:]
+            prog = " ".join(["ppn", *words[:1]])
+            raise PPNError(sentence(str(error), prog, self._last_parser.format_help())) from error
         command = self.config.get("subcommand")
-        path = self.config[command].get("ckpt_path") if command else None
-        if path is None or path in ("best", "last", "hpc", "registry"):
+        self._ckpt_path = self.config[command].get("ckpt_path") if command else None
+        if self._ckpt_path is None:
             return
+        self.config[command].ckpt_path = None
+        if self._ckpt_path in ("best", "last", "hpc", "registry"):
+            return
+        path = self._ckpt_path
         record = read_record(path)
         model = self.config[command].model
         name = model.class_path.rsplit(".", 1)[-1]
@@ -88,49 +103,101 @@ class PrototypeCLI(LightningCLI):
                 rank_zero_info(f"{key}: {value} of the checkpoint replaces {given}.")
             model.init_args[key] = value
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer, with checkpoints that appear whole and processes that end together."""
-        try:
-            trainer = super().instantiate_trainer(**kwargs)
-        except RuntimeError as error:
-            if "--ntasks-per-node" not in str(error):
-                raise
-            raise PPNError(
-                "SLURM was told --ntasks alone: say --ntasks-per-node (and --nodes) instead, by "
-                "which Lightning counts processes."
-            ) from None
-        expect_launched(trainer.num_devices, trainer.num_nodes)
-        launcher = trainer.strategy.launcher
-        if type(launcher) is _SubprocessScriptLauncher:
-            trainer.strategy._launcher = WatchfulLauncher.taking_over(launcher)
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = WholeCheckpointIO()
-        return trainer
-
     def before_instantiate_classes(self) -> None:
         """Give everything that writes files the run's directory."""
         command = self.config.get("subcommand")
         config = self.config[command] if command else self.config
         trainer = config.trainer
+        if self._ckpt_path is not None:
+            config.ckpt_path = self._ckpt_path
         if "weights_only" in config:  # nothing but tensors and plain values in our checkpoints
             config.weights_only = True
+        if "return_predictions" in config:  # `PredictionsFile` keeps what is needed of them
+            config.return_predictions = False
+        _expect_precision(trainer.precision, config.model.class_path)
         if trainer.default_root_dir is None:
-            trainer.default_root_dir = _run_dir(config)
+            trainer.default_root_dir = run_directory(config)
         run_dir = str(trainer.default_root_dir)
         os.environ[RUN_DIR] = run_dir
-        for logger in _listed(trainer.logger):
-            if logger is True:
+        place_loggers(trainer, run_dir)
+        given = listed(trainer.callbacks)
+        if not any(callback.class_path.endswith("PredictionsFile") for callback in given):
+            always = self.trainer_defaults.get("callbacks", [])
+            self.trainer_defaults["callbacks"] = [*always, PredictionsFile()]
+        saving = [c for c in given if c.class_path.endswith("ModelCheckpoint")]
+        for callback in saving:
+            if not callback.init_args.dirpath:
+                callback.init_args.dirpath = str(Path(run_dir) / CHECKPOINTS)
+        if trainer.max_epochs == 0 and not saving:  # no epoch ends that could be saved
+            trainer.enable_checkpointing = False
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, with checkpoints that appear whole and processes that end together.
+
+        Raises:
+            PPNError: If there is no such trainer.
+        """
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:
+            if "--ntasks-per-node" in str(error):
+                raise PPNError(
+                    "SLURM was told --ntasks alone: say --ntasks-per-node (and --nodes) instead, "
+                    "by which Lightning counts processes."
+                ) from None
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise PPNError(f"The options of --trainer do not fit: {reason}.") from error
+        expect_launched(trainer.num_devices, trainer.num_nodes)
+        end_together(trainer)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            evaluating = self.subcommand not in ("fit", None)
+            trainer.strategy.checkpoint_io = WholeCheckpointIO(evaluating)
+        return trainer
+
+    def before_fit(self) -> None:
+        """Set the trainer to the data, and keep the checkpoints of an earlier run.
+
+        Raises:
+            PPNError: If something watches validation, and there are no validation images.
+        """
+        trainer, data = self.trainer, self.datamodule
+        config = self.config[self.subcommand]
+        if trainer.is_global_zero and not set_aside(
+            Path(trainer.default_root_dir),
+            [
+                str(v)
+                for v in (self._ckpt_path, *config.model.init_args.values())
+                if isinstance(v, str)
+            ],
+        ):  # the run goes on from these, so they are meant to be there
+            warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty")
+        if not isinstance(data, FineGrainedDataModule):
+            return
+        batches = math.ceil(len(data.view("train")) / (data.batch_size * trainer.world_size))
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        interval = min(config.trainer.log_every_n_steps or 50, batches)
+        trainer.log_every_n_steps = max(1, interval)  # type: ignore[attr-defined]
+        if len(data.view("val")) == 0:
+            trainer.limit_val_batches = 0
+            self._save_last()
+
+    def _save_last(self) -> None:
+        """Let checkpoints hold the last epoch, where validation cannot tell which is best."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            watched = str(getattr(callback, "monitor", None))
+            if not watched.startswith("val"):
                 continue
-            needed_package(logger.class_path)
-            if "save_dir" in logger.init_args:
-                logger.init_args.save_dir = run_dir
-            if logger.class_path.endswith("WandbLogger"):
-                os.environ.setdefault(STAGING, str(Path(run_dir, "wandb").absolute()))
-                if not logger.init_args.name:
-                    logger.init_args.name = "/".join(Path(run_dir).parts[-2:])
-        for callback in _listed(trainer.callbacks):
-            if callback.class_path.endswith("ModelCheckpoint") and not callback.init_args.dirpath:
-                callback.init_args.dirpath = str(Path(run_dir) / "checkpoints")
+            if not isinstance(callback, ModelCheckpoint):
+                raise PPNError(
+                    f"{type(callback).__name__} watches {watched}, but there are no validation "
+                    "images: raise data.init_args.val_fraction."
+                )
+            callback.monitor = None
+            rank_zero_info(
+                "There are no validation images, so the last epoch is saved, not the best one: "
+                "raise data.init_args.val_fraction to have one chosen."
+            )
 
 
 class TrialCLI(PrototypeCLI):
@@ -177,39 +244,25 @@ def run(args: Sequence[str] | None = None) -> int:
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=LoggedConfig,
-                save_config_kwargs={"overwrite": True},
+                save_config_kwargs={"save_to_log_dir": False},
                 trainer_defaults={"callbacks": [ResultsFile(), RunTracking()], "logger": _LOGGER},
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
+                parser_kwargs={**_PARSER, **dict.fromkeys(COMMANDS[:4], _PARSER)},
                 args=given,
             )
     except SIGTERMException:  # which would end the process as if all had gone well
         return 128 + signal.SIGTERM
     except Exception as error:
-        mistake = _mistake(error)
-        if mistake is None:
+        said = mistake(error, "ppn")
+        if said is None:
             raise
-        return _fail(mistake)
+        sys.stderr.write(f"ppn: {said}\n")
+        return 2
     finally:
         if inherited is None:
             os.environ.pop(RUN_DIR, None)
     return 0
-
-
-def _mistake(error: BaseException | None) -> str | None:
-    """Find the user's mistake behind an error; jsonargparse wraps those of constructors."""
-    while error is not None:
-        if isinstance(error, PPNError):
-            return str(error)
-        if isinstance(error, MisconfigurationException):
-            return " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and _LOST.search(str(error)):
-            return LOST
-        if isinstance(error, OSError) and error.errno in _FULL:
-            place = error.filename or "The run's directory"
-            return f"{place} cannot be written ({error.strerror}): check the space left on it."
-        error = error.__cause__
-    return None
 
 
 def _quieten() -> None:
@@ -227,30 +280,10 @@ def _quieten() -> None:
     )
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(f"ppn: {message}\n")
-    return 2
-
-
-def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - jsonargparse's namespace
-    """One entry, several or none, as YAML allows them."""
-    if not value:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _run_dir(config: Any) -> str:  # noqa: ANN401 - jsonargparse's namespace
-    """runs/EXPERIMENT/ID, the same in every process of the run."""
-    inherited = os.environ.get(RUN_DIR)
-    if inherited is not None:
-        return inherited
-    files = [Path(str(path)) for path in config.config or []]
-    if files:
-        experiment = Path(files[-1].resolve().parent.name, files[-1].stem)
-    else:
-        experiment = Path(config.model.class_path.rsplit(".", 1)[-1])
-    # The first, because an agent runs many trials in one job.
-    names = ("WANDB_RUN_ID", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")
-    job = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    stamp = job if job and job != "none" else time.strftime("%Y%m%d-%H%M%S")
-    return str(Path("runs", experiment, stamp))
+def _expect_precision(precision: Any, model: str) -> None:  # noqa: ANN401 - Lightning's union
+    """Refuse to find or use prototypes in a network whose weights are rounded or widened."""
+    if model.endswith("PrototypeTask") and str(precision or "32") not in _PRECISIONS:
+        raise PPNError(
+            f"trainer.precision is {precision}, in which the head is no longer the classifier's "
+            "own: prototypes need 32-true, 16-mixed or bf16-mixed."
+        )

@@ -7,28 +7,23 @@ and SLURM the launcher does so.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from typing_extensions import override
 
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from subprocess import Popen
-
-    from lightning import Trainer
 
 LOST = (
     "Another process of this run has ended before the work was done: its own message is above; "
@@ -42,52 +37,13 @@ _GRACE = 3.0
 """Seconds in which a process may find out and end by itself, with everything closed in order."""
 
 
-class WatchfulLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher, whose processes end within seconds of each other.
-
-    Lightning's own watch does not end the processes it has started when the first one ends, and
-    kills that one without a word to the user when another ends.
-    """
-
-    @classmethod
-    def taking_over(cls, launcher: _SubprocessScriptLauncher) -> WatchfulLauncher:
-        """Return one that starts what another would have started."""
-        return cls(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
-
-    @override
-    def launch(
-        self,
-        function: Callable[..., Any],
-        *args: Any,
-        trainer: Trainer | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Start the processes unless they are there, and call a function in each."""
-        parent = os.environ.pop(LAUNCHER, None)
-        if parent is not None:
-            _watch(lambda: os.getppid() != int(parent))
-        elif not self.cluster_environment.creates_processes_externally:
-            self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
-            os.environ[LAUNCHER] = str(os.getpid())
-            self._call_children_scripts()
-            del os.environ[LAUNCHER]
-            _watch(lambda: any(child.poll() for child in self.procs))
-            # The end of this process is a failure to the others, so it comes after theirs.
-            atexit.register(_join, self.procs)
-        try:
-            # The environment says by now that the processes are there: none is started again.
-            return super().launch(function, *args, trainer=trainer, **kwargs)
-        except BaseException:
-            atexit.unregister(_join)  # also that of an earlier Trainer
-            raise
-
-
-def _join(processes: Iterable[Popen[bytes]]) -> None:
+def join(processes: Iterable[Popen[bytes]]) -> None:
+    """Wait for the others, and end this process with a sentence if one of them failed."""
     if any(process.wait() for process in processes):
         _end()
 
 
-def _watch(lost: Callable[[], bool]) -> None:
+def watch(lost: Callable[[], bool]) -> None:
     """End this process soon after another was lost, unless it ends by itself."""
 
     def run() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 
 
 class PPNError(Exception):
@@ -15,7 +17,20 @@ class PPNError(Exception):
         # A DataLoader worker re-raises an exception as `type(text of its whole traceback)`:
         # only the last line of that text is ours.
         found = re.findall(r"^(?:[\w.]+\.)?\w+Error: (.+)$", message, flags=re.MULTILINE)
-        super().__init__(found[-1] if "Original Traceback" in message and found else message)
+        told = found[-1] if "Original Traceback" in message and found else message
+        super().__init__(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", told))  # other libraries' colours
+
+
+class PPNWarning(UserWarning):
+    """Something that may not be what the user means, in one sentence."""
+
+
+def warn(message: str) -> None:
+    """Give a `PPNWarning` that names the line of the user's own code."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("ppn", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, PPNWarning, stacklevel=level)
 
 
 class DataError(PPNError):

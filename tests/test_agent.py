@@ -42,7 +42,7 @@ def test_the_agent_runs_what_the_server_hands_out(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump({**content, "command": [*template, *small, args]}))
     name = "model.init_args.k"
-    trials = [{name: 2, "model.init_args.refinement": "equal"}, {name: 3}]
+    trials = [{name: 2, "model.init_args.refinement": "Equal"}, {name: 3}]
     with wandb_server(trials) as (server, address):
         account = {
             **{"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "offline"},
@@ -70,5 +70,5 @@ def test_the_agent_runs_what_the_server_hands_out(tmp_path):
         assert run["summary"]["val/consistency"] == pytest.approx(figures["consistency"])
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
         given = config["model"]["init_args"]
-        by_count[given["k"]] = given["refinement"]
-    assert by_count == {2: "equal", 3: "cam_split"}
+        by_count[given["k"]] = given["refinement"]["class_path"]
+    assert by_count == {2: "ppn.refinement.Equal", 3: "ppn.refinement.CamSplit"}

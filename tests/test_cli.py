@@ -1,13 +1,12 @@
+import csv
 import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.cli import LightningCLI
 
 from ppn.__main__ import main
 from tests import fakes
@@ -24,7 +23,7 @@ BLACK_BOX = [
     "--model.image_size=64",
     "--trainer.max_epochs=1",
 ]
-NETWORK = ["--model=PrototypeTask", "--model.compare=[equal]"]
+NETWORK = ["--model=PrototypeTask", "--model.compare=[Equal]"]
 DISCOVERY = ["--trainer.callbacks=PrototypeDiscovery", "--trainer.max_epochs=0"]
 
 
@@ -103,7 +102,8 @@ def test_help_lists_every_command(capsys):
 
 
 def test_an_unknown_command_is_refused(capsys):
-    refused(capsys, main(["fly"]), "no command 'fly'")
+    refused(capsys, main(["fly"]), "There is no command 'fly': see ppn --help.")
+    refused(capsys, main(["fti"]), "did you mean 'fit'?")
 
 
 def test_discovery_leaves_a_complete_checkpoint_of_plain_values(world):
@@ -140,12 +140,13 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     assert figures["accuracy"] == figures["blackbox_accuracy"]
     assert figures["max_logit_error"] <= 1e-4
     for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
-        assert figures[key] == figures["strategies"]["cam_split"][key]
-        assert {key in row for row in figures["chance"].values()} == {True}
-    assert list(figures["strategies"]) == ["cam_split", "equal"]
-    protocol = figures["protocols"]["consistency"]
-    assert protocol["protocol"] == "evalprotopnet-2023"
-    assert protocol["constants"]["threshold"] == 0.8
+        assert figures[key] == figures["explainers"]["cam_split"][key]
+        assert {key in row for row in figures["explainers"].values()} == {True}
+    assert list(figures["explainers"]) == ["cam_split", "equal", "random", "centre", "uniform"]
+    assert figures["refinement"] == "cam_split"
+    metric = figures["metrics"]["consistency"]
+    assert metric["protocol"] == "evalprotopnet-2023"
+    assert metric["constants"]["threshold"] == 0.8
     page = (tmp_path / "report/index.html").read_text()
     assert "Bird 1" in page
     assert "evalprotopnet-2023" in page
@@ -200,7 +201,7 @@ def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, archit
     assert figures["certificate"]["level"] == figures["head"]["level"]
     page = (tmp_path / "test/report/index.html").read_text()
     assert told in page
-    assert "contributions are exact, heatmaps" in " ".join(page.split())
+    assert f"{figures['head']['level'].capitalize()}: " in page  # beside every explanation
 
 
 def test_a_users_own_model_goes_through_both_stages_when_named(
@@ -228,11 +229,58 @@ def test_a_users_own_model_goes_through_both_stages_when_named(
     assert figures["max_completeness_error"] < 1e-4  # a plain mean of what `body` gives
 
 
-def test_predict_runs(world, tmp_path):
-    code = ppn(
-        "predict", tmp_path, *data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}"
-    )
-    assert code == 0
+def test_predictions_are_a_table(world, tmp_path, caplog):
+    given = [*data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}"]
+    with caplog.at_level("INFO"):
+        assert ppn("predict", tmp_path, *given) == 0
+    path = tmp_path / "predictions.csv"
+    assert caplog.messages[-1] == f"predictions of 6 images: {path}"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    terms = ["bias", "contribution_1", "contribution_2", "contribution_3"]
+    assert list(rows[0]) == ["image", "true_class", "predicted_class", "logit", *terms]
+    assert len({row["image"] for row in rows}) == 6
+    birds = {"Bird 0", "Bird 1", "Bird 2"}
+    for row in rows:
+        assert (world["root"] / "images" / row["image"]).is_file()
+        assert row["true_class"].replace(" ", "_") in row["image"]
+        assert row["predicted_class"] in birds
+        total = sum(float(row[term]) for term in terms)
+        assert total == pytest.approx(float(row["logit"]), abs=1e-5)
+    assert ppn("test", tmp_path, *given) == 0
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    right = sum(row["true_class"] == row["predicted_class"] for row in rows)
+    assert figures["accuracy"] == pytest.approx(right / 6)
+
+
+def test_predictions_of_a_classifier_have_no_parts(world, tmp_path):
+    given = [*data(world["root"]), *BLACK_BOX, f"--ckpt_path={world['black_box']}"]
+    assert ppn("predict", tmp_path, *given) == 0
+    header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert header == "image,true_class,predicted_class,logit"
+    assert len(lines) == 6
+
+
+def test_predictions_go_where_the_callback_says(world, tmp_path, capsys, monkeypatch):
+    chosen = "--trainer.callbacks=PredictionsFile"
+    given = [*data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}", chosen]
+    assert ppn("predict", tmp_path, *given, "--trainer.callbacks.filename=mine.csv") == 0
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["mine.csv"]
+    code = ppn("predict", tmp_path, *given, "--trainer.callbacks.filename=mine.txt")
+    refused(capsys, code, "does not end in .csv or .parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code = ppn("predict", tmp_path, *given, "--trainer.callbacks.filename=mine.parquet")
+    refused(capsys, code, "needs the package pyarrow")
+
+
+def test_predictions_in_parquet(world, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    chosen = ["--trainer.callbacks=PredictionsFile", "--trainer.callbacks.filename=p.parquet"]
+    given = [*data(world["root"]), *NETWORK, f"--ckpt_path={world['network']}", *chosen]
+    assert ppn("predict", tmp_path, *given) == 0
+    table = parquet.read_table(tmp_path / "p.parquet").to_pydict()
+    assert len(table["image"]) == 6
+    assert isinstance(table["contribution_3"][0], float)
 
 
 def test_the_classifier_is_tested_too(world, tmp_path):
@@ -241,27 +289,6 @@ def test_the_classifier_is_tested_too(world, tmp_path):
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= figures["accuracy"] <= 1
     assert figures["model"] == "ClassificationTask"
-
-
-def test_refinement_epochs_keep_the_sum_exact(world, tmp_path):
-    args = [
-        *data(world["root"]),
-        *NETWORK,
-        f"--model.classifier_ckpt={world['black_box']}",
-        "--model.learn=true",
-        "--model.lr=0.01",
-        "--trainer.callbacks=PrototypeDiscovery",
-        "--trainer.callbacks+=ModelCheckpoint",
-        "--trainer.max_epochs=2",
-    ]
-    assert ppn("fit", tmp_path, *args) == 0
-    (last,) = (tmp_path / "checkpoints").glob("epoch*.ckpt")
-    state = torch.load(last, weights_only=True)["state_dict"]
-    offset = state["heads.cam_split.offset"]
-    assert offset.abs().max() > 0
-    refined = state["heads.cam_split.prototypes"] + offset - offset.mean(1, keepdim=True)
-    weight = state["dictionary.weight"]
-    assert (refined.double().sum(1) - weight).abs().max() <= 1e-5 * weight.abs().max()
 
 
 def test_run_directories_are_named_after_the_experiment(world, tmp_path, monkeypatch):
@@ -276,6 +303,92 @@ def test_run_directories_are_named_after_the_experiment(world, tmp_path, monkeyp
     assert {"config.yaml", "metrics.csv", "checkpoints"} <= {p.name for p in run.iterdir()}
     assert "PPN_RUN_DIR" not in os.environ
     assert not (tmp_path / "lightning_logs").exists()
+
+
+USELESS = (
+    "exists and is not empty",
+    "was not set, defaulting",
+    "dirpath has changed",
+    "smaller than the logging interval",
+    "across ranks is zero",
+    "callbacks used to create the checkpoint",
+    "will be deleted",
+)
+LOGGED = [line for line in TRAINER if not line.startswith("--trainer.logger")]
+
+
+def logged(command, run_dir, *args):
+    return main([command, *args, *LOGGED, f"--trainer.default_root_dir={run_dir}"])
+
+
+def test_nothing_is_said_that_a_user_cannot_act_on(world, tmp_path, caplog, recwarn):
+    """Both stages and every evaluation, in directories of their own and of others."""
+    saving = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.filename=best"]
+    box = [*data(world["root"]), *BLACK_BOX, *saving]
+    best = tmp_path / "box/checkpoints/best.ckpt"
+    network = [*data(world["root"], "--data.val_fraction=0"), *NETWORK]
+    ckpt = f"--ckpt_path={tmp_path / 'net/checkpoints/prototypes.ckpt'}"
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            assert logged("fit", tmp_path / "box", *box) == 0
+        more = ["--trainer.max_epochs=2", f"--ckpt_path={best}"]
+        assert logged("fit", tmp_path / "box", *box, *more) == 0
+        assert logged("test", tmp_path / "elsewhere", *box, f"--ckpt_path={best}") == 0
+        plain = [*data(world["root"]), *BLACK_BOX, f"--ckpt_path={best}"]
+        assert logged("predict", tmp_path / "box", *plain) == 0
+        for _ in range(2):
+            given = [*network, f"--model.classifier_ckpt={best}", *DISCOVERY]
+            assert logged("fit", tmp_path / "net", *given) == 0
+        for command in ("test", "predict"):
+            assert logged(command, tmp_path / "net", *network, ckpt) == 0
+    said = [*caplog.messages, *(str(warning.message) for warning in recwarn)]
+    assert [text for text in said if any(part in text for part in USELESS)] == []
+
+
+def test_a_run_keeps_the_log_and_the_checkpoints_of_another(world, tmp_path):
+    saving = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.filename=best"]
+    given = [*data(world["root"]), *BLACK_BOX, *saving]
+    assert logged("fit", tmp_path, *given) == 0
+    log, best = tmp_path / "metrics.csv", tmp_path / "checkpoints/best.ckpt"
+    before = log.read_bytes(), best.read_bytes()
+    assert logged("fit", tmp_path, *given, "--seed_everything=1") == 0
+    assert logged("test", tmp_path, *given, f"--ckpt_path={best}") == 0
+    assert (log.read_bytes(), (tmp_path / "checkpoints-1/best.ckpt").read_bytes()) == before
+    assert best.read_bytes() != before[1]
+    assert len(list(tmp_path.glob("logs/*/metrics.csv"))) == 2
+    assert "test/accuracy" in (tmp_path / "logs/version_1/metrics.csv").read_text()
+
+
+def test_a_run_that_reads_a_checkpoint_of_its_directory_leaves_it_there(world, tmp_path):
+    best = tmp_path / "checkpoints/best.ckpt"
+    best.parent.mkdir()
+    best.write_bytes(world["black_box"].read_bytes())
+    given = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={best}", *DISCOVERY]
+    assert ppn("fit", tmp_path, *given) == 0
+    assert {path.name for path in best.parent.iterdir()} == {"best.ckpt", "prototypes.ckpt"}
+
+
+@pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])
+def test_training_without_validation_images_saves_its_last_epoch(world, tmp_path, caplog, monitor):
+    given = [
+        *data(world["root"], "--data.val_fraction=0"),
+        *BLACK_BOX,
+        "--trainer.max_epochs=2",
+        "--trainer.callbacks=ModelCheckpoint",
+        "--trainer.callbacks.filename=best",
+        f"--trainer.callbacks.monitor={monitor}",
+    ]
+    with caplog.at_level("INFO"):
+        assert ppn("fit", tmp_path, *given) == 0
+    assert torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["epoch"] == 1
+    assert "There are no validation images, so the last epoch is saved" in caplog.text
+
+
+def test_early_stopping_without_validation_images_is_refused(world, tmp_path, capsys):
+    stopping = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
+    given = [*data(world["root"], "--data.val_fraction=0"), *BLACK_BOX, *stopping]
+    refused(capsys, ppn("fit", tmp_path / "run", *given), "raise data.init_args.val_fraction")
+    assert not (tmp_path / "run").exists()
 
 
 # What a user may get wrong: one sentence, exit code 2, nothing half-written.
@@ -384,7 +497,7 @@ def test_no_classifier_and_no_prototypes(capsys, world, tmp_path):
 def test_epochs_without_anything_to_learn(capsys, world, tmp_path):
     given = f"--model.classifier_ckpt={world['black_box']}"
     args = [*data(world["root"]), *NETWORK, given, *DISCOVERY, "--trainer.max_epochs=3"]
-    refused(capsys, ppn("fit", tmp_path, *args), "nothing to learn")
+    refused(capsys, ppn("fit", tmp_path, *args), "closed form: set it to 0")
 
 
 def test_the_checkpoints_structure_wins_and_says_so(world, tmp_path, caplog):
@@ -395,8 +508,81 @@ def test_the_checkpoints_structure_wins_and_says_so(world, tmp_path, caplog):
     assert "k: 3 of the checkpoint replaces 7" in caplog.text
 
 
-def test_lightning_still_has_what_the_guard_overrides():
-    # The guard is an override of a private method: without it upstream, it would be dead code.
-    assert callable(LightningCLI._parse_ckpt_path)
-    source = Path(sys.modules[LightningCLI.__module__].__file__).read_text()
-    assert "self._parse_ckpt_path()" in source
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true", "64-true", "64"])
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_prototypes_in_other_precisions_are_refused(capsys, world, tmp_path, precision, command):
+    given = [*data(world["root"]), *NETWORK, f"--trainer.precision={precision}"]
+    given += [f"--model.classifier_ckpt={world['black_box']}", *DISCOVERY]
+    refused(capsys, ppn(command, tmp_path / "run", *given), f"trainer.precision is {precision}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_run_directory_that_cannot_be_made(capsys, world, tmp_path, place):
+    (tmp_path / "file").touch()
+    saving = "--trainer.callbacks=ModelCheckpoint"
+    code = logged("fit", tmp_path / place, *data(world["root"]), *BLACK_BOX, saving)
+    refused(capsys, code, "cannot be written")
+
+
+def test_one_class(capsys, tmp_path):
+    root = fakes.cub(tmp_path / "CUB_200_2011", classes=1)
+    refused(capsys, ppn("fit", tmp_path / "run", *data(root), *BLACK_BOX), "only one class")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--data and --model must be given: see ppn fit --help."),
+        (["--foo"], "There is no option --foo: see ppn fit --help."),
+        (["--trainer.max_epoch=3"], "did you mean '--trainer.max_epochs'?"),
+        (["--trainer.max_epochs=three"], "three does not fit: the value must be a whole number or"),
+        (["--model=ClasificationTask"], "did you mean 'ClassificationTask'?"),
+        (["--data=CubDataModule"], "did you mean 'CUBDataModule'?"),
+        (["--data=CUBDataModule", "--model=ClassificationTask"], "CUBDataModule needs root"),
+        (["--model=ClassificationTask", "--model.archtecture=x"], "did you mean 'architecture'?"),
+        (
+            ["--model=ClassificationTask", "--model.lr=fast"],
+            "--model.lr fast does not fit: the val",
+        ),
+        (["--model=ClassificationTask", "--model.optimizer=adm"], "must be one of adamw, sgd."),
+        (["--trainer.callbacks=HTMLReprt"], "did you mean 'HTMLReport'?"),
+        (["--trainer.callbacks=HTMLReport", "--trainer.callbacks.sample=1"], "'samples'"),
+        (["--trainer.logger=WandbLoger"], "did you mean 'WandbLogger'?"),
+        (["--config=nowhere.yaml"], "there is no file"),
+        (["--data=nowhere.yaml"], "--data: there is no file nowhere.yaml."),
+        (["--data=no/where.yaml"], "--data: there is no file no/where.yaml."),
+        (["--data=no.where.Data"], "There is no class 'no.where.Data' for --data:"),
+        (["--data=ppn.data.cub.Data"], "There is no class 'ppn.data.cub.Data' for --data:"),
+        (["--model=torch.nn.Linear"], "There is no class 'torch.nn.Linear' for --model:"),
+        (["--config={typo}"], "no option --trainer.max_epoks: did you mean '--trainer.max_epochs'"),
+        (["--config={broken}"], "Problems parsing config"),
+    ],
+)
+def test_a_mistyped_option_is_told_in_one_sentence(capsys, tmp_path, words, message):
+    typo, broken = tmp_path / "typo.yaml", tmp_path / "broken.yaml"
+    typo.write_text("trainer:\n  max_epoks: 3\n")
+    broken.write_text("trainer: [1\n")
+    code = main(["fit", *(word.format(typo=typo, broken=broken) for word in words)])
+    refused(capsys, code, message)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--trainer.devices=0", "not a valid input"),
+        ("--trainer.strategy=foo", "invalid strategy name"),
+        ("--trainer.accelerator=foo", "invalid accelerator name"),
+        ("--trainer.limit_train_batches=-3", "invalid value -3"),
+        ("--trainer.max_epochs=-7", "non-negative integer"),
+        ("--data.batch_size=0", "batch_size is 0"),
+        ("--data.num_workers=-1", "num_workers is -1"),
+        ("--model.lr=-1", "lr is -1.0"),
+        ("--model.label_smoothing=1", "label_smoothing is 1.0"),
+    ],
+)
+def test_values_that_nothing_can_be_made_of(capsys, world, tmp_path, option, message):
+    given = [*data(world["root"]), *BLACK_BOX, *TRAINER, option]
+    code = main(["fit", f"--trainer.default_root_dir={tmp_path / 'run'}", *given])
+    refused(capsys, code, message)
+    assert not (tmp_path / "run").exists()

@@ -9,14 +9,15 @@ import timm
 import yaml
 
 from ppn.__main__ import main
-from ppn.commands import compare as compare_command
 from ppn.commands import data as data_command
-from ppn.commands import explain as explain_command
+from ppn.commands.compare import compare
+from ppn.commands.explain import explain
+from ppn.commands.parsing import make_parser
 from ppn.data.build import build as build_data
 from ppn.data.build import parse_options
 from ppn.data.catalog import CATALOG
 from ppn.data.synthetic import SyntheticBirdsDataModule
-from ppn.distributed import WatchfulLauncher
+from ppn.lightning_internals import WatchfulLauncher
 from tests import fakes
 from tests.command_line import built
 from tests.data.sets import SETS
@@ -132,9 +133,10 @@ def test_both_documents_show_the_commands_for_data():
 
 @pytest.mark.parametrize("line", DATA_COMMANDS)
 def test_documented_data_command_parses(line):
-    given = data_command.parser().parse_args(shlex.split(line)[2:])
+    given = make_parser("ppn data", data_command.COMMANDS).parse_args(shlex.split(line)[2:])
     if given.command != "list":
-        assert build_data(given.name, given.root, parse_options(given.set)) is not None
+        chosen = given[given.command]
+        assert build_data(chosen.name, chosen.root, parse_options(chosen.set)) is not None
 
 
 @pytest.mark.parametrize(
@@ -144,11 +146,11 @@ def test_readme_command_parses(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)[1:]
     if words[0] == "explain":
-        given = explain_command.parser().parse_args(words[1:])
+        given = make_parser("ppn explain", explain).parse_args(words[1:])
         assert given.ckpt.endswith(".ckpt")
         return
     if words[0] == "compare":
-        assert len(compare_command.parser().parse_args(words[1:]).runs) > 1
+        assert len(make_parser("ppn compare", compare).parse_args(words[1:]).runs) > 1
         return
     if "--config" not in words:
         assert main(words) == 0
@@ -169,7 +171,7 @@ def test_readmes_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"model": model, "loader": data.discovery_loader([0, 1])}
     exec(code, names)
-    sample = names["explanation"].sample
+    sample = names["explanation"]
     total = sum(sample.contributions) + sample.bias
     assert total == pytest.approx(sample.logit, abs=1e-5)
     assert (tmp_path / "explanation.png").is_file()

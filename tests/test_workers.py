@@ -45,7 +45,7 @@ def _both_stages(base, root, workers):
 
     dropout = "--model.model_options={drop_rate: 0.3}"
     box = ["--model=ClassificationTask", "--model.architecture=test_resnet", dropout]
-    augmented = "--data.augmentation=randaugment"
+    augmented = "--data.augmentation=standard"
     ppn("fit", "box", augmented, *box, "--model.image_size=64", "--trainer.max_epochs=3")
     given = ["--model=PrototypeTask", f"--model.classifier_ckpt={base / 'box.pth'}"]
     given += ["--model.architecture=test_resnet", "--model.image_size=64"]

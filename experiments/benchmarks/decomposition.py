@@ -9,8 +9,8 @@ import torch
 
 from experiments.benchmarks.libraries import installed, scikit_learn
 from experiments.benchmarks.measure import Row, side_by_side
-from ppn.discovery.parts import discover_parts
-from ppn.refinement.refine import ClassProblem, refine
+from ppn.discovery import NMF, ClassTokens
+from ppn.refinement import CamSplit, ClassProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.benchmarks.libraries import Factorise
+    from ppn.discovery import Parts
 
 
 def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
@@ -28,18 +29,20 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
     """
     warnings.filterwarnings("ignore", module="sklearn")  # that 200 iterations are not enough
     width = tokens[0].shape[1]
-    names = [str(label) for label in range(len(tokens))]
+    group = [
+        ClassTokens(label, str(label), rows[None], torch.zeros(1, dtype=torch.long))
+        for label, rows in enumerate(tokens)
+    ]
+    discoverer = NMF(token_weighting="none")
     libraries = installed()
+    found: dict[int, list[Parts]] = {}
     for k in (3, 10):
         classes = f"NMF of {len(tokens)} classes, k = {k}"
         for library, factorise in libraries.items():
-            errors = {"ours": 0.0, "theirs": 0.0}
+            errors = {"theirs": 0.0}
 
-            def ours(k: int = k, errors: dict[str, float] = errors) -> None:
-                factors = discover_parts(
-                    tokens, torch.zeros(len(tokens), width), k, names, token_weighting="none"
-                )
-                errors["ours"] = sum(float(factor.error) for factor in factors)
+            def ours(k: int = k) -> None:
+                found[k] = discoverer.discover(group, torch.zeros(len(tokens), width), k)
 
             def theirs(
                 k: int = k, work: Factorise = factorise, errors: dict[str, float] = errors
@@ -51,7 +54,9 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
             goal = ">= 5" if reference else ">= 1"
             limit = "two passes over the tokens per iteration"
             yield Row(classes, library, quick, slow, slow / quick, goal, limit)
-            a, b = errors["ours"], errors["theirs"]
+            parts = zip(tokens, found[k], strict=True)
+            a = sum(float((f - e @ p).square().sum(dtype=torch.float64)) for f, (p, e) in parts)
+            b = errors["theirs"]
             yield Row(f"{classes}: objective", library, a, b, a / b, "<= 1.001", "")
 
 
@@ -63,11 +68,12 @@ def cam_split_row(classes: int = 200, images: int = 30, width: int = 2048) -> Ro
     coefficients = torch.rand(count, 3, generator=generator)
     parts = torch.rand(3, width, generator=generator)
     weight = torch.randn(width, generator=generator).double()
+    refinement = CamSplit()
 
     def ours() -> None:
         for label in range(classes):
             group = groups[label % len(groups)]
-            refine(ClassProblem(group, coefficients, parts, weight), "cam_split")
+            refinement.refine(ClassProblem(group, coefficients, parts, weight))
 
     # The smaller Gram matrix, its Cholesky factor, and the products with k columns.
     side, other = min(count, width), max(count, width)

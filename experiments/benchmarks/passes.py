@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
 
 from experiments.benchmarks.measure import Row, side_by_side
-from ppn.metrics.evaluation import MapScores
+from ppn.metrics.base import EvaluationShape, Observation
+from ppn.metrics.consistency import Consistency
+from ppn.metrics.distinct_peaks import DistinctPeaks
+from ppn.metrics.distinctiveness import Distinctiveness
+from ppn.metrics.evaluation import MetricSet
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
-from ppn.metrics.parts import Consistency, Stability
-from ppn.prototypes.certificate import CertificateSample
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary
-from ppn.prototypes.head import PrototypeHead
-from ppn.prototypes.stream import class_by_class, decompose_stream
+from ppn.metrics.stability import Stability
+from ppn.prototypes.fit import Fit
+from ppn.prototypes.network import PrototypeNetwork
+from ppn.refinement import CamSplit
 from tests.metrics import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ppn.classifier import Classifier
+    from ppn.prototypes.head import PrototypeHead
     from ppn.prototypes.stream import TokenBatch
     from ppn.types import Batch
 
 K = 3
 
 
-def discover(
-    classifier: Classifier, batches: list[Batch], classes: int
-) -> tuple[PrototypeHead, PartDictionary]:
+def discover(classifier: Classifier, batches: list[Batch], classes: int) -> PrototypeNetwork:
     """Find and refine the prototypes of the classes in some batches, as `ppn fit` does."""
-    weight, bias = classifier.effective_head()
-    count, width = weight.shape
-    head, dictionary = PrototypeHead(count, K, width), PartDictionary(count, K, width, 5)
-    sample = CertificateSample(count, width)
+    network = PrototypeNetwork(classifier, K, {"cam_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for batch in batches:
             yield classifier(batch["image"]), batch["label"].tolist(), batch["index"]
 
-    names = [str(label) for label in range(classes)]
-    decompose_stream(
-        class_by_class(tokens(), names, sample),
-        weight,
-        {"cam_split": head},
-        "cam_split",
-        dictionary,
-        classifier.config.size,
-        DiscoverySettings(),
-        repeat(8),
-    )
-    head.bias.copy_(bias)
-    return head, dictionary
+    names = [str(label) for label in range(len(network.class_names))]
+    fit = Fit(network, [CamSplit()])
+    fit.run(tokens(), names)
+    fit.finish(names, str)
+    return network
 
 
 @torch.no_grad()
@@ -83,7 +72,7 @@ def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Ite
         "<= 1.1",
         "the forward pass itself",
     )
-    head, _ = discover(classifier, batches, classes)
+    head = discover(classifier, batches, classes).head
 
     def explain() -> None:
         for batch in batches:
@@ -107,8 +96,9 @@ def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Ite
 def _metric_rows(
     classifier: Classifier, batches: list[Batch], head: PrototypeHead, forward: Callable[[], None]
 ) -> Iterator[Row]:
-    count, parts = len(head.bias), batches[0]["keypoints"].shape[1]
+    parts = [str(part) for part in range(batches[0]["keypoints"].shape[1])]
     size = classifier.config.size[0]
+    shape = EvaluationShape(len(head.bias), K, parts, size)
 
     def maps(batch: Batch, noisy: bool) -> torch.Tensor:
         image = batch["image"]
@@ -117,8 +107,7 @@ def _metric_rows(
         return head.maps(classifier(image, patches=False), batch["label"])
 
     def score(known: Iterable[tuple[torch.Tensor, torch.Tensor, Batch]]) -> None:
-        consistency = Consistency(count, K, parts, size=size)
-        stability = Stability(count, K, parts, size=size)
+        consistency, stability = Consistency().setup(shape), Stability().setup(shape)
         for clean, noisy, batch in known:
             peaks, seen = peak(clean, (size, size)), peak(noisy, (size, size))
             consistency.update(peaks, batch["keypoints"], batch["label"])
@@ -131,9 +120,10 @@ def _metric_rows(
             yield maps(batch, False), maps(batch, True), batch
 
     def everything() -> None:
-        scores = MapScores(count, K, parts, size)
+        scores = MetricSet([Consistency(), Stability(), Distinctiveness(), DistinctPeaks()], shape)
         for clean, noisy, batch in passes():
-            scores.update(clean, noisy, batch)
+            no_logits = clean.new_zeros(len(clean), 0)
+            scores.update(Observation(batch, no_logits, no_logits, clean, noisy))
         scores.compute()
 
     for name, work in (

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.evaluation import Evaluation, Outputs
+from ppn.explainers.base import Attribution, Inputs
+from ppn.explainers.chance import RandomMaps
+from ppn.metrics.base import EvaluationShape
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
-from ppn.prototypes.certificate import CertificateSample
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary, merge_ranks
-from ppn.prototypes.head import PrototypeHead
-from ppn.prototypes.stream import class_by_class, decompose_stream
-from ppn.types import Tokens
+from ppn.prototypes.fit import Fit
+from ppn.prototypes.head import HeadOutput
+from ppn.prototypes.network import PrototypeNetwork
+from ppn.refinement import CamSplit
+from ppn.types import InputConfig, Tokens
 from tests import ddp
 
 if TYPE_CHECKING:
@@ -62,11 +65,23 @@ def peak(classes: int, images: int = 10, width: int = 512) -> float:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
 
+class _Rows(nn.Module):
+    """Stands for a classifier of which only the head is needed."""
+
+    config = InputConfig()
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def effective_head(self) -> tuple[Tensor, Tensor]:
+        return self.weight, self.weight[:, 0]
+
+
 def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:
     """Find prototypes in tokens that are made on the way, as a classifier makes them."""
-    head, dictionary = PrototypeHead(classes, 3, width), PartDictionary(classes, 3, width, 5)
-    sample = CertificateSample(classes, width)
     weight = torch.randn(classes, width, generator=torch.Generator().manual_seed(0)).double()
+    network = PrototypeNetwork(_Rows(weight), 3, {"cam_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for label in labels:
@@ -77,17 +92,9 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
             made = Tokens(values, (7, 7), pooled, torch.ones(images), logits)
             yield made, [label] * images, torch.arange(images)
 
-    decompose_stream(
-        class_by_class(tokens(), [str(label) for label in range(classes)], sample),
-        weight,
-        {"cam_split": head},
-        "cam_split",
-        dictionary,
-        (224, 224),
-        DiscoverySettings(),
-        itertools.repeat(8),
-    )
-    merge_ranks(dictionary, sample, head)
+    fit = Fit(network, [CamSplit()])
+    fit.run(tokens(), [str(label) for label in range(classes)])
+    fit.merge()
 
 
 def two_ranks_rows(classes: int = 160, images: int = 512, rounds: int = 5) -> Iterator[Row]:
@@ -149,23 +156,37 @@ def _discover_share(classes: int) -> None:
     decompose_random(list(owned), classes, 20, 1024)
 
 
+class _Stirred(RandomMaps):
+    """Random maps that noise in the images moves a little, and their means as contributions."""
+
+    def attribute(self, inputs: Inputs, target: torch.Tensor) -> Attribution:
+        maps = self.maps(inputs.indices, target, (3, 7, 7), 0, 0) + inputs.images[:, :, ::32, ::32]
+        return Attribution(maps, maps.mean((2, 3)))
+
+
 def _evaluate_share(images: int, classes: int = 40, parts: int = 15, side: int = 224) -> None:
     """All metrics of what a network would say of this process's images, and their noise."""
-    names = [str(part) for part in range(parts)]
-    evaluation = Evaluation(classes, 3, names, side, ["cam_split"])
+    shape = EvaluationShape(classes, 3, [str(part) for part in range(parts)], side)
+    explainers = [_Stirred(), *default_floors()]
+    network: Any = SimpleNamespace(k=3)
+    for explainer in explainers:
+        explainer.prepare(network)
+    evaluation = Evaluation(shape, explainers, default_metrics())
     owned = torch.arange(dist.get_rank(), images, dist.get_world_size())
+    draw = RandomMaps().maps
     for index in owned.split(32):
         label = index % classes
-        noise = stability_noise(torch.zeros(len(index), 3, side, side), index, 0)
-        maps = chance_maps("random", index, label, (3, 7, 7), 0)
-        points = chance_maps("random", index, label, (parts, 1, 3), 1).squeeze(2) * side
-        logits = chance_maps("random", index, label, (1, 1, classes), 2)[:, 0, 0]
-        noisy = maps + noise[:, :, ::32, ::32]
-        outputs = Outputs(
-            logits, logits, maps.mean((2, 3)), {"cam_split": maps}, {"cam_split": noisy}
-        )
+        pixels = torch.zeros(len(index), 3, side, side)
+        points = draw(index, label, (parts, 1, 3), 1, 0).squeeze(2) * side
+        logits = draw(index, label, (1, 1, classes), 2, 0)[:, 0, 0]
+        tokens = Tokens(pixels, (7, 7), pixels, pixels, logits)
         batch: Any = {"index": index, "label": label, "keypoints": points}
-        evaluation.update(batch, outputs)
+        evaluation.update(
+            batch,
+            Inputs(pixels, tokens, index),
+            Inputs(stability_noise(pixels, index, 0), tokens, index, draw=1),
+            HeadOutput(logits, logits[:, :, None]),
+        )
     evaluation.compute()
 
 

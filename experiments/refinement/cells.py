@@ -5,36 +5,46 @@ from __future__ import annotations
 import json
 import time
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ppn.data.split import stratified_split
-from ppn.discovery.parts import discover_parts
+from ppn.discovery import NMF, ClassTokens, KMeans
 from ppn.io.files import write_json
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.evaluation import CHANCE, MapScores
-from ppn.refinement.refine import ClassProblem, Strategy, refine
+from ppn.metrics import Consistency, Distinctiveness, DistinctPeaks, EvaluationShape, Stability
+from ppn.metrics.base import Observation
+from ppn.metrics.defaults import default_floors
+from ppn.metrics.evaluation import MetricSet, measurable
+from ppn.prototypes.fit import find_parts, refine
+from ppn.refinement import Alpha, CamSplit, ChannelShare, Equal, NelderMead, Unrefined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor
 
     from experiments.refinement.tokens import Extracted
+    from ppn.discovery import Discoverer
+    from ppn.refinement import Refinement
 
-DISCOVERERS = {
-    "CAM-weighted NMF": ("nmf", "cam"),
-    "NMF": ("nmf", "none"),
-    "FAISS k-means": ("kmeans", "none"),
+DISCOVERERS: dict[str, Callable[[int], Discoverer]] = {
+    "CAM-weighted NMF": lambda seed: NMF(seed=seed),
+    "NMF": lambda seed: NMF(token_weighting="none", seed=seed),
+    "FAISS k-means": lambda seed: KMeans(seed=seed),
 }
+"""By their names in the tables, from a seed."""
 KS = (1, 3, 5, 10)
-STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""lambda of `cam_split`; the other strategies have none."""
+RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""lambda of the default refinement; the others have none."""
 HELD_OUT = 0.3
 """Share of each class's training images that discovery does not see and that are scored."""
-METRICS = ("consistency", "stability", "distinct_peaks", "distinctiveness")
+METRICS = (Consistency, Stability, DistinctPeaks, Distinctiveness)
+"""What is scored; the first one judges, and the third tells what it may cost."""
+JUDGE, _, COST, _ = METRICS
+REFINEMENT = CamSplit()
+"""The refinement that the others are held against."""
 
 
 class Cell(NamedTuple):
@@ -68,7 +78,7 @@ def score(cell: Cell, extracted: Extracted, key: str, folder: Path) -> list[dict
         A row per refinement and chance level.
     """
     file = folder / f"{cell.stem}.json"
-    asked = [key, *(list(refinement) for refinement in refinements())]
+    asked = [key, [m.key for m in METRICS], *([way.key, way.options] for way in refinements())]
     if file.is_file():
         kept = json.loads(file.read_text())
         if kept["key"] == asked:
@@ -78,10 +88,10 @@ def score(cell: Cell, extracted: Extracted, key: str, folder: Path) -> list[dict
     return rows
 
 
-def refinements() -> list[tuple[Strategy, float]]:
-    """Return each strategy with the lambda to try."""
-    others: list[Strategy] = [s for s in get_args(Strategy) if s != "cam_split"]
-    return [("cam_split", s) for s in STRENGTHS] + [(name, 1.0) for name in others]
+def refinements() -> list[Refinement]:
+    """Return what is compared."""
+    others = [Equal(), Alpha(), ChannelShare(), NelderMead(), Unrefined()]
+    return [*(CamSplit(ridge) for ridge in RIDGES), *others]
 
 
 @torch.no_grad()
@@ -91,29 +101,24 @@ def _rows(cell: Cell, extracted: Extracted) -> Iterator[dict[str, Any]]:
         torch.from_numpy(part) for part in stratified_split(labels.numpy(), HELD_OUT, cell.seed)
     )
     classes = labels[train].unique().tolist()
-    groups = [extracted.clean[train[labels[train] == c]].flatten(0, 1) for c in classes]
-    discoverer, weighting = DISCOVERERS[cell.discoverer]
+    groups = [
+        ClassTokens(
+            label,
+            str(label),
+            extracted.clean[train[labels[train] == label]],
+            train[labels[train] == label],
+            grid=extracted.grid,
+        )
+        for label in classes
+    ]
     began = time.perf_counter()
-    factors = discover_parts(
-        groups,
-        extracted.weight[classes].float(),
-        cell.k,
-        [str(c) for c in classes],
-        discoverer,  # type: ignore[arg-type]
-        "nndsvda",
-        weighting,  # type: ignore[arg-type]
-        cell.seed,
-    )
+    problems = find_parts(groups, extracted.weight, cell.k, DISCOVERERS[cell.discoverer](cell.seed))
     found = time.perf_counter() - began
-    for strategy, strength in refinements():
+    for way in refinements():
         began = time.perf_counter()
         prototypes = torch.zeros(len(extracted.weight), cell.k, extracted.weight.shape[1])
-        for label, tokens, factor in zip(classes, groups, factors, strict=True):
-            row = extracted.weight[label]
-            problem = ClassProblem(
-                tokens, factor.coefficients, factor.parts, row, "least_squares", strength
-            )
-            prototypes[label] = refine(problem, strategy).prototypes
+        for group, problem in zip(groups, problems, strict=True):
+            prototypes[group.label] = refine(problem, group.name, way).prototypes
         seconds = time.perf_counter() - began
         own = prototypes[labels[held]].mT
         maps = [
@@ -121,28 +126,36 @@ def _rows(cell: Cell, extracted: Extracted) -> Iterator[dict[str, Any]]:
             for tokens in (extracted.clean, extracted.noisy)
         ]
         figures = _figures(cell, extracted, held, maps)
-        lam = strength if strategy == "cam_split" else None
-        yield _row(cell, strategy, lam, figures) | {"discovery_s": found, "refinement_s": seconds}
-    for kind in CHANCE:
+        row = _row(cell, way.key, way.options.get("ridge"), "method", way.exact, figures)
+        yield row | {"discovery_s": found, "refinement_s": seconds}
+    for floor in default_floors():
         shape = (cell.k, *extracted.grid)
         indices = extracted.indices[held]
-        maps = [
-            chance_maps(kind, indices, labels[held], shape, cell.seed, draw) for draw in range(2)
-        ]
-        yield _row(cell, f"chance: {kind}", None, _figures(cell, extracted, held, maps))
+        maps = [floor.maps(indices, labels[held], shape, cell.seed, draw) for draw in range(2)]
+        figures = _figures(cell, extracted, held, maps)
+        yield _row(cell, floor.title, None, floor.kind, floor.exact, figures)
 
 
 def _figures(
     cell: Cell, extracted: Extracted, held: Tensor, maps: list[Tensor]
 ) -> dict[str, float | None]:
-    scores = MapScores(len(extracted.weight), cell.k, extracted.keypoints.shape[1], extracted.size)
+    names = [str(part) for part in range(extracted.keypoints.shape[1])]
+    shape = EvaluationShape(len(extracted.weight), cell.k, names, extracted.size)
+    scores = MetricSet(measurable([metric() for metric in METRICS], shape), shape)
     batch: Any = {"keypoints": extracted.keypoints[held], "label": extracted.labels[held]}
-    scores.update(maps[0], maps[1], batch)
-    figures, _ = scores.compute()
-    return {name: figures.get(name) for name in METRICS}
+    nothing = torch.zeros(len(held), 0)
+    scores.update(Observation(batch, nothing, nothing, *maps))
+    found = scores.compute()
+    return {m.key: found[m.key].figures[m.key] if m.key in found else None for m in METRICS}
 
 
 def _row(
-    cell: Cell, maps: str, strength: float | None, figures: dict[str, float | None]
+    cell: Cell,
+    maps: str,
+    ridge: float | None,
+    kind: str,
+    exact: bool,
+    figures: dict[str, float | None],
 ) -> dict[str, Any]:
-    return {**cell._asdict(), "maps": maps, "lambda": strength, **figures}
+    told = {"maps": maps, "lambda": ridge, "kind": kind, "exact": exact}
+    return {**cell._asdict(), **told, **figures}

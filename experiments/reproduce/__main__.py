@@ -18,11 +18,12 @@ import timm
 import torch
 
 from experiments.reproduce import expected
-from experiments.reproduce.collect import head_case, rows, summarise
+from experiments.reproduce.collect import described, head_case, rows, summarise
 from experiments.reproduce.figures import draw
 from experiments.reproduce.plan import plan
 from experiments.reproduce.run import MARKER, run, steps
 from experiments.reproduce.tables import Circumstances, Ran, comma_separated, latex, markdown
+from ppn.errors import DataError
 from ppn.io.files import write_bytes
 from ppn.version import __version__
 
@@ -77,23 +78,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     base = Path(given.out, given.preset)
     failed = _run_all(ready, given.seeds, base)
-    found = [row for one in ready for row in rows(one.chain, given.seeds, base / one.chain.name)]
+    try:
+        found = [r for one in ready for r in rows(one.chain, given.seeds, base / one.chain.name)]
+        measured = described([one.chain for one in ready], base)
+    except DataError as error:
+        print(f"{error} Delete its folder, and this command does that.")
+        return 1
     summary = summarise(found)
     names = [one.chain.name for one in ready]
     ran = [Ran(one.chain, one.note, head_case(base / one.chain.name)) for one in ready]
     command = shlex.join(["python", "-m", "experiments.reproduce", *words])
     about = _circumstances(given.preset, given.seeds, command, base)
-    write_bytes(base / "results.md", markdown(ran, lacking, summary, about).encode())
+    write_bytes(base / "results.md", markdown(ran, lacking, summary, measured, about).encode())
     write_bytes(base / "results.csv", comma_separated(found).encode())
-    write_bytes(base / "results.tex", latex(names, summary).encode())
-    draw(names, summary, base / "figures")
+    write_bytes(base / "results.tex", latex(names, summary, measured).encode())
+    draw(names, summary, measured, base / "figures")
     print(f"results: {base / 'results.md'}")
     for folder in failed:
         print(f"failed: {folder}")
     if failed:
         return 1
     if given.write_expected:
-        expected.write(Path(given.expected), given.preset, summary)
+        expected.write(Path(given.expected), given.preset, summary, measured)
         print(f"expected values: {given.expected}")
         return 0
     return _judge(expected.check(Path(given.expected), given.preset, summary, names), given.preset)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.reproduce.run import MARKER
+from ppn.report.measured import ERROR, Measured, measured, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from experiments.reproduce.plan import Chain
@@ -28,15 +29,12 @@ NETWORK = (
     "hoyer",
     "effective_prototypes",
 )
-"""What is measured of the whole network, by its name in metrics.json."""
-
-MAPS = ("consistency", "stability", "stability_empty_share", "distinct_peaks", "distinctiveness")
-"""What is measured of each set of maps: of a strategy or of a chance level."""
+"""What is told of the whole network beside its metrics, by its name in metrics.json."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number. `maps` is a strategy, "chance: KIND", or empty for the whole network."""
+    """One number. `maps` is the title of an explainer, or empty for the whole network."""
 
     chain: str
     seed: int
@@ -74,13 +72,24 @@ def rows(chain: Chain, seeds: int, base: Path) -> list[Row]:
                 found.append(Row(chain.name, seed, "", f"seconds_{stage}", marker["seconds"]))
         if not (base / f"test-{seed}" / MARKER).is_file():
             continue
-        figures = _read(base / f"test-{seed}" / "metrics.json")
-        found += _numbers(chain.name, seed, "", NETWORK, figures)
-        for strategy, values in figures["strategies"].items():
-            found += _numbers(chain.name, seed, strategy, MAPS, values)
-        for kind, values in figures["chance"].items():
-            found += _numbers(chain.name, seed, f"chance: {kind}", MAPS, values)
+        found += _measured(chain.name, seed, results(base / f"test-{seed}"))
     return found
+
+
+def results(folder: Path) -> Measured:
+    """Return what a finished test has measured.
+
+    Raises:
+        DataError: If another version of ppn has written it.
+    """
+    path = folder / "metrics.json"
+    return measured(_read(path), str(path))
+
+
+def described(chains: Iterable[Chain], base: Path) -> Measured:
+    """Return which metrics and explainers the finished tests have, and how to read them."""
+    tests = (test for chain in chains for test in sorted((base / chain.name).glob("test-*")))
+    return merged(results(test) for test in tests if (test / MARKER).is_file())
 
 
 def head_case(base: Path) -> str:
@@ -102,14 +111,20 @@ def summarise(found: Iterable[Row]) -> Summary:
     }
 
 
-def _numbers(
-    chain: str, seed: int, maps: str, names: tuple[str, ...], values: dict[str, Any]
-) -> list[Row]:
-    return [
-        Row(chain, seed, maps, name, float(values[name]))
-        for name in names
-        if values.get(name) is not None
-    ]
+def _measured(chain: str, seed: int, found: Measured) -> Iterator[Row]:
+    of_network = (key for key, metric in found.metrics.items() if not metric.of_maps)
+    for name in dict.fromkeys([*NETWORK, *of_network]):
+        yield from _number(chain, seed, "", name, found.figures.get(name))
+    errors = {f"{key}{ERROR}" for key in found.metrics}
+    for explainer in found.explainers.values():
+        for name, value in explainer.scores.items():
+            if name not in errors:
+                yield from _number(chain, seed, explainer.title, name, value)
+
+
+def _number(chain: str, seed: int, maps: str, name: str, value: object) -> Iterator[Row]:
+    if isinstance(value, (int, float)):
+        yield Row(chain, seed, maps, name, float(value))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from experiments.reproduce.collect import Summary
+    from ppn.report.measured import Measured
 
 _HEADER = """\
 # What `make reproduce` must find, preset after preset: mean over seeds, and how far from it a
@@ -23,15 +24,9 @@ _HEADER = """\
 # Agreement and the largest logit error are promises, not measurements: 1 and 0 within float32.
 """
 _PROMISES = {"agreement": (1.0, 0.0), "max_logit_error": (0.0, 1e-4)}
-_LEAST = {
-    "accuracy": 0.05,
-    "blackbox_accuracy": 0.05,
-    "consistency": 5.0,
-    "stability": 5.0,
-    "distinct_peaks": 0.05,
-    "distinctiveness": 0.05,
-}
-"""Smallest tolerance of each metric that is checked, in its own unit."""
+_SHARES = ("accuracy", "blackbox_accuracy")
+_LEAST = 0.05
+"""Smallest tolerance, as a share of the metric's scale; of the value where it has no ends."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +76,16 @@ def check(path: Path, preset: str, summary: Summary, ran: Collection[str]) -> li
     return drifts
 
 
-def write(path: Path, preset: str, summary: Summary) -> None:
-    """Write the expected values of a preset; those of other presets, and other chains, stay."""
+def write(path: Path, preset: str, summary: Summary, measured: Measured) -> None:
+    """Write the expected values of a preset; those of other presets, and other chains, stay.
+
+    Args:
+        path: File of expected values.
+        preset: Name of the preset.
+        summary: What was found; the metrics of maps are written, accuracies, and promises.
+        measured: Which metrics of maps there are.
+    """
+    scales = dict.fromkeys(_SHARES, (0.0, 1.0)) | {m.key: m.bounds for m in measured.map_metrics}
     expected = _read(path)
     chains = expected.setdefault(preset, {})
     for chain in {chain for chain, _, _ in summary}:
@@ -90,9 +93,10 @@ def write(path: Path, preset: str, summary: Summary) -> None:
     for (chain, maps, metric), spread in sorted(summary.items()):
         if metric in _PROMISES:
             value, tolerance = _PROMISES[metric]
-        elif metric in _LEAST:
+        elif metric in scales:
             value = spread.mean
-            tolerance = max(_LEAST[metric], 3 * (spread.std or 0.0))
+            low, high = scales[metric] or (0.0, abs(value))
+            tolerance = max(_LEAST * (high - low), 3 * (spread.std or 0.0))
         else:
             continue
         if math.isfinite(value):

@@ -8,10 +8,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.reproduce.tables import (
-    BASELINES,
     COST_COLUMNS,
     FIDELITY_COLUMNS,
-    PART_COLUMNS,
+    by_title,
+    map_columns,
     maps_of,
 )
 from ppn.io.files import replacing
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from experiments.reproduce.collect import Summary
+    from ppn.report.measured import Measured, MeasuredMetric
 
 _CHANCE = "#6b7280"
 _STYLE = {
@@ -34,12 +35,13 @@ _STYLE = {
 }
 
 
-def draw(names: Sequence[str], summary: Summary, folder: Path) -> list[Path]:
+def draw(names: Sequence[str], summary: Summary, measured: Measured, folder: Path) -> list[Path]:
     """Draw all figures, each as PNG and SVG.
 
     Args:
         names: The chains, "DATA/BACKBONE".
         summary: Their numbers.
+        measured: Which metrics and explainers they have.
         folder: Where files go.
 
     Returns:
@@ -50,50 +52,54 @@ def draw(names: Sequence[str], summary: Summary, folder: Path) -> list[Path]:
     with mpl.rc_context(_STYLE):
         for data in dict.fromkeys(name.partition("/")[0] for name in shown):
             chosen = [name for name in shown if name.startswith(f"{data}/")]
-            made += _save(_parts(chosen, summary), folder / f"parts-{data}")
+            made += _save(_parts(chosen, summary, measured), folder / f"parts-{data}")
         if shown:
             made += _save(_accuracy(shown, summary), folder / "accuracy")
             made += _save(_cost(shown, summary), folder / "cost")
     return made
 
 
-def _parts(names: Sequence[str], summary: Summary) -> Figure:
-    """A row for each backbone and a column for each metric; strategies one below the other."""
-    metrics = [m for m in PART_COLUMNS if any(key[2] == m and key[0] in names for key in summary)]
+def _parts(names: Sequence[str], summary: Summary, measured: Measured) -> Figure:
+    """A row for each backbone and a column for each metric; explainers one below the other."""
+    keys = {key[2] for key in summary if key[0] in names and key[1]}
+    metrics = [metric for metric in measured.map_metrics if metric.key in keys]
     rows = max(len(maps_of(summary, name)) for name in names)
     figure = Figure(figsize=(2.6 * len(metrics) + 1.6, (0.26 * rows + 0.9) * len(names)))
     panels = figure.subplots(len(names), len(metrics), squeeze=False, sharey="row")
     for name, axes_row in zip(names, panels, strict=True):
         for metric, axes in zip(metrics, axes_row, strict=True):
-            _dots(axes, name, metric, summary)
+            _dots(axes, name, metric, summary, measured)
         axes_row[0].set_title(name, loc="left", fontweight="bold")
     figure.set_layout_engine("constrained")
     return figure
 
 
-def _dots(axes: Axes, name: str, metric: str, summary: Summary) -> None:
-    column = PART_COLUMNS[metric]
+def _dots(
+    axes: Axes, name: str, metric: MeasuredMetric, summary: Summary, measured: Measured
+) -> None:
+    column, explainers = map_columns(measured)[metric.key], by_title(measured)
     maps = maps_of(summary, name)
     for position, row in enumerate(maps):
-        spread = summary.get((name, row, metric))
+        spread = summary.get((name, row, metric.key))
         if spread is None:
             continue
-        chance = row.startswith("chance")
+        floor = explainers[row].kind == "floor"
+        plain = explainers[row].label == row
         axes.errorbar(
             spread.mean * column.factor,
             position,
             xerr=(spread.std or 0.0) * column.factor,
-            fmt="D" if chance else "s" if row in BASELINES else "o",
-            color=_CHANCE if chance else colour(1) if row in BASELINES else colour(0),
+            fmt="D" if floor else "o" if plain else "s",
+            color=_CHANCE if floor else colour(0) if plain else colour(1),
             markersize=5,
-            markerfacecolor="white" if chance else None,
+            markerfacecolor="white" if floor else None,
             capsize=2.5,
             clip_on=False,
         )
-    labels = [f"{row} (not exact)" if row in BASELINES else row for row in maps]
-    axes.set_yticks(range(len(maps)), labels)
+    axes.set_yticks(range(len(maps)), [explainers[row].label for row in maps])
     axes.set_ylim(len(maps) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
+    if metric.bounds is not None:
+        axes.set_xlim(*(end * column.factor for end in metric.bounds))
     axes.set_xlabel(column.title)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from experiments.reproduce.plan import ROOT, backbone_arguments
 from ppn.__main__ import main as ppn
 from ppn.classifier.build import build_classifier
+from ppn.discovery import NMF
 from ppn.io.files import replacing, write_json
-from ppn.prototypes.decompose import DiscoverySettings
+from ppn.refinement import CamSplit
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -109,13 +110,14 @@ def _take(ready: Ready, file: Path) -> int:
 def _prototypes(
     chain: Chain, base: Path, data: tuple[str, ...], black_box: Step, seed: int
 ) -> Iterator[Step]:
+    nmf = {"class_path": "NMF", "init_args": {"seed": seed}}
+    discovery = {"class_path": "PrototypeDiscovery", "init_args": {"discoverer": nmf}}
     common = (
         *("--config", str(ROOT / "experiments/prototypes.yaml"), *data),
         *_flags(chain.prototypes),
         *_seeded(seed),
         f"--model.init_args.seed={seed}",
-        "--trainer.callbacks="
-        + json.dumps([{"class_path": "PrototypeDiscovery", "init_args": {"seed": seed}}]),
+        f"--trainer.callbacks={json.dumps([discovery])}",
     )
     source: tuple[str, ...] = (f"--model.init_args.classifier_ckpt={black_box.made}",)
     if chain.recipe == "taken":
@@ -134,7 +136,8 @@ def _prototypes(
 
 def _command(folder: Path, words: tuple[str, ...], made: Path, after: Step | None = None) -> Step:
     command = [*words, "--trainer.default_root_dir", str(folder)]
-    depends = words if after is None else (*words, repr(DiscoverySettings()), key(after))
+    defaults = repr((NMF().options, CamSplit().options))
+    depends = words if after is None else (*words, defaults, key(after))
     return Step(folder, depends, made, partial(ppn, command))
 
 

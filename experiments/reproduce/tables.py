@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from experiments.reproduce.collect import Row, Spread, Summary
     from experiments.reproduce.plan import Chain, Lacking
+    from ppn.report.measured import Measured, MeasuredExplainer
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
-BASELINES = ("unrefined",)
-"""Strategies that are not exact."""
 
 
 class Column(NamedTuple):
@@ -29,12 +28,6 @@ class Column(NamedTuple):
     form: str = ".1f"
 
 
-PART_COLUMNS = {
-    "consistency": Column("consistency %"),
-    "stability": Column("stability %"),
-    "distinct_peaks": Column("distinct_peaks %", 100),
-    "distinctiveness": Column("distinctiveness %", 100),
-}
 FIDELITY_COLUMNS = {
     "blackbox_accuracy": Column("accuracy of the black box %", 100, ".2f"),
     "accuracy": Column("of the prototypes %", 100, ".2f"),
@@ -85,8 +78,28 @@ class Ran:
     case: str
 
 
+def map_columns(measured: Measured) -> dict[str, Column]:
+    """Return a column for each metric of maps: scales of 0 to 1 in percent, like those of 0 to 100.
+
+    Args:
+        measured: Which metrics there are, and how to read them.
+    """
+    columns = {}
+    for metric in measured.map_metrics:
+        share = metric.bounds == (0, 1) and not metric.unit
+        name = f"{metric.title} %" if share else metric.name
+        form = ".1f" if share or metric.unit == "%" else ".3g"
+        columns[metric.key] = Column(f"{name} {metric.arrow}".rstrip(), 100 if share else 1, form)
+    return columns
+
+
+def by_title(measured: Measured) -> dict[str, MeasuredExplainer]:
+    """Return what is known of the explainer of each row."""
+    return {explainer.title: explainer for explainer in measured.explainers.values()}
+
+
 def maps_of(summary: Summary, chain: str) -> list[str]:
-    """Return the strategies of a chain, then its chance levels, in the order of evaluation."""
+    """Return the titles of a chain's explainers in the order of evaluation."""
     return list(dict.fromkeys(maps for name, maps, _ in summary if name == chain and maps))
 
 
@@ -97,7 +110,11 @@ def published(data: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def markdown(
-    ran: Sequence[Ran], lacking: Sequence[Lacking], summary: Summary, about: Circumstances
+    ran: Sequence[Ran],
+    lacking: Sequence[Lacking],
+    summary: Summary,
+    measured: Measured,
+    about: Circumstances,
 ) -> str:
     """Return the whole page."""
     lines = [
@@ -124,21 +141,25 @@ def markdown(
         waiting = ", ".join(f"`{name}`" for name in missing.chains)
         lines.append(f"- {missing.what}: {missing.how}. Waiting: {waiting}.")
     names = [entry.chain.name for entry in ran]
+    told = {*FIDELITY_COLUMNS, *COMPACT_COLUMNS}
+    further = {
+        key: Column(metric.heading, 1, ".3g")
+        for key, metric in measured.metrics.items()
+        if not metric.of_maps and key not in told
+    }
     for title, columns in (
-        ("Accuracy and exactness", FIDELITY_COLUMNS),
+        ("Accuracy and exactness", FIDELITY_COLUMNS | further),
         ("Compactness", COMPACT_COLUMNS),
         ("Cost", COST_COLUMNS),
     ):
         lines += ["", f"## {title}", "", *_network_table(names, columns, summary)]
     if any(maps_of(summary, name) for name in names):
         lines += ["", *_pictures("accuracy", "cost")]
-    lines += ["", "## Strategies side by side", ""]
-    lines += [
-        "Maps that ignore the image are perfectly stable: read stability only beside consistency, "
-        "and both beside the chance levels.",
-    ]
+    lines += ["", "## Explainers side by side", ""]
+    lines += ["Read no score without what maps reach that know nothing of the image.", ""]
+    lines += [f"- {metric.title}: {metric.help}" for metric in measured.map_metrics]
     for name in names:
-        lines += ["", f"### {name}", "", *_part_table(name, summary)]
+        lines += ["", f"### {name}", "", *_part_table(name, summary, measured)]
     shown = dict.fromkeys(name.partition("/")[0] for name in names if maps_of(summary, name))
     lines += ["", *_pictures(*(f"parts-{data}" for data in shown))] if shown else []
     lines += _published_section(sorted({entry.chain.data for entry in ran}))
@@ -156,21 +177,22 @@ def comma_separated(found: Iterable[Row]) -> str:
     return buffer.getvalue()
 
 
-def latex(names: Sequence[str], summary: Summary) -> str:
-    """Return a booktabs table of the strategies of all chains."""
-    columns = list(PART_COLUMNS.items())
+def latex(names: Sequence[str], summary: Summary, measured: Measured) -> str:
+    """Return a booktabs table of the explainers of all chains."""
+    columns = map_columns(measured)
+    headings = ("data set", "backbone", "maps", *(column.title for column in columns.values()))
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{tabular}{lll" + "r" * len(columns) + "}",
         "\\toprule",
-        " & ".join(_escape(text) for text in _part_headings("data set", "backbone")) + r" \\",
+        " & ".join(_escape(text) for text in headings) + r" \\",
     ]
     for name in names:
         lines.append("\\midrule")
         data, _, backbone = name.partition("/")
         for maps in maps_of(summary, name):
-            cells = [_cell(summary.get((name, maps, m)), c, "$\\pm$") for m, c in columns]
-            texts = [_escape(text) for text in (data, backbone, _label(maps))]
+            cells = [_cell(summary.get((name, maps, m)), c, "$\\pm$") for m, c in columns.items()]
+            texts = [_escape(text) for text in (data, backbone, maps)]
             lines.append(" & ".join([*texts, *cells]) + r" \\")
             data = backbone = ""
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
@@ -185,12 +207,14 @@ def _network_table(names: list[str], columns: dict[str, Column], summary: Summar
     return lines
 
 
-def _part_table(name: str, summary: Summary) -> list[str]:
-    lines = _head("maps", "exact", *(column.title for column in PART_COLUMNS.values()))
+def _part_table(name: str, summary: Summary, measured: Measured) -> list[str]:
+    columns, explainers = map_columns(measured), by_title(measured)
+    lines = _head("maps", "exact", *(column.title for column in columns.values()))
     for maps in maps_of(summary, name):
-        exact = "" if maps.startswith("chance") else "no" if maps in BASELINES else "yes"
-        cells = [_cell(summary.get((name, maps, m)), c) for m, c in PART_COLUMNS.items()]
-        lines.append(_line(_label(maps), exact, *cells))
+        explainer = explainers[maps]
+        exact = "" if explainer.kind == "floor" else "yes" if explainer.exact else "no"
+        cells = [_cell(summary.get((name, maps, m)), c) for m, c in columns.items()]
+        lines.append(_line(maps, exact, *cells))
     return lines
 
 
@@ -199,19 +223,16 @@ def _published_section(data: list[str]) -> list[str]:
     lines = ["", "## Published numbers", ""]
     if not groups:
         return [*lines, "None is known to us on these data sets."]
+    measured = dict.fromkeys(m for group in groups for row in group["rows"].values() for m in row)
     lines += [
         "Other methods on other backbones and mostly the whole data set, often selected on test "
         "images. A cell is empty where the source gives no number or could not be read.",
         "",
-        *_head(
-            *("data set", "method", "backbone"),
-            *("consistency %", "stability %", "distinctiveness %", "accuracy %", "source"),
-        ),
+        *_head("data set", "method", "backbone", *(f"{name} %" for name in measured), "source"),
     ]
     for group in groups:
         for method, values in group["rows"].items():
-            names = ("consistency", "stability", "distinctiveness", "accuracy")
-            cells = [f"{values[name]:.2f}" if name in values else "" for name in names]
+            cells = [f"{values[name]:.2f}" if name in values else "" for name in measured]
             lines.append(_line(group["data"], method, group["setting"], *cells, group["source"]))
     return lines
 
@@ -219,14 +240,6 @@ def _published_section(data: list[str]) -> list[str]:
 def _pictures(*names: str) -> list[str]:
     """Figures of `experiments.reproduce.figures.draw`, in the folder beside the page."""
     return [f"![{name}](figures/{name}.png)" for name in names]
-
-
-def _part_headings(*first: str) -> list[str]:
-    return [*first, "maps", *(column.title for column in PART_COLUMNS.values())]
-
-
-def _label(maps: str) -> str:
-    return "unrefined NMF" if maps == "unrefined" else maps
 
 
 def _cell(spread: Spread | None, column: Column, sign: str = "±") -> str:
@@ -239,6 +252,8 @@ def _cell(spread: Spread | None, column: Column, sign: str = "±") -> str:
 
 
 def _escape(text: str) -> str:
+    for sign, code in (("↑", "$\\uparrow$"), ("↓", "$\\downarrow$")):
+        text = text.replace(sign, code)
     return text.replace("_", "\\_").replace("%", "\\%")
 
 

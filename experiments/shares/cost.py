@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ppn.classifier.build import build_classifier
-from ppn.discovery.parts import discover_parts
-from ppn.refinement.base import ClassProblem
+from ppn.discovery import NMF, ClassTokens
+from ppn.prototypes.fit import find_parts
 from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
@@ -34,12 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = torch.rand(given.images, 3, *classifier.config.size) * 2 - 1
     with torch.no_grad():
         forward, seen = _seconds(lambda: classifier(images), 2)
-        flat = seen.tokens.float().flatten(0, 1)
-        row = torch.randn(1, flat.shape[1])
-        found, (factors,) = _seconds(lambda: discover_parts([flat], row, given.k, ["class"]), 5)
-        problem = ClassProblem(
-            flat, factors.coefficients, factors.parts, row[0].double(), seen.grid
-        )
+        item = ClassTokens(0, "class", seen.tokens, torch.arange(given.images), None, seen.grid)
+        row = torch.randn(1, seen.tokens.shape[2]).double()
+        found, (problem,) = _seconds(lambda: find_parts([item], row, given.k, NMF()), 5)
         plain, _ = _seconds(lambda: CompactSplit(rounds=0).refine(problem), 5)
         compact, _ = _seconds(lambda: CompactSplit().refine(problem), 5)
     ratio = (forward + found + compact) / (forward + found + plain)

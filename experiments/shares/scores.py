@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ppn.metrics.distinctiveness import box_iou, coinciding_share, strongest
+from ppn.metrics.distinct_peaks import coinciding_share
+from ppn.metrics.distinctiveness import box_iou, strongest
 from ppn.metrics.maps import peak
-from ppn.metrics.parts import part_hits
+from ppn.metrics.windows import part_hits
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -9,16 +10,15 @@ import torch
 from experiments.shares.parts_of import GROUPS
 from experiments.shares.scores import METRICS, Sample, scores
 from ppn.data.split import stratified_split
-from ppn.discovery.base import ClassTokens
+from ppn.discovery import NMF, ClassTokens
 from ppn.discovery.named_parts import NamedParts
-from ppn.discovery.parts import discover_parts
 from ppn.discovery.points import grouped_points, point_evidence
 from ppn.explainers.ceiling import annotated_split
+from ppn.explainers.chance import CentreMaps, RandomMaps, UniformMaps
 from ppn.explainers.control import other_class_exact, random_exact
-from ppn.metrics.chance import chance_maps
 from ppn.metrics.maps import peak
-from ppn.metrics.parts import part_hits
-from ppn.refinement.base import ClassProblem
+from ppn.metrics.windows import part_hits
+from ppn.prototypes.fit import find_parts
 from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.shares.tokens import Extracted
+    from ppn.discovery import Discoverer
+    from ppn.refinement import ClassProblem
 
 HELD_OUT = 0.3
 """Share of each class's training images that are scored, and not seen, to choose constants."""
@@ -42,26 +44,17 @@ class Setting(NamedTuple):
     seen: list[Tensor]
     sample: Sample
 
-    def problems(self, copies: tuple[str, ...] = ()) -> Iterator[tuple[int, ClassProblem]]:
-        """Find parts without labels, class by class."""
-        weight = self.extracted.weight
-        tokens = self.extracted.train.tokens
-        groups = [tokens["clean"][rows].flatten(0, 1) for rows in self.seen]
-        names = [str(label) for label in range(len(groups))]
-        found = discover_parts(groups, weight.float(), self.k, names)
-        for label, (rows, flat, factors) in enumerate(zip(self.seen, groups, found, strict=True)):
+    def problems(
+        self, discoverer: Discoverer, k: int, copies: tuple[str, ...] = ()
+    ) -> Iterator[tuple[int, ClassProblem]]:
+        """Find the parts of one class after the other."""
+        extracted, tokens = self.extracted, self.extracted.train.tokens
+        for label, rows in enumerate(self.seen):
+            clean = tokens["clean"][rows]
+            item = ClassTokens(label, str(label), clean, rows, None, extracted.grid)
+            (problem,) = find_parts([item], extracted.weight, k, discoverer)
             disturbed = [tokens[kind][rows].flatten(0, 1) for kind in copies]
-            yield (
-                label,
-                ClassProblem(
-                    flat,
-                    factors.coefficients,
-                    factors.parts,
-                    weight[label],
-                    self.extracted.grid,
-                    torch.stack(disturbed) if copies else None,
-                ),
-            )
+            yield label, replace(problem, copies=torch.stack(disturbed) if copies else None)
 
     def score(self, prototypes: Tensor, parts: int | None = None) -> Tensor:
         """Return (metrics, C)."""
@@ -114,7 +107,7 @@ def without_labels(setting: Setting, names: tuple[str, ...]) -> dict[str, Tensor
     """Return prototypes (C, k, D) of some of `WAYS`."""
     found = {name: setting.empty(setting.k) for name in names}
     for copies in {WAYS[name][1] for name in names}:
-        for label, problem in setting.problems(copies):
+        for label, problem in setting.problems(NMF(), setting.k, copies):
             for name in names:
                 if WAYS[name][1] == copies:
                     found[name][label] = WAYS[name][0].refine(problem).prototypes
@@ -142,9 +135,9 @@ def floors(setting: Setting) -> dict[str, float]:
     extracted, (images, rows) = setting.extracted, setting.sample
     size = (extracted.size, extracted.size)
     found = {}
-    for kind in ("random", "centre", "uniform"):
+    for floor in (RandomMaps(), CentreMaps(), UniformMaps()):
         shape = (setting.k, *extracted.grid)
-        maps = chance_maps(kind, images.indices[rows], images.labels[rows], shape, 0)  # type: ignore[arg-type]
+        maps = floor.maps(images.indices[rows], images.labels[rows], shape, 0, 0)
         points = images.keypoints[rows]
         hits = part_hits(peak(maps, size), points, [36], size)[0]
         shares = []
@@ -152,7 +145,7 @@ def floors(setting: Setting) -> dict[str, float]:
             of = images.labels[rows] == label
             visible = (points[of][..., 2] > 0).sum(0).clamp(min=1)
             shares.append(((hits[of].double().sum(0) / visible).amax(1) >= 0.8).double().mean())
-        found[kind] = 100 * float(torch.stack(shares).mean())
+        found[floor.key] = 100 * float(torch.stack(shares).mean())
     return found
 
 
@@ -208,22 +201,11 @@ def named(
         title = f"named, {clicked} images" + (f", rest {rest}" if rest else "")
         split = CompactSplit(ridge=1.0, rounds=2)
         found, of_rest = setting.empty(k + (rest > 0)), []
-        for label in explain.tolist():
-            tokens = train.tokens["clean"][setting.seen[label]]
-            item = ClassTokens(label, str(label), tokens, setting.seen[label], None, extracted.grid)
-            (parts,) = way.discover([item], extracted.weight, k + (rest > 0))
-            flat = tokens.flatten(0, 1)
-            problem = ClassProblem(
-                flat,
-                parts.coefficients,
-                parts.parts,
-                extracted.weight[label],
-                extracted.grid,
-                None,
-                parts.remainder,
-            )
+        for label, problem in setting.problems(way, k + (rest > 0)):
+            if label not in explain:
+                continue
             found[label] = split.refine(problem).prototypes
-            each = found[label] @ flat.mean(0)
+            each = found[label] @ problem.tokens.mean(0)
             of_rest.append(float(each[-1] / each.sum()))
         prototypes[title] = found
         if rest:

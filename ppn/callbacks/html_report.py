@@ -49,6 +49,6 @@ class HTMLReport(Callback):
             and module.per_class is not None
         ):
             return
-        report = collect(module, data, split, module.per_class, self.selection)
+        report = collect(module.network, data, split, module.per_class, self.selection)
         path = write_report(report, Path(trainer.default_root_dir) / "report")
         rank_zero_info(f"report: {path}")

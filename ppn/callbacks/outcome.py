@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ppn.metrics.evaluation import Results
+    from ppn.prototypes.network import PrototypeNetwork
 
 CLASSES = 100
 """Most classes whose prototypes are shown: W&B keeps 108 pictures of a step."""
@@ -91,12 +92,12 @@ def gather(trainer: Trainer, module: LightningModule, stage: str) -> Outcome:
     data = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(module, PrototypeTask) or not isinstance(data, FineGrainedDataModule):
         return outcome
-    outcome.certificate.update(module.certificate)
+    outcome.certificate.update(module.network.certificate)
     folder = run_dir / FOLDER
     if not folder.is_dir() and "checkpoint" in inputs:  # the fit's, beside its checkpoints
         folder = inputs["checkpoint"].resolve().parent.parent / FOLDER
     results = None if stage == "fit" else module.per_class
-    outcome.rows.extend(_rows(module, data, results, folder))
+    outcome.rows.extend(_rows(module.network, data, results, folder))
     for label, name in enumerate(data.class_names[:CLASSES]):
         try:
             outcome.gallery.append((name, read_image(folder / f"{label:05d}.jpg")))
@@ -133,30 +134,31 @@ def _inputs(trainer: Trainer, module: LightningModule, stage: str) -> dict[str, 
 
 
 def _rows(
-    network: PrototypeTask, data: FineGrainedDataModule, results: Results | None, folder: Path
+    network: PrototypeNetwork, data: FineGrainedDataModule, results: Results | None, folder: Path
 ) -> list[PrototypeRow]:
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
     gallery = Gallery(folder, [], scores)
-    consistency = None if results is None else results.consistency
+    covered = None if results is None else results.having("best_part", "best_share", "images")
+    shares = None if results is None else results.having("share", "accuracy")
     rows = []
     for label, name in enumerate(data.class_names[:CLASSES]):
-        rated = consistency is not None and int(consistency.images[label]) > 0
+        rated = covered is not None and int(covered.images[label]) > 0
         for index in range(network.k):
             key = (label, index)
             known = float(scores[key]) > -float("inf")
             patch = gallery.patch(label, index)
             part = rate = None
-            if consistency is not None and rated:
-                part = data.part_names[int(consistency.best_part[key])]
-                rate = float(consistency.best_share[key])
+            if covered is not None and rated:
+                part = data.part_names[int(covered.best_part[key])]
+                rate = float(covered.best_share[key])
             nearest = int(found.patch_index[label, index, 0])
             rows.append(
                 PrototypeRow(
                     label=label,
                     name=name,
                     index=index,
-                    share=None if results is None else float(results.shares.share[key]),
+                    share=None if shares is None else float(shares.share[key]),
                     cosine=float(found.cosine[key]),
                     part=part,
                     part_rate=rate,

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from ppn.callbacks.outcome import gather
 from ppn.callbacks.wandb_run import send
 from ppn.errors import PPNError
+from ppn.io.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +76,13 @@ class LoggedConfig(SaveConfigCallback):
     """`config.yaml` in the run's directory, and the same under one key in W&B and TensorBoard."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Send the configuration; called in the first process only."""
+        """Write and send the configuration; called in the first process only.
+
+        Raises:
+            DataError: If the file cannot be written.
+        """
         text = self.parser.dump(self.config, skip_none=False)
+        write_bytes(Path(trainer.default_root_dir) / "config.yaml", text.encode())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 content = {"config": yaml.safe_load(text)}

@@ -1,7 +1,7 @@
 """A classifier as patch tokens and an effective linear head, found by computing on input."""
 
-from ppn.classifier.head_case import HeadCase, HeadReport
+from ppn.classifier.head_case import HeadCase, HeadInspection
 from ppn.classifier.inspection import inspect_head
 from ppn.classifier.model import Classifier
 
-__all__ = ["Classifier", "HeadCase", "HeadReport", "inspect_head"]
+__all__ = ["Classifier", "HeadCase", "HeadInspection", "inspect_head"]

@@ -49,7 +49,10 @@ def build_classifier(
 
 
 def freeze(module: nn.Module) -> None:
-    """Stop gradients and statistics: frozen BatchNorm still updates its averages in train mode."""
+    """Stop gradients and statistics: frozen BatchNorm still updates its averages in train mode.
+
+    timm's `freeze` would put other modules in the place of batch norms, and change the model.
+    """
     module.requires_grad_(False)
     module.eval()
 
@@ -69,15 +72,6 @@ def named_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
                 f"{children}."
             )
     return [known[name] for name in names]
-
-
-def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """CutPoint trainable parameters into those with weight decay and, biases and norms, without."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def cosine_with_warmup(

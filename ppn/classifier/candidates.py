@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,14 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ppn.classifier.cut_point import Linear, MethodCutPoint, ModuleCutPoint, read_of
+from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, read_of
 from ppn.classifier.layout import locations
+from ppn.classifier.running import guarded, hooked
+from ppn.classifier.tail import Tail, Untold, computes_its_weight, find_tail
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ppn.classifier.cut_point import CutPoint, Read
+    from ppn.classifier.layout import Location
+    from ppn.classifier.running import Hook
+    from ppn.classifier.tail import Affine
 
 TOLERANCE = 1e-4
 """Largest relative error at which two ways to compute the same float32 numbers count as equal."""
@@ -30,12 +34,18 @@ class Last(NamedTuple):
     """The last linear layers: logits = sum_l mix_l * linear_l(z_l).
 
     `names` of the layers in the model; `reads`: what of its output each gives to the logits;
-    `mix`: the share of each, 1 where there is one, 1/2 each where two outputs are averaged.
+    `mix`: the share of each, 1 where there is one, 1/2 each where two outputs are averaged;
+    `after`: what follows a single layer, where it is more than a share; `outputs`: whether it
+    follows what the layer gives, which then need not be a linear layer; `mean_of`: the patches,
+    by their tensor and location, whose mean it follows where no layer gives it.
     """
 
     names: list[str]
     reads: list[Read]
     mix: list[float]
+    after: Affine | None = None
+    outputs: bool = False
+    mean_of: tuple[int, Location] | None = None
 
 
 def splits(model: nn.Module, images: Tensor, features: str | None) -> Iterator[CutPoint]:
@@ -67,7 +77,7 @@ def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
     calls: dict[str, int] = {}
     order: list[str] = []
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def note(name: str) -> Hook:
         def hook(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
             calls[name] = calls.get(name, 0) + 1
             tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
@@ -76,11 +86,9 @@ def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
 
         return hook
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name:
-                stack.callback(module.register_forward_hook(note(name)).remove)
-        model(images[:1])
+    named = [(module, note(name)) for name, module in model.named_modules() if name]
+    with guarded(model), hooked(named):
+        model(images[:1].clone())
     return [name for name in order if calls[name] == 1]
 
 
@@ -101,12 +109,26 @@ def last_linears(model: nn.Module, head: Callable[[], Tensor]) -> Last:
     shape = head().shape
     if len(shape) != 2:
         raise HeadError(f"{kind} gives {tuple(shape)}, not one logit for each class.")
+    last = _weighted_sum(model, head, shape)
+    if last is not None:
+        modules = [model.get_submodule(name) for name in last.names]
+        if all(computes_its_weight(module) for module in modules):
+            return last
+    tail = find_tail(model, head)
+    if isinstance(tail, Tail):
+        return Last([tail.name], ["all"], [1.0], tail.affine, not tail.plain)
+    raise HeadError(f"{kind} {_reason(model, head, tail)}")
+
+
+def _weighted_sum(model: nn.Module, head: Callable[[], Tensor], shape: torch.Size) -> Last | None:
+    """Explain the logits as a weighted sum of what linear layers give, if they are one."""
     generator = torch.Generator().manual_seed(0)
-    # Two draws, or two classes would be explained by any four layers.
-    runs = [_with_noise(model, head, shape, generator) for _ in range(2)]
+    # Two draws, or two classes would be explained by any four layers; more of single numbers.
+    draws = 2 if shape[1] > 2 else 8
+    runs = [_with_noise(model, head, shape, generator) for _ in range(draws)]
     drawn = {option: torch.cat([run.drawn[option] for run in runs]) for option in runs[0].drawn}
     if not drawn:
-        raise HeadError(f"{kind} {_no_linear(model)}")
+        return None
     options = list(drawn)
     matrix = torch.stack([drawn[option] for option in options], dim=1)
     target = torch.cat([run.logits for run in runs])
@@ -114,20 +136,39 @@ def last_linears(model: nn.Module, head: Callable[[], Tensor]) -> Last:
     rest = (matrix @ shares - target).abs().max().item()
     used = [i for i, share in enumerate(shares.tolist()) if abs(share) > TOLERANCE]
     if not used or not rest <= TOLERANCE * max(1.0, target.abs().max().item()):
-        raise HeadError(
-            f"{kind} does not end in a linear layer: something after '{options[-1][0]}' changes "
-            "its output or adds to it, so logits are no sum of contributions."
-        )
+        return None
     for name, _ in (options[i] for i in used):
         if runs[0].calls[name] > 1:
             raise HeadError(
-                f"{kind} calls its last linear layer {runs[0].calls[name]} times per image; "
-                "exactly one call can be decomposed."
+                f"{type(model).__name__} calls its last linear layer {runs[0].calls[name]} times "
+                "per image; exactly one call can be decomposed."
             )
     return Last(
         [options[i][0] for i in used],
         [options[i][1] for i in used],
         [_simple(shares[i].item()) for i in used],
+    )
+
+
+def _reason(model: nn.Module, head: Callable[[], Tensor], tail: Untold | None) -> str:
+    """Why there are no rows to decompose."""
+    logits = head()
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), logits.new_ones(())):
+        return "gives probabilities, not logits: give it without its softmax."
+    if tail is not None and tail.cosine:
+        return (
+            f"has cosines for logits: what '{tail.name}' gives counts by its direction alone, so "
+            "logits are not a sum of contributions."
+        )
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if tail is None and not linears:
+        get = getattr(model, "get_classifier", None)
+        what = f" (its classifier is {type(get()).__name__})" if callable(get) else ""
+        return f"does not end in a linear layer{what}, so there are no rows to decompose."
+    last = linears[-1] if tail is None else tail.name
+    return (
+        f"does not end in a linear layer: something after '{last}' changes its output or adds to "
+        "it, so logits are no sum of contributions."
     )
 
 
@@ -152,17 +193,17 @@ def _with_noise(
             return None
         calls[name] = calls.get(name, 0) + 1
         if name not in noise:
-            drawn = torch.randn(output.shape, generator=generator)
+            drawn = torch.randn(output.shape, generator=generator, dtype=torch.float32)
             noise[name] = drawn.to(output.device, output.dtype)
         return noise[name].clone()  # an activation may change it in place
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) or (
-                isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == module.groups == 1
-            ):
-                hook = _replacing(partial(replace, name))
-                stack.callback(module.register_forward_hook(hook).remove)
+    hooks = [
+        (module, _replacing(partial(replace, name)))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() == module.groups == 1)
+    ]
+    with hooked(hooks):
         logits = head()
     drawn = {
         (name, read): read_of(values, read, isinstance(model.get_submodule(name), nn.Conv2d))
@@ -173,7 +214,7 @@ def _with_noise(
     return _NoiseRun(flat, calls, logits.double().flatten().cpu())
 
 
-def _replacing(replace: Callable[[Tensor], Tensor | None]) -> Any:  # noqa: ANN401 - a hook
+def _replacing(replace: Callable[[Tensor], Tensor | None]) -> Hook:
     return lambda _, __, output: replace(output)
 
 
@@ -189,23 +230,9 @@ def _simple(share: float) -> float:
     return simple if abs(simple - share) < 1e-6 else share
 
 
-def linear_layers(model: nn.Module, names: Sequence[str]) -> list[Linear]:
-    """Return the last linear layers themselves."""
-    found = []
-    for name in names:
-        module = model.get_submodule(name)
-        assert isinstance(module, nn.Linear | nn.Conv2d)
-        found.append(module)
-    return found
-
-
-def _no_linear(model: nn.Module) -> str:
-    get = getattr(model, "get_classifier", None)
-    what = type(get()).__name__ if callable(get) else "unknown"
-    return (
-        f"does not end in a linear layer (its classifier is {what}), so there are no rows to "
-        "decompose."
-    )
+def last_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Return the last linear layers themselves, or the module that an affine end starts from."""
+    return [model.get_submodule(name) for name in names]
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:

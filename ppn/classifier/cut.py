@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ppn.classifier.cut_point import Features, inputs_of, read_of
+from ppn.classifier.cut_point import Features, read_of
 from ppn.classifier.norms import fixed_scales
+from ppn.classifier.running import guarded, noting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ppn.classifier.cut_point import CutPoint, Linear, Read
+    from ppn.classifier.cut_point import CutPoint, Read
     from ppn.classifier.layout import Location
 
 _CHUNK = 2**24
@@ -25,14 +26,16 @@ class Cut(NamedTuple):
     """Where a classifier is cut, where its patches are, and what comes last.
 
     `split`; `linears` the last linear layers; `reads` what of each goes on; `leaf` the tensor of
-    the features that holds the patches; `location` of the patches in it.
+    the features that holds the patches; `location` of the patches in it; `outputs` whether z is
+    what the modules in `linears` give, not what they are given.
     """
 
     split: CutPoint
-    linears: list[Linear]
+    linears: list[nn.Module]
     reads: Sequence[Read]
     leaf: int
     location: Location
+    outputs: bool = False
 
     def patches(self, features: Features) -> Tensor:
         """Return the raw patch tokens (B, N, D')."""
@@ -45,20 +48,22 @@ class Cut(NamedTuple):
 
 def run(cut: Cut, images: Tensor) -> tuple[Features, Tensor, Tensor]:
     """Return features, z (B, D) and logits (B, C) of images (B, 3, H, W)."""
-    with inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         features, logits = cut.split.run(images)
-    return features, _joined(cut, noted), logits
+    return features, _joined(cut, noted, features), logits
 
 
 def head_input(cut: Cut, features: Features) -> Tensor:
     """Return z (B, D), what the last linear layers are given for features, one after the other."""
-    with inputs_of(cut.linears) as noted:
+    with guarded(cut.split.model), noting(cut.linears, cut.outputs) as noted:
         cut.split.head(features)
-    return _joined(cut, noted)
+    return _joined(cut, noted, features)
 
 
-def _joined(cut: Cut, noted: list[list[Tensor]]) -> Tensor:
+def _joined(cut: Cut, noted: list[list[Tensor]], features: Features) -> Tensor:
     """What the last linear layers were given, as one vector per image (B, D)."""
+    if not cut.linears:  # parameters that act on the mean patch
+        return cut.patches(features).mean(dim=1)
     vectors = [
         read_of(calls[-1], read, isinstance(linear, nn.Conv2d))
         for linear, read, calls in zip(cut.linears, cut.reads, noted, strict=True)
@@ -138,17 +143,16 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
     Returns:
         (B, k, N) float32 or wider.
     """
-    device = directions.device.type
     learned = directions.requires_grad and torch.is_grad_enabled()
     # A Trainer evaluates in inference mode, whose tensors autograd does not accept: copies do.
     # Fused attention has no second derivative, which learning the split needs.
     with (
+        guarded(cut.split.model),
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(device, enabled=False),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        weight = cut.linears[0].weight
+        weight = next(cut.split.model.parameters())
         leaves = [
             leaf.detach().clone().to(weight.dtype)
             if isinstance(leaf, Tensor) and leaf.is_floating_point()
@@ -156,7 +160,6 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
             for leaf in features.leaves
         ]
         source = leaves[cut.leaf].requires_grad_()
-        leaves[cut.leaf] = source.clone()  # an activation may change it in place
         with fixed_scales(cut.split.model):
             z = head_input(cut, features._replace(leaves=leaves))
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ppn.classifier.running import copied, guarded, hooked
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torch.utils._pytree import TreeSpec
 
 Linear = nn.Linear | nn.Conv2d
@@ -41,8 +39,8 @@ class Features(NamedTuple):
         return self._replace(leaves=leaves)
 
     def nested(self) -> Any:  # noqa: ANN401 - whatever the network made
-        """Return them as the network nests them."""
-        return tree_unflatten(self.leaves, self.spec)
+        """Return copies as the network nests them: what reads them may work in place."""
+        return copied(tree_unflatten(self.leaves, self.spec))
 
 
 class CutPoint(Protocol):
@@ -65,13 +63,15 @@ class MethodCutPoint:
 
     def run(self, images: Tensor) -> tuple[Features, Tensor]:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
-        nested = self.model.forward_features(images)  # type: ignore[operator]
-        logits = logits_of(self.model.forward_head(nested))  # type: ignore[operator]
-        return flattened(nested, images), logits
+        with guarded(self.model):
+            nested = self.model.forward_features(images.clone())  # type: ignore[operator]
+            features = flattened(nested, images)
+            return features, logits_of(self.model.forward_head(nested))  # type: ignore[operator]
 
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
-        return logits_of(self.model.forward_head(features.nested()))  # type: ignore[operator]
+        with guarded(self.model):
+            return logits_of(self.model.forward_head(features.nested()))  # type: ignore[operator]
 
 
 class ModuleCutPoint:
@@ -90,29 +90,40 @@ class ModuleCutPoint:
 
     def run(self, images: Tensor) -> tuple[Features, Tensor]:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
-        kept: list[Any] = []
-        with _hooked(self.model.get_submodule(self.name), lambda output: kept.append(output)):
-            logits = logits_of(self.model(images))
+        kept: list[Features] = []
+
+        def keep(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
+            kept.append(flattened(output, images))
+
+        with guarded(self.model), hooked([(self.model.get_submodule(self.name), keep)]):
+            logits = logits_of(self.model(images.clone()))
         if len(kept) != 1:
             raise HeadError(
                 f"{type(self.model).__name__} runs its module '{self.name}' {len(kept)} times per "
                 "image: name one as features that runs once."
             )
-        return flattened(kept[0], images), logits
+        return kept[0], logits
 
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
         reference = next(self.model.parameters())
         # Noise, so that whatever goes past the module to the logits shows when this is checked.
-        shape = (1, features.channels, *features.size)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(7))
-        with _hooked(self.model.get_submodule(self.name), lambda _: features.nested()):
-            return logits_of(self.model(noise.to(reference.device, reference.dtype)))
+        noise = noise_like(reference, (1, features.channels, *features.size), 7)
+        replaced = (self.model.get_submodule(self.name), lambda *_: features.nested())
+        with guarded(self.model), hooked([replaced]):
+            return logits_of(self.model(noise))
+
+
+def noise_like(reference: Tensor, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return standard normal noise, of the same values for every device and default type."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+    return noise.to(reference.device, reference.dtype)
 
 
 def flattened(nested: Any, images: Tensor) -> Features:  # noqa: ANN401 - whatever the network made
-    """Take a network's features of a batch of images apart."""
-    leaves, spec = tree_flatten(nested)
+    """Take a network's features of a batch of images apart, as copies."""
+    leaves, spec = tree_flatten(copied(nested))
     return Features(leaves, spec, (images.shape[-2], images.shape[-1]), images.shape[1])
 
 
@@ -120,7 +131,8 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gi
     """Return the logits in what a classifier gives.
 
     They are its output, the output's `logits` (an attribute, as in Hugging Face's models, or a
-    key), the only matrix (B, C) under other keys, or the first of several outputs.
+    key), the only matrix (B, C) under other keys, or the first of several outputs; one number per
+    image is (B, 1).
 
     Raises:
         HeadError: If there is none of these.
@@ -138,7 +150,8 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gi
             f"The classifier gives a {type(output).__name__} without logits: it must give a "
             "tensor, something with `logits`, or logits first."
         )
-    return found
+    # One logit may come without an axis of classes.
+    return found.reshape(-1, 1) if found.dim() < 2 else found
 
 
 def read_of(values: Tensor, read: Read, channels_first: bool) -> Tensor:
@@ -155,32 +168,3 @@ def read_of(values: Tensor, read: Read, channels_first: bool) -> Tensor:
         return values.flatten(1)
     sequence = values.flatten(2).mT if channels_first else values.flatten(1, -2)
     return sequence[:, 0] if read == "first" else sequence.mean(dim=1)
-
-
-@contextmanager
-def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
-    """Note what modules are given, call after call, while the context lasts."""
-    noted: list[list[Tensor]] = [[] for _ in modules]
-
-    def note(calls: list[Tensor]) -> Any:  # noqa: ANN401 - a hook
-        return lambda _, given: calls.append(given[0])
-
-    handles = [
-        module.register_forward_pre_hook(note(calls))
-        for module, calls in zip(modules, noted, strict=True)
-    ]
-    try:
-        yield noted
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _hooked(module: nn.Module, act: Any) -> Iterator[None]:  # noqa: ANN401 - a function of output
-    """Let a function see, and replace unless it returns None, what a module gives."""
-    handle = module.register_forward_hook(lambda _, __, output: act(output))
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ppn.classifier.candidates import linear_layers
+from ppn.classifier.candidates import last_modules
 from ppn.classifier.cut import Cut
 from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint
 from ppn.classifier.layout import Location
@@ -15,20 +15,22 @@ from ppn.classifier.norms import fold_norm, scale_of
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint
-    from ppn.classifier.head_case import HeadReport
+    from ppn.classifier.head_case import HeadInspection
 
 
-def live_cut(model: nn.Module, report: HeadReport) -> Cut:
+def live_cut(model: nn.Module, report: HeadInspection) -> Cut:
     """Return the cut that a report describes, on the model it is about."""
     split: CutPoint = (
         MethodCutPoint(model) if report.features is None else ModuleCutPoint(model, report.features)
     )
     place = Location(report.layout, report.prefix, report.suffix)
-    return Cut(split, linear_layers(model, report.linears), report.reads, report.leaf, place)
+    return Cut(
+        split, last_modules(model, report.linears), report.reads, report.leaf, place, report.outputs
+    )
 
 
 @torch.no_grad()
-def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor]:
+def effective_head(model: nn.Module, report: HeadInspection) -> tuple[Tensor, Tensor]:
     """Return the head that acts on z, in float64: logits = scale * (z W^T) + b.
 
     Several last layers are one: on the same mean token their rows add up; otherwise z holds what
@@ -42,13 +44,8 @@ def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor
         Weight (C, D) and bias (C,).
     """
     weights, biases = [], []
-    for index, linear in enumerate(linear_layers(model, report.linears)):
-        weight = linear.weight.detach().double().flatten(1)
-        bias = (
-            linear.bias.detach().double()
-            if linear.bias is not None
-            else weight.new_zeros(len(weight))
-        )
+    for index, module in enumerate(last_modules(model, report.linears) or [model]):
+        weight, bias = _rows(module, report, next(model.parameters()).device)
         name, kind = report.norms[index] if report.norms else ("", None)
         if kind is not None:
             weight, bias = fold_norm(model.get_submodule(name), kind, weight, bias)
@@ -58,8 +55,25 @@ def effective_head(model: nn.Module, report: HeadReport) -> tuple[Tensor, Tensor
     return weight, torch.stack(biases).sum(0)
 
 
+def _rows(module: nn.Module, report: HeadInspection, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What the logits are of the vector that the last module is given, or gives."""
+    matrix, offset = (None, None)
+    if report.after is not None:
+        matrix, offset = (value.to(device) for value in report.after)
+    if report.outputs:
+        assert matrix is not None
+        assert offset is not None
+        return matrix, offset
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    weight = module.weight.detach().double().flatten(1)
+    bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach().double()
+    if matrix is None or offset is None:
+        return weight, bias
+    return matrix @ weight, matrix @ bias + offset
+
+
 def head_vector(
-    model: nn.Module, report: HeadReport, patches: Tensor, inputs: Tensor
+    model: nn.Module, report: HeadInspection, patches: Tensor, inputs: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what the effective head acts on.
 

@@ -2,49 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from ppn.classifier.placement import LOCATED
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Read
     from ppn.classifier.layout import Layout
     from ppn.classifier.norms import NormKind
+    from ppn.classifier.tail import Affine
 
 HeadCase = Literal["mean_linear", "mean_norm_linear", "class_token", "pre_logits"]
 
-LEVELS: dict[HeadCase, str] = {
-    "mean_linear": "contributions and maps exact",
-    "mean_norm_linear": "contributions and maps exact, times one positive factor per image",
-    "class_token": "contributions exact, maps indicative",
-    "pre_logits": "contributions exact, maps by gradient times token",
-}
-"""What may be said of an explanation, weakest claim last."""
 
-CASES: dict[HeadCase, str] = {
-    "mean_linear": "mean, linear: logits are sums over patches",
-    "mean_norm_linear": "mean, norm, linear: sums over patches, times one factor per image",
-    "class_token": "class token: logits are no sums over patches",
-    "pre_logits": "layers between patches and the last linear one: logits are no sums over patches",
-}
-"""What each case is."""
+@dataclass(frozen=True)
+class HeadWords:
+    """What is said of a head case; commands, reports and explanations say it in these words.
 
-MAPS: dict[HeadCase, str] = {
-    "mean_linear": "a map's mean is the part's contribution to the logit",
-    "mean_norm_linear": "a map's mean is the part's contribution to the logit",
-    "class_token": (
-        "the class token alone is classified; maps show which patches are like a part in its "
-        "space, and add up to nothing"
+    Attributes:
+        short: Two or three words for a column of a table.
+        case: What the case is.
+        level: What may be said of an explanation.
+        maps: What a map is, and is not.
+        limit: One or two sentences on what maps do not show.
+        factor: Sentence on the factor of one image, a format string of `scale`; empty where
+            contributions carry none.
+    """
+
+    short: str
+    case: str
+    level: str
+    maps: str
+    limit: str
+    factor: str = ""
+
+
+WORDS: dict[str, HeadWords] = {
+    "mean_linear": HeadWords(
+        short="mean",
+        case="mean, linear: logits are sums over patches",
+        level="contributions and maps exact",
+        maps="a map's mean is the part's contribution to the logit",
+        limit="The sum of a class's maps is its class activation map; what is new is the split.",
     ),
-    "pre_logits": (
-        "maps are the gradient of a part's contribution times the patch features; their mean "
-        "misses the contribution by the completeness error"
+    "mean_norm_linear": HeadWords(
+        short="mean, norm",
+        case="mean, norm, linear: sums over patches, times one factor per image",
+        level="contributions and maps exact, times one positive factor per image",
+        maps="a map's mean is the part's contribution to the logit",
+        limit=(
+            "The sum of a class's maps is its class activation map, times one factor per image; "
+            "what is new is the split."
+        ),
+        factor=(
+            "The classifier normalises its pooled features: contributions carry this image's "
+            "factor 1/s = {scale:.3g}."
+        ),
+    ),
+    "class_token": HeadWords(
+        short="class token",
+        case="class token: logits are no sums over patches",
+        level="contributions exact, maps indicative",
+        maps=(
+            "the class token alone is classified; maps show which patches are like a part in its "
+            "space, and add up to nothing"
+        ),
+        limit=(
+            "Maps are indicative: this black box classifies its class token alone. Contributions "
+            "are exact; a map shows which patch tokens are like a part in the class token's "
+            "space, not what they contribute."
+        ),
+    ),
+    "pre_logits": HeadWords(
+        short="layers between",
+        case=("layers between patches and the last linear one: logits are no sums over patches"),
+        level="contributions exact, maps by gradient times token",
+        maps=(
+            "maps are the gradient of a part's contribution times the patch features; their mean "
+            "misses the contribution by the completeness error"
+        ),
+        limit=(
+            "Maps are the gradient of a contribution times the patch features: layers lie between "
+            "patches and the last linear one. Contributions are exact; a map's mean misses its "
+            "contribution by the completeness error."
+        ),
     ),
 }
-"""What a map is, and is not."""
+"""Every `HeadCase`, the weakest claim last."""
 
 
 @dataclass(frozen=True)
-class HeadReport:
+class HeadInspection:
     """What computing on input has shown about a classifier's head.
 
     Attributes:
@@ -65,6 +114,11 @@ class HeadReport:
         single: Whether a patch can be lifted on a map of one cell; see `ppn.classifier.cut.lift`.
         width: D, the length of the vector on which the effective head acts.
         grid: Rows and columns of patches at the inspected input size.
+        outputs: Whether the head acts on what the module in `linears` gives: a head of parameters
+            without a linear layer.
+        after: What follows that module, if anything, as one affine function.
+        places: Of the patches that were tried, the share whose own token moves most when their
+            region of the image changes, in [0, 1]; see `ppn.classifier.placement`.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: How far the maps' means are from the contributions, max over classes
             and images, over the contributions' standard deviation; None where maps are only
@@ -84,8 +138,16 @@ class HeadReport:
     single: bool = False
     width: int = 0
     grid: tuple[int, int] = (0, 0)
+    outputs: bool = False
+    after: Affine | None = field(default=None, repr=False, compare=False)
+    places: float = 1.0
     error: float = 0.0
     completeness_error: float | None = None
+
+    @property
+    def located(self) -> bool:
+        """Whether patch tokens are of their region of the image; otherwise maps are indicative."""
+        return self.places > LOCATED
 
     @property
     def averages(self) -> bool:
@@ -99,9 +161,22 @@ class HeadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for results files."""
-        return {**asdict(self), "level": self.level}
+        values = asdict(replace(self, after=None))
+        return {**values, "after": self.after is not None, "level": self.level}
+
+    @property
+    def words(self) -> HeadWords:
+        """What is said of the case; of tokens without a place no more than of a class token."""
+        return WORDS[self.case if self.located else "class_token"]
 
     @property
     def level(self) -> str:
         """What may be said of explanations, in words."""
-        return LEVELS[self.case]
+        return self.words.level
+
+    @property
+    def exactness(self) -> str:
+        """One sentence on what is exact about explanations."""
+        error = self.completeness_error
+        measured = f" (completeness error {error:.1e})" if error and not self.averages else ""
+        return f"{self.level.capitalize()}: {self.words.maps}{measured}."

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ppn.classifier.candidates import TOLERANCE, difference, linear_layers
+from ppn.classifier.candidates import TOLERANCE, difference, last_modules
 from ppn.classifier.cut import Cut, gradient_maps, head_input, lift
-from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint
+from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
 from ppn.classifier.effective import effective_head, head_vector, live_cut
-from ppn.classifier.head_case import HeadCase, HeadReport
+from ppn.classifier.head_case import HeadCase, HeadInspection
 from ppn.classifier.norms import KINDS, NormKind, may_be_norm, normalise
-from ppn.classifier.search import cuts, places
+from ppn.classifier.running import guarded, hooked
+from ppn.classifier.search import cuts, likely_locations
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ppn.classifier.cut_point import Features, Linear
+    from ppn.classifier.cut_point import Features
     from ppn.classifier.layout import Location
+    from ppn.classifier.running import Hook
     from ppn.classifier.search import CutCandidate
 
 _DIRECTIONS = 8
 """Most rows of the head on which the completeness of maps is measured."""
+_FURTHER = 5
+"""Modules tried further up, once one was found: where what it pools is pooled is not far."""
 _FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)
 """What a network may raise that is run on something it does not take."""
 
@@ -42,7 +43,7 @@ class _Ran(NamedTuple):
 @torch.no_grad()
 def inspect_head(
     model: nn.Module, size: tuple[int, int], features: str | None = None, channels: int = 3
-) -> HeadReport:
+) -> HeadInspection:
     """Find out by computing which head case of the method holds.
 
     Args:
@@ -62,9 +63,8 @@ def inspect_head(
             f"{type(model).__name__} has {str(reference.dtype).removeprefix('torch.')} weights, "
             "which round too much to tell what is exact: convert it with model.float()."
         )
-    images = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
-    images = images.to(reference.device, reference.dtype)
-    with _evaluating(model):
+    images = noise_like(reference, (2, channels, *size), 0)
+    with guarded(model):
         try:
             seen, report = _best(model, images, features)
         except _FAILURES as error:
@@ -78,15 +78,25 @@ def inspect_head(
         return _measured(model, seen, report)
 
 
-def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandidate, HeadReport]:
+def _best(
+    model: nn.Module, images: Tensor, named: str | None
+) -> tuple[CutCandidate, HeadInspection]:
     """Find the last cut that shows how patches become logits, and its head case."""
-    found: list[tuple[CutCandidate, HeadReport]] = []
+    found: list[tuple[CutCandidate, HeadInspection]] = []
+    misplaced: list[CutCandidate] = []
+    further = _FURTHER
     try:
         for seen in cuts(model, images, named):
+            if found and further == 0:
+                break
+            further -= bool(found)
             report = _mean(model, seen)
             if report is not None:
                 return seen, report
             report = _other(model, seen)
+            if report is None:
+                misplaced.append(seen)
+                continue
             if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
                 return seen, report
             # A module that pools its patches and gives them too: further up shows how it does.
@@ -94,27 +104,41 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
     except _FAILURES:
         if not found:
             raise
-    return found[0]
+    if found:
+        return found[0]
+    first = misplaced[0]
+    if not first.placements.flat:
+        split = first.split
+        where = f"'{split.name}'" if isinstance(split, ModuleCutPoint) else "its features"
+        raise HeadError(
+            f"{type(model).__name__} has tokens at {where} that are no patches of the image (where "
+            "a region changes, others move more than its own): there is nothing to draw maps on."
+        )
+    # Fresh networks may give the same token everywhere: training is to show where they look.
+    first.placements.trusting = True
+    report = _mean(model, first) or _other(model, first)
+    assert report is not None
+    return first, report
 
 
-def _bypassed(seen: CutCandidate, report: HeadReport) -> bool:
+def _bypassed(seen: CutCandidate, report: HeadInspection) -> bool:
     """Whether the head reads nothing at all of the tensor that holds the patches."""
     if report.case != "class_token":
         return False
     leaf = seen.features.leaves[report.leaf]
-    noise = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)).to(leaf)
+    noise = noise_like(leaf, leaf.shape, 1)
     noisy = seen.features.with_leaf(report.leaf, noise)
     return difference(seen.split.head(noisy), seen.split.head(seen.features)) <= TOLERANCE
 
 
-def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
+def _mean(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:
     """Try whether the last layers are given the mean patch token, or a norm of it."""
-    linears = linear_layers(model, seen.last.names)
-    widths = [linear.weight.shape[1] for linear in linears]
-    inputs = torch.split(seen.inputs, widths, dim=1)
-    norms = _norms_before(model, seen, linears)
+    linears = last_modules(model, seen.last.names)
+    widths = [_width(linear) for linear in linears]
+    inputs = torch.split(seen.inputs, widths if len(widths) > 1 else seen.inputs.shape[1], dim=1)
+    norms = _norms_before(model, seen, linears) if linears else [[]]
     for index, leaf in enumerate(seen.features.leaves):
-        for place in places(leaf, seen.features.size, model):
+        for place in likely_locations(leaf, seen.features.size, model):
             pooled = place.read(leaf).mean(dim=1)
             explained = [
                 _explained(pooled, given, ran) for given, ran in zip(inputs, norms, strict=True)
@@ -125,10 +149,16 @@ def _mean(model: nn.Module, seen: CutCandidate) -> HeadReport | None:
             scaling = any(kind in ("layer", "rms") for _, kind in found)
             if scaling and len(found) > 1:
                 continue  # each would have its own factor per image
+            if not seen.placements.somewhere(index, place):
+                continue
             case: HeadCase = "mean_norm_linear" if scaling else "mean_linear"
             report = _report(seen, case, index, place)
             return replace(report, norms=tuple(found), width=pooled.shape[1])
     return None
+
+
+def _width(linear: nn.Module) -> int:
+    return linear.weight.shape[1] if isinstance(linear, nn.Linear | nn.Conv2d) else 0
 
 
 def _explained(
@@ -147,59 +177,67 @@ def _explained(
     return ("", None) if difference(pooled, given) <= TOLERANCE else None
 
 
-def _norms_before(model: nn.Module, seen: CutCandidate, linears: list[Linear]) -> list[list[_Ran]]:
+def _norms_before(
+    model: nn.Module, seen: CutCandidate, linears: list[nn.Module]
+) -> list[list[_Ran]]:
     """For each last layer what may be norms and ran before it in the head, the latest first."""
     ran: list[_Ran] = []
     before: dict[int, int] = {}
 
-    def after(name: str) -> Callable[[nn.Module, object, object], None]:
+    def after(name: str) -> Hook:
         def note(norm: nn.Module, _: object, output: object) -> None:
             if isinstance(output, Tensor):
                 ran.append(_Ran(name, norm, output))
 
         return note
 
-    def start(index: int) -> Callable[[nn.Module, object], None]:
-        def note(_: nn.Module, __: object) -> None:
+    def start(index: int) -> Hook:
+        def note(_: nn.Module, __: object, ___: object) -> None:
             before[index] = len(ran)
 
         return note
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if may_be_norm(module):
-                stack.callback(module.register_forward_hook(after(name)).remove)
-        for index, linear in enumerate(linears):
-            stack.callback(linear.register_forward_pre_hook(start(index)).remove)
+    norms = [(module, after(name)) for name, module in model.named_modules() if may_be_norm(module)]
+    with hooked([*norms, *((linear, start(index)) for index, linear in enumerate(linears))]):
         seen.split.head(seen.features)
     return [ran[: before[index]][::-1] for index in range(len(linears))]
 
 
-def _other(model: nn.Module, seen: CutCandidate) -> HeadReport:
-    """Tell a head that reads no patch token from one that mixes them."""
+def _other(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:
+    """Tell a head that reads no patch token from one that mixes them; None without patches."""
     options = [
         (index, place)
         for index, leaf in enumerate(seen.features.leaves)
-        for place in places(leaf, seen.features.size, model)
+        for place in likely_locations(leaf, seen.features.size, model)
+        if seen.placements.somewhere(index, place)
     ]
-    cut = Cut(seen.split, linear_layers(model, seen.last.names), seen.last.reads, *options[-1])
+    if not options or not seen.last.names:
+        return None
+    cut = Cut(
+        seen.split,
+        last_modules(model, seen.last.names),
+        seen.last.reads,
+        *options[-1],
+        seen.last.outputs,
+    )
     read: list[tuple[int, Location]] = []
     unread: list[tuple[int, Location]] = []
     for index, place in options:
         noisy = head_input(cut, _with_noise(seen.features, index, place))
         (read if difference(noisy, seen.inputs) > TOLERANCE else unread).append((index, place))
     if {index for index, _ in unread} == {index for index, _ in options}:
-        return _report(seen, "class_token", *_first_of_last(unread))
-    return _report(seen, "pre_logits", *_first_of_last(read))
+        return _report(seen, "class_token", *_likeliest(seen, unread))
+    return _report(seen, "pre_logits", *_likeliest(seen, read))
 
 
-def _first_of_last(options: list[tuple[int, Location]]) -> tuple[int, Location]:
-    """The likeliest place in the last tensor."""
+def _likeliest(seen: CutCandidate, options: list[tuple[int, Location]]) -> tuple[int, Location]:
+    """The location in the last tensor whose tokens follow their regions best, or comes first."""
     last = max(index for index, _ in options)
-    return next(option for option in options if option[0] == last)
+    among = [option for option in options if option[0] == last]
+    return max(among, key=lambda option: seen.placements.of(*option).share)
 
 
-def _measured(model: nn.Module, seen: CutCandidate, report: HeadReport) -> HeadReport:
+def _measured(model: nn.Module, seen: CutCandidate, report: HeadInspection) -> HeadInspection:
     """Measure what the report claims, on the same run."""
     cut = live_cut(model, report)
     report = replace(report, grid=cut.grid(seen.features))
@@ -220,8 +258,7 @@ def _measured(model: nn.Module, seen: CutCandidate, report: HeadReport) -> HeadR
     if report.case != "class_token":
         rows = weight[:_DIRECTIONS]
         if not bool(rows.any()):  # a classifier that starts from zero
-            generator = torch.Generator().manual_seed(0)
-            rows = torch.randn(rows.shape, generator=generator).to(rows)
+            rows = noise_like(rows, rows.shape, 0)
         if report.averages:
             maps = patches @ rows.T
         else:
@@ -239,8 +276,8 @@ def _single(cut: Cut, features: Features) -> bool:
         return False  # the head needs a map of the full size
 
 
-def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> HeadReport:
-    return HeadReport(
+def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> HeadInspection:
+    return HeadInspection(
         case,
         place.layout,
         place.prefix,
@@ -251,6 +288,9 @@ def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> H
         tuple(seen.last.reads),
         tuple(seen.last.mix),
         width=seen.inputs.shape[1],
+        outputs=seen.last.outputs,
+        after=seen.last.after,
+        places=seen.placements.of(leaf, place).share,
     )
 
 
@@ -258,20 +298,7 @@ def _with_noise(features: Features, index: int, place: Location) -> Features:
     """Features with other patch tokens in one tensor."""
     leaf = features.leaves[index]
     tokens = place.read(leaf)
-    generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(tokens.shape, generator=generator).to(tokens)
+    noise = noise_like(tokens, tokens.shape, 1)
     # Features of fresh deep networks may be too small to show among others as they are.
     noisy = tokens.flip(0) + noise * tokens.std().clamp(min=1.0)
     return features.with_leaf(index, place.replaced(leaf, noisy))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Run a model in evaluation mode, and give every module its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ppn.classifier.candidates import linear_layers
+from ppn.classifier.candidates import last_modules
 from ppn.classifier.cut import gradient_maps, lift, run
 from ppn.classifier.cut_point import logits_of
 from ppn.classifier.effective import effective_head, head_vector, live_cut
 from ppn.classifier.inspection import inspect_head
+from ppn.classifier.running import guarded
 from ppn.errors import HeadError
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
-    from ppn.classifier.cut_point import Linear
-    from ppn.classifier.head_case import HeadReport
+    from ppn.classifier.head_case import HeadInspection
     from ppn.types import InputConfig
 
 
@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         features: Name of the module whose output are the last features; None finds out.
 
     Raises:
-        HeadError: If this is no nn.Module, or the classifier has no last linear layer, or no
+        HeadError: If this is not an nn.Module, or the classifier has no last linear layer, or no
             features on a grid; the message says why.
     """
 
@@ -52,19 +52,22 @@ class Classifier(nn.Module):
     def inspect(self) -> None:
         """Find out what holds for the model's weights as they are now."""
         config = self.config
-        self.report: HeadReport = inspect_head(
+        self.inspection: HeadInspection = inspect_head(
             self.model, config.size, self.features, config.channels
         )
 
     @property
     def width(self) -> int:
         """D, the length of the vector on which the effective head acts."""
-        return self.report.width
+        return self.inspection.width
 
     @property
-    def linears(self) -> list[Linear]:
-        """The last linear layers; more than one where heads are averaged."""
-        return linear_layers(self.model, self.report.linears)
+    def linears(self) -> list[nn.Module]:
+        """The last linear layers; more than one where heads are averaged.
+
+        Where a head has none, the module whose output its parameters act on.
+        """
+        return last_modules(self.model, self.inspection.linears)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the black box's logits (B, C) for images (B, 3, H, W)."""
@@ -75,14 +78,18 @@ class Classifier(nn.Module):
         return images.to(next(self.model.parameters()))
 
     def forward(self, images: Tensor, patches: bool = True) -> Tokens:
-        """Return the patch tokens of images with the black box's own logits.
+        """Return the patch tokens of images with the black box's own logits, in evaluation.
 
         Args:
             images: (B, 3, H, W).
             patches: Whether patch tokens are wanted. Where the head has to be run on each of them
                 they cost most of the time, and maps do not need them: False leaves them empty.
         """
-        report = self.report
+        with guarded(self.model):
+            return self._tokens(images, patches)
+
+    def _tokens(self, images: Tensor, patches: bool) -> Tokens:
+        report = self.inspection
         cut = live_cut(self.model, report)
         if report.averages:
             features, logits = cut.split.run(images)
@@ -102,7 +109,7 @@ class Classifier(nn.Module):
 
     def effective_head(self) -> tuple[Tensor, Tensor]:
         """Return weight (C, D) and bias (C,), in float64, of the head that acts on z."""
-        return effective_head(self.model, self.report)
+        return effective_head(self.model, self.inspection)
 
 
 def observable(model: object) -> nn.Module:
@@ -112,7 +119,7 @@ def observable(model: object) -> nn.Module:
         model: The classifier, or what `torch.compile`, DataParallel or DDP made of it.
 
     Raises:
-        HeadError: If it is no nn.Module, or one of TorchScript, or has no weights.
+        HeadError: If it is not an nn.Module, or one of TorchScript, or has no weights.
     """
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while hasattr(model, "_orig_mod") or isinstance(model, wrappers):
@@ -125,7 +132,7 @@ def observable(model: object) -> nn.Module:
             "nn.Module that it was made from, with its weights."
         )
     if next(model.parameters(), None) is None:
-        raise HeadError(f"{type(model).__name__} has no weights, so it is no classifier.")
+        raise HeadError(f"{type(model).__name__} has no weights, so it cannot be a classifier.")
     return model
 
 

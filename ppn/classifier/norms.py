@@ -6,11 +6,13 @@ norms) logits keep the factor 1/s; with s constant (batch norm in evaluation) no
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from ppn.classifier.running import hooked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,10 +95,11 @@ def fixed_scales(model: nn.Module) -> Iterator[None]:
     input is zero in sum, whatever the input; with s fixed, as the factor 1/s of an image is in
     mean, norm, linear heads, it is the norm's output up to its bias.
     """
-    with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1:
-                stack.callback(module.register_forward_hook(_with_fixed_scale).remove)
+    with hooked(
+        (module, _with_fixed_scale)
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1
+    ):
         yield
 
 

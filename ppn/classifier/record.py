@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 KEY = "ppn"
+CLASS_NAMES = KEY + "_class_names"
+"""Entry of a checkpoint with the names of the classes that it was trained on."""
+
 _STRUCTURE = {
     "architecture": str,
     "image_size": Maybe(int),

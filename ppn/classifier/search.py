@@ -12,12 +12,14 @@ from ppn.classifier.candidates import (
     Last,
     difference,
     last_linears,
-    linear_layers,
+    last_modules,
     splits,
 )
 from ppn.classifier.cut import Cut, head_input, run
 from ppn.classifier.cut_point import ModuleCutPoint, logits_of
 from ppn.classifier.layout import Location, locations
+from ppn.classifier.placement import Placements
+from ppn.classifier.tail import Affine
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
@@ -26,18 +28,18 @@ if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint, Features
 
 
-_FURTHER = 5
-"""Modules tried further up, once one was found: where what it pools is pooled is not far."""
-
-
 class CutCandidate(NamedTuple):
-    """One run on random input: features, what the last linear layers were given, and logits."""
+    """One run on random input: features, what the last linear layers were given, and logits.
+
+    `placements` says of which tokens of the features it is known that they have a place.
+    """
 
     split: CutPoint
     last: Last
     features: Features
     inputs: Tensor
     logits: Tensor
+    placements: Placements
 
 
 def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCandidate]:
@@ -46,16 +48,12 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     Raises:
         HeadError: If there is none; the message says why.
     """
-    left: int | None = None
+    found = False
     refused: HeadError | None = None
     for split in splits(model, images, named):
-        if left is not None:
-            left -= 1
-            if left < 0:
-                return
         try:
             features, logits = split.run(images)
-            last = last_linears(model, lambda split=split, features=features: split.head(features))  # type: ignore[misc]
+            last = _last_of(model, split, features)
         except HeadError as error:
             if not isinstance(split, ModuleCutPoint) or named is not None:
                 raise
@@ -65,9 +63,11 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             if named is not None or not isinstance(split, ModuleCutPoint):
                 raise
             continue  # the rest of the model does not run on another batch size: no cut
-        if not any(places(leaf, features.size, model) for leaf in features.leaves):
+        if not any(likely_locations(leaf, features.size, model) for leaf in features.leaves):
             continue
-        cut = Cut(split, linear_layers(model, last.names), last.reads, 0, Location("NCHW"))
+        leaf, place = last.mean_of or (0, Location("NCHW"))
+        modules = last_modules(model, last.names)
+        cut = Cut(split, modules, last.reads, leaf, place, last.outputs)
         inputs = head_input(cut, features)
         if isinstance(split, ModuleCutPoint):  # whose head may see more than the features
             features, inputs, logits = run(cut, images)
@@ -77,13 +77,24 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
                 "broken, so take another checkpoint."
             )
         # In the same batch: rounding differs between batches, and some networks amplify it.
-        if difference(logits_of(model(images)), logits) > TOLERANCE:
+        if difference(logits_of(model(images.clone())), logits) > TOLERANCE:
+            continue
+        # What follows the last layer was found behind one image of noise, which it may add up.
+        if last.after is not None and difference(split.head(features), logits) > TOLERANCE:
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
-            yield CutCandidate(split, last, features, inputs, logits)
-            left = _FURTHER if left is None else left
-    if left is not None:
+            placements = Placements(split, features, inputs, thorough=not found)
+            yield CutCandidate(split, last, features, inputs, logits, placements)
+            found = True
+    if found:
         return
+    whole = last_linears(model, lambda: logits_of(model(images.clone())))
+    if len(whole.names) > 1:
+        raise HeadError(
+            f"{type(model).__name__} adds up the logits of several networks "
+            f"({' and '.join(map(repr, whole.names))}), each with features of its own: explain "
+            "one of them at a time."
+        )
     if refused is not None:
         raise refused
     raise HeadError(
@@ -92,7 +103,44 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
     )
 
 
-def places(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
+def _last_of(model: nn.Module, split: CutPoint, features: Features) -> Last:
+    """Find the last linear layers behind a cut, or the rows that act on the mean of its patches."""
+    try:
+        return last_linears(model, lambda: split.head(features))
+    except HeadError:
+        for index, leaf in enumerate(features.leaves):
+            for place in likely_locations(leaf, features.size, model):
+                after = _of_mean(split, features, index, place)
+                if after is not None:
+                    return Last([], [], [1.0], after, True, (index, place))
+        raise
+
+
+def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -> Affine | None:
+    """Return the logits as an affine function of the mean patch, if they are one."""
+    if len(features.leaves) > 1:
+        return None
+    leaf = features.leaves[index]
+    tokens = place.read(leaf)
+    grid, width = place.grid(leaf, features.size), tokens.shape[2]
+    unit = torch.cat([torch.zeros(1, width), torch.eye(width)]).to(tokens)
+    try:
+        given = torch.cat(
+            [
+                split.head(features.with_leaf(index, place.filled(some, grid))).double()
+                for some in torch.split(unit, 64)
+            ]
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return None
+    if given.dim() != 2 or len(given) != len(unit):
+        return None
+    after = Affine((given[1:] - given[0]).T, given[0])
+    logits = tokens.mean(dim=1).double() @ after.matrix.T + after.offset
+    return after if difference(logits, split.head(features).double()) <= TOLERANCE else None
+
+
+def likely_locations(leaf: object, size: tuple[int, int], model: nn.Module) -> list[Location]:
     """Return where patch tokens may be in whatever a network computes, likeliest first."""
     if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
         return []

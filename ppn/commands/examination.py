@@ -25,7 +25,7 @@ class Examination:
         family: The source file it comes from, in timm's case.
         status: "supported"; "refused" by the method; "failed", "time" or "memory" where it could
             not be examined.
-        case: Head case of the method; see `HeadReport`.
+        case: Head case of the method; see `HeadInspection`.
         level: What is exact, in words.
         layout: Layout of the last features.
         features: Module that gives them; empty for timm's `forward_features`.
@@ -101,7 +101,7 @@ def examine(
     began = time.perf_counter()
     classifier.classify(image)
     seconds = time.perf_counter() - began
-    report = classifier.report
+    report = classifier.inspection
     return Examination(
         architecture,
         family=type(made.model).__module__.rsplit(".", 1)[-1],

@@ -10,28 +10,21 @@ from typing import TYPE_CHECKING, Any
 from ppn.errors import DataError
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
+from ppn.report.measured import measured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from ppn.report.measured import Measured
 
 RESULTS = "metrics.json"
-_SCORES = {
-    f"{metric}{suffix}": Maybe(float)
-    for metric in ("consistency", "stability", "distinctiveness", "distinct_peaks")
-    for suffix in ("", "_standard_error")
-}
 _FIGURES = {
     "split": Maybe(str),
     "accuracy": Maybe(float),
     "blackbox_accuracy": Maybe(float),
     "agreement": Maybe(float),
-    **_SCORES,
     "model": Maybe(str),
     "images": Maybe(int),
-    "strategy": Maybe(str),
-    "strategies": Maybe({str: _SCORES}),
-    "chance": Maybe({str: _SCORES}),
-    "protocols": Maybe(dict),
     "head": Maybe({"level": Maybe(str)}),
 }
 _CONFIG = {
@@ -49,16 +42,21 @@ class FinishedRun:
     Attributes:
         path: Its directory.
         name: Short name, different from those of the runs beside it.
-        figures: Content of `metrics.json`.
+        measured: Content of `metrics.json`.
         config: Content of `config.yaml`; empty where there is none.
         seconds: How long a sweep's trial took; None for other runs.
     """
 
     path: Path
     name: str
-    figures: dict[str, Any]
+    measured: Measured
     config: dict[str, Any]
     seconds: float | None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Content of `metrics.json`, as plain values."""
+        return self.measured.figures
 
     @property
     def data(self) -> str:
@@ -82,8 +80,8 @@ class FinishedRun:
     @property
     def prototypes(self) -> int | None:
         """Prototypes per class, k; None for a black box."""
-        found = self._options("model").get("k")
-        return found if isinstance(found, int) else None
+        chosen = self.measured.explainers.get(self.measured.refinement or "")
+        return None if chosen is None else chosen.k
 
     @property
     def level(self) -> str | None:
@@ -91,18 +89,12 @@ class FinishedRun:
         level: str | None = (self.figures.get("head") or {}).get("level")
         return level
 
-    def rows(self, group: str) -> dict[str, dict[str, Any]]:
-        """Return the scores of each of its "strategies" or "chance" levels."""
-        found: dict[str, dict[str, Any]] = self.figures.get(group) or {}
-        return found
+    def measured_on(self, metrics: Iterable[str]) -> dict[str, Any]:
+        """Return what must be equal for two runs' numbers to be comparable.
 
-    def chance(self, level: str, metric: str) -> float | None:
-        """Return a chance level of a metric; None where it was not measured."""
-        found: float | None = self.rows("chance").get(level, {}).get(metric)
-        return found
-
-    def measured_on(self) -> dict[str, Any]:
-        """Return what must be equal for two runs' numbers to be comparable."""
+        Args:
+            metrics: Keys of the metrics that are compared.
+        """
         options = self._options("data")
         relevant = {k: v for k, v in options.items() if k not in _IRRELEVANT}
         if self.split == "test":
@@ -114,7 +106,10 @@ class FinishedRun:
             "split": self.split,
             "images": self.figures.get("images"),
             "options of the data": relevant,
-            "protocols": self.figures.get("protocols"),
+            "protocols": {
+                key: [self.measured.metrics[key].protocol, self.measured.metrics[key].constants]
+                for key in metrics
+            },
         }
 
     def _part(self, name: str) -> dict[str, Any]:
@@ -141,12 +136,13 @@ def read_runs(paths: Sequence[str]) -> list[FinishedRun]:
 def differences(runs: Sequence[FinishedRun]) -> list[str]:
     """Say what was not measured alike, in one sentence each; none where runs are comparable."""
     notes: list[str] = []
-    for key in runs[0].measured_on():
+    shared = set(runs[0].measured.metrics).intersection(*(run.measured.metrics for run in runs))
+    for key in runs[0].measured_on(shared):
         if key.startswith(("images", "options")) and notes:
             continue  # of other data they are others anyway
         groups: dict[str, list[str]] = {}
         for run in runs:
-            value = run.measured_on()[key]
+            value = run.measured_on(shared)[key]
             groups.setdefault(json.dumps(value, sort_keys=True), []).append(run.name)
         if len(groups) > 1 and key in ("data", "split", "images"):
             told = "; ".join(f"{json.loads(v)} ({', '.join(names)})" for v, names in groups.items())
@@ -180,7 +176,7 @@ def _read(folder: Path, name: str) -> FinishedRun:
     config, trial = folder / "config.yaml", folder / "trial.json"
     options = _load(config, _CONFIG) if config.is_file() else {}
     kept = _load(trial, {"seconds": Maybe(float)}) if trial.is_file() else {}
-    return FinishedRun(folder, name, figures, options, kept.get("seconds"))
+    return FinishedRun(folder, name, measured(figures, str(path)), options, kept.get("seconds"))
 
 
 def _load(path: Path, schema: dict[str, Any]) -> dict[str, Any]:

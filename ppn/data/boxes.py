@@ -27,7 +27,7 @@ def read_xml_box(path: Path) -> NDArray[np.float64]:
         (4,) x0, y0, x1, y1.
 
     Raises:
-        DataError: If the file is missing, is no XML, or has no box.
+        DataError: If the file is missing, is not XML, or has no box.
     """
     try:
         boxes = [

@@ -23,7 +23,7 @@ _UNPUBLISHED = {
     "synthetic_birds": ("ppn.data.synthetic", "SyntheticBirdsDataModule"),
     "folder": ("ppn.data.folder", "ImageFolderDataModule"),
 }
-"""Short name -> module and class of the data sets that nobody published."""
+"""Short name -> module and class of the other data sets."""
 
 
 def default_base() -> Path:
@@ -97,7 +97,7 @@ def build(
             )
     if root is not None:
         if "root" not in accepted:
-            raise DataError(f"{name} is drawn and reads no files: leave out --root {root}.")
+            raise DataError(f"{name} draws its images and reads no files: leave out --root {root}.")
         given["root"] = root
     if "root" in accepted and "root" not in given:
         if name not in CATALOG:

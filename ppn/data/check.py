@@ -1,4 +1,4 @@
-"""Whether a data set is whole: every image decoded, every annotation held against its image."""
+"""Checks a whole data set: decodes every image, and compares every annotation with its image."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def check(
                 f"there are {len(source.class_names)} classes: correct the list of labels."
             )
         if split == "train" and not len(source):
-            error("The train split has no image: complete the data set.")
+            error("The train split has no images: complete the data set.")
         digests[split] = np.zeros((len(source) if leaks else 0, DIGEST_BYTES), np.uint8)
         for index, seen in enumerate(_stream(source, leaks, workers)):
             for problem in seen.problems:

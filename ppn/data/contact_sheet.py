@@ -1,4 +1,7 @@
-"""Annotated images on one sheet: an even grid, names below, a legend at the bottom."""
+"""Annotated images on one sheet: an even grid, names below, a legend at the bottom.
+
+torchvision's `make_grid` wants images of one size, and leaves no room for names.
+"""
 
 from __future__ import annotations
 

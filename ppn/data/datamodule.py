@@ -59,6 +59,10 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             raise DataError(
                 f"val_fraction is {val_fraction}, but must be at least 0 and less than 1."
             )
+        if batch_size < 1:
+            raise DataError(f"batch_size is {batch_size}, but must be at least 1.")
+        if num_workers < 0:
+            raise DataError(f"num_workers is {num_workers}, but must be at least 0.")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.crop: Crop = crop
@@ -67,6 +71,9 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self._input_config: InputConfig | None = None
+
+    empty_test = "complete the data set"
+    """What to do if there is no test image."""
 
     @abstractmethod
     def read_split(self, split: Literal["train", "test"]) -> AnnotatedDataset:
@@ -105,6 +112,11 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                 f"Image {leaked} is listed for training and for test: take it off one of the lists."
             )
         return source
+
+    @property
+    def split_note(self) -> str:
+        """A sentence on where the test images are from, if that is not an official split."""
+        return ""
 
     @property
     def num_classes(self) -> int:
@@ -203,8 +215,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         for label, indices in zip(chain(*groups), chain(*members), strict=True):
             if len(indices) == 0:
                 raise DataError(
-                    f"Class {label} ({self.class_names[label]}) has no training image, hence no "
-                    "prototypes: add images or take the class off the list of classes."
+                    f"Class {label} ({self.class_names[label]}) has no training image, so no "
+                    "prototypes can be found: add images or take the class off the list of classes."
                 )
         ordered = view.at(np.concatenate(list(chain(*members))))
         sizes = [sum(map(len, group)) for group in members]
@@ -218,8 +230,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)
         if len(view) == 0:
-            fix = "raise val_fraction" if split == "val" else "complete the data set"
-            raise DataError(f"The {split} split has no image: {fix}.")
+            fix = "raise val_fraction" if split == "val" else self.empty_test
+            raise DataError(f"The {split} split has no images: {fix}.")
         processes, rank = _processes()
         if len(view) < processes:
             raise DataError(

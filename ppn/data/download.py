@@ -1,4 +1,8 @@
-"""Archives from their official source: resumed, verified, unpacked only inside their folder."""
+"""Archives from their official source: resumed, verified, unpacked only inside their folder.
+
+The downloaders of pooch and torch.hub begin again after an interruption, and data sets have many
+gigabytes; so ours goes on with what is there.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +86,8 @@ def install(archives: Sequence[Archive], folder: str, root: Path) -> None:
                 (target / before).rename(target / after)
         if not (staging / folder).is_dir():
             raise DataError(
-                f"{', '.join(archive.name for archive in archives)} in {cache} hold no folder "
-                f"{folder}: remove {cache} and run the same command again."
+                f"{', '.join(archive.name for archive in archives)} in {cache} do not hold "
+                f"the folder {folder}: remove {cache} and run the same command again."
             )
         if root.exists():
             root.rmdir()
@@ -152,7 +156,7 @@ def unpack(file: Path, target: Path) -> None:
                 while members.fileobj is not None and members.fileobj.read(_CHUNK):
                     pass
         elif file.suffix in _ARCHIVES:
-            raise zipfile.BadZipFile("it is no archive")
+            raise zipfile.BadZipFile("it is not an archive")
         else:
             shutil.copy(file, target / file.name)
     except tarfile.FilterError as error:

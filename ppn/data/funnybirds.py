@@ -213,10 +213,8 @@ def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:
 
 def _read_list(path: Path, key: str) -> list[dict[str, Any]]:
     entries = read_json(path)
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path} holds no list of entries: get the complete data set.")
-    for number, entry in enumerate(entries):
-        wrong = mismatch(entry, {key: int, "parts": Maybe(dict)})
-        if wrong is not None:
-            raise DataError(f"{path}, entry {number}: {wrong}.")
-    return entries
+    wrong = mismatch(entries, [{key: int, "parts": Maybe(dict)}])
+    if wrong is not None or not entries:
+        raise DataError(f"{path}, {wrong or 'it lists nothing'}: get the complete data set.")
+    found: list[dict[str, Any]] = entries
+    return found

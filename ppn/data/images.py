@@ -1,8 +1,9 @@
-"""Image files of every kind as RGB."""
+"""Reads image files of every kind as RGB."""
 
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,23 @@ if find_spec("PIL.AvifImagePlugin"):  # since 11.3
     _FORMATS.append("AVIF")
 
 
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case and with their dot, of the image files that are read."""
+    known = Image.registered_extensions()
+    return frozenset(
+        suffix for suffix, kind in known.items() if kind in _FORMATS and kind in Image.OPEN
+    )
+
+
 def read_image(path: Path, upright: bool = False) -> Image.Image:
     """Open an image file as 8-bit RGB: grey, palette, CMYK and 16-bit files too.
 
-    Transparency is dropped. 16-bit samples keep their eight upper bits, where Pillow's own
-    conversion would clip them to white.
-
     Args:
         path: The file.
-        upright: Whether to obey the camera's orientation tag (EXIF). Published data sets are
-            annotated in pixels as stored, and the literature ignores the tag.
+        upright: Whether to show the image as a person sees it: by the camera's orientation tag
+            (EXIF), and on white where it is transparent. Published data sets are annotated in
+            pixels as stored, and the literature ignores both.
 
     Raises:
         DataError: If the file is missing or is not a whole image.
@@ -42,7 +50,7 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
                 image.load()
                 whole: Image.Image = image
                 return whole
-            return _rgb(ImageOps.exif_transpose(image) if upright else image)
+            return as_rgb(image) if upright else _rgb(image)
     except FileNotFoundError:
         raise DataError(
             f"Image {path} is missing: complete the data set or correct its list of images."
@@ -52,6 +60,20 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
             f"Image {path} cannot be read ({_reason(error)}): replace the file or take it off the "
             "list of images."
         ) from None
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as 8-bit RGB, upright, and on white where it is transparent.
+
+    Raises:
+        ValueError: If its samples have no range that is known.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, "white")
+        image = Image.alpha_composite(white, over)
+    return _rgb(image)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
@@ -80,11 +102,17 @@ def _reason(error: Exception) -> str:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB without transparency.
+
+    16-bit samples keep their eight upper bits, where Pillow would clip them to white.
+    """
     if image.mode.startswith("I;16") or image.mode == "I":
         samples = np.asarray(image).astype(np.int64)
+        if samples.min(initial=0) < 0 or samples.max(initial=0) > 65535:
+            raise ValueError("its samples have more than 16 bits and an unknown range")
         # Mode "I" is how older Pillow versions open 16-bit PNG; it may hold 8-bit values too.
         shift = 8 if image.mode != "I" or samples.max(initial=0) > 255 else 0
-        image = Image.fromarray((samples >> shift).clip(0, 255).astype(np.uint8))
+        image = Image.fromarray((samples >> shift).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("its samples are floating-point numbers of unknown range")
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Whether a name from a list or archive stays below the folder that it starts from."""
+"""Checks that paths from lists and archives stay inside their folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images by path, the shape in which most published data sets come."""
+"""Images listed by their paths, the form that most published data sets have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which data sets there are, and what of them is on this machine."""
+"""Which data sets there are, and which of them are on this machine."""
 
 from __future__ import annotations
 

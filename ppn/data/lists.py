@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, fix: str = "complete the data set") -> str:
     """Read a text file of a data set.
+
+    Args:
+        path: The file.
+        fix: What to do if it is missing.
 
     Raises:
         DataError: If it is missing, unreadable or not UTF-8.
@@ -26,7 +30,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: complete the data set.") from None
+        raise DataError(f"{path} is missing: {fix}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): replace the file.") from None
 
@@ -35,16 +39,16 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     """Read a JSON file of a data set.
 
     Raises:
-        DataError: If it is missing, unreadable or no JSON.
+        DataError: If it is missing, unreadable or not JSON.
     """
     try:
         return parse_json(read_text(path))
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}): replace the file.") from None
+        raise DataError(f"{path} is not JSON ({error}): replace the file.") from None
 
 
 def read_rows(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, list[str]]]:
-    """Read a list of lines with columns between blanks; the last column may hold blanks.
+    """Read a list of lines with columns separated by spaces; the last may hold spaces.
 
     Args:
         path: The list.
@@ -55,7 +59,7 @@ def read_rows(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, lis
         Line number and columns of each line that is not blank.
 
     Raises:
-        DataError: If the file is unreadable, or a line has too few columns or no numbers.
+        DataError: If the file is unreadable, or a line has too few columns or wrong ones.
     """
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -161,7 +165,7 @@ class ListedBirds(AnnotatedDataset):
         boxes: dict[str, list[float]] = {}
         for number, row in read_rows(path, 5, numbers=4):
             if row[0] in boxes:
-                raise DataError(f"{path}, line {number}: image {row[0]} is listed before.")
+                raise DataError(f"{path}, line {number}: image {row[0]} is listed twice.")
             boxes[row[0]] = [float(value) for value in row[1:]]
             if min(boxes[row[0]][2:]) <= 0:
                 raise DataError(f"{path}, line {number}: the box has no width or no height.")
@@ -179,7 +183,7 @@ class ListedBirds(AnnotatedDataset):
                 raise DataError(f"{path}, line {number}: part {row[1]} is not listed in parts.txt.")
             place = row_of[row[0]], column_of[row[1]]
             if not np.isnan(keypoints[place]).any():
-                raise DataError(f"{path}, line {number}: image and part are listed before.")
+                raise DataError(f"{path}, line {number}: image and part are listed twice.")
             keypoints[place] = [float(value) for value in row[2:]]
         absent = np.argwhere(np.isnan(keypoints[..., 2]))
         if len(absent):
@@ -203,7 +207,7 @@ def read_table(path: Path) -> dict[str, str]:
     table: dict[str, str] = {}
     for number, (identifier, text) in read_rows(path, 2):
         if identifier in table:
-            raise DataError(f"{path}, line {number}: {identifier} is listed before.")
+            raise DataError(f"{path}, line {number}: {identifier} is listed twice.")
         table[identifier] = text
     return table
 

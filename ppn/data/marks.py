@@ -1,4 +1,8 @@
-"""Box, mask and numbered keypoints drawn on an image, for a person to look at."""
+"""Box, mask and numbered keypoints drawn on an image, for a person to look at.
+
+Boxes and masks are drawn by torchvision. Its keypoints have one colour, no smooth edges and no
+numbers, by which a person tells fifteen parts apart; so they are drawn here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,11 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import max_pool2d
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +37,8 @@ UNKNOWN = 255
 INK = "#1c2128"
 DOT = 3.4
 """Radius of a keypoint's dot in units of the sheet."""
-_SMOOTH = 2  # everything is drawn this much larger and reduced, which smooths its edges
+_NEAREST = Image.Resampling.NEAREST
+_SMOOTH = 2  # keypoints are drawn this much larger and reduced, which smooths their edges
 _REACHES = (12.5, 16.0, 21.0, 27.0, 35.0, 45.0, 58.0)  # from a dot to its number
 _LABEL = 6.5  # half the height of a keypoint's number
 
@@ -111,23 +120,15 @@ def draw_mask(
         colours: Colour of each value from 1 on.
         line: Width of the edge in pixels.
     """
-    values = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
-    pixels = np.asarray(image).astype(np.float32)
+    values = torch.from_numpy(np.array(Image.fromarray(mask).resize(image.size, _NEAREST)))
     table = dict(enumerate(colours, start=1)) | {UNKNOWN: "#8a8f98"}
-    for value, colour in table.items():
-        inside = values == value
-        if not inside.any():
-            continue
-        padded = np.pad(inside, line)
-        core = inside.copy()
-        height, width = inside.shape
-        for dx, dy in ((0, 1), (2, 1), (1, 0), (1, 2)):
-            top, left = dy * line, dx * line
-            core &= padded[top : top + height, left : left + width]
-        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
-        weight = np.where(core, 0.36, 0.95)[inside][:, None]
-        pixels[inside] = (1 - weight) * pixels[inside] + weight * rgb
-    return Image.fromarray(pixels.round().astype(np.uint8))
+    areas = torch.stack([values == value for value in table])
+    core = max_pool2d((~areas).float(), 2 * line + 1, stride=1, padding=line) == 0
+    pixels = pil_to_tensor(image) / 255  # torchvision rounds whole numbers down
+    for shown, weight in ((core, 0.36), (areas & ~core, 0.95)):
+        pixels = draw_segmentation_masks(pixels, shown, weight, list(table.values()))
+    drawn: Image.Image = to_pil_image((pixels * 255).round().byte())
+    return drawn
 
 
 def draw_marks(
@@ -145,20 +146,19 @@ def draw_marks(
         unit: Pixels per unit of the sheet, in which lines and letters are sized.
     """
     width, height = image.size
+    if box is not None:
+        edge = 1.2 * unit  # kept visible where the box touches the border
+        corners = np.clip(box, edge, np.array([width, height, width, height]) - edge)
+        corners[2:] = corners[2:].clip(corners[:2])
+        pixels = pil_to_tensor(image)
+        for colour, thick in (("#ffffff", 3.2), (INK, 1.4)):
+            half = thick * unit / 2 * np.array([-1, -1, 1, 1])
+            outline = torch.from_numpy(corners + half)[None]
+            pixels = draw_bounding_boxes(pixels, outline, colors=colour, width=round(thick * unit))
+        image = to_pil_image(pixels)
     layer = Image.new("RGBA", (width * _SMOOTH, height * _SMOOTH))
     draw = ImageDraw.Draw(layer)
     u = unit * _SMOOTH
-    if box is not None:
-        edge = 1.2 * u  # kept visible where the box touches the border
-        limit = np.array([width, height, width, height]) * _SMOOTH - edge
-        x0, y0, x1, y1 = np.clip(box * _SMOOTH, edge, limit).tolist()
-        for colour, thick in (("#ffffff", 3.2), (INK, 1.4)):
-            half = thick * u / 2
-            draw.rectangle(
-                (x0 - half, y0 - half, max(x1, x0) + half, max(y1, y0) + half),
-                outline=colour,
-                width=round(thick * u),
-            )
     if keypoints is not None:
         tags = place_tags(keypoints / [unit, unit, 1], (width / unit, height / unit))
         for tag in tags:

@@ -1,4 +1,4 @@
-"""MATLAB files as plain Python values."""
+"""Reads MATLAB files as plain Python values."""
 
 from __future__ import annotations
 

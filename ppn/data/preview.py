@@ -1,8 +1,7 @@
-"""A look at a data set: some images of many classes, with their annotations, on one sheet."""
+"""A sheet that shows images of many classes of a data set, with their annotations."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from ppn.data.contact_sheet import Picture, Sheet
 from ppn.data.dataset import Annotated
 from ppn.data.transforms import Transform, to_picture
 from ppn.errors import DataError
+from ppn.io.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def make_sheet(
         raise DataError(f"A sheet holds 1 to {MOST_IMAGES} images, not {images}: change --images.")
     source = data.train_source if split == "train" else data.test_source
     if not len(source):
-        raise DataError(f"The {split} split has no image: choose the other one with --split.")
+        raise DataError(f"The {split} split has no images: choose the other one with --split.")
     chosen = choose(source.labels, images, seed)
     augmentation = data.augmentation if split == "train" else "none"
     transform = Transform(data.input_config, data.crop, augmentation)
@@ -121,20 +121,9 @@ def seen_by_network(sample: Annotated, transform: Transform, config: InputConfig
 
 
 def write_png(image: Image.Image, path: Path) -> None:
-    """Write an image under a temporary name beside its target, then rename it.
-
-    Raises:
-        DataError: If the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write an image; see `replacing`."""
+    with replacing(path) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error}): choose another --out.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _with_mask(source: AnnotatedDataset, index: int) -> Annotated:

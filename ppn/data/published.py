@@ -1,4 +1,4 @@
-"""What is known of a published data set, and the DataModule base that holds a folder against it."""
+"""The facts of a published data set, and the base of the DataModules that read one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that a data set holds more than once, recognised by their decoded pixels."""
+"""Finds images that a data set holds more than once, by their decoded pixels."""
 
 from __future__ import annotations
 

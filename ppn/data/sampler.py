@@ -1,4 +1,4 @@
-"""Which images each process reads in which order: the same for any number of workers."""
+"""Which images each process reads, and in which order; the same for any number of workers."""
 
 from __future__ import annotations
 

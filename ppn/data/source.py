@@ -1,95 +1,186 @@
-"""Whatever gives images with labels, as batches of one class after the other."""
+"""Whatever gives images with labels, as batches of one class after the other where it can be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
+from ppn.data.batches import LabelMode, label_mode, unpack
+from ppn.data.chosen import chosen_images, reread
 from ppn.data.datamodule import FineGrainedDataModule
+from ppn.data.wrapped import class_names, listed_targets, name_of
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ppn.data.batches import LoaderBatch
     from ppn.types import InputConfig
 
-Images = tuple[Tensor, list[int], Tensor]
-"""Images (B, C, H, W), the label of each, and which images of the data set (B,) they are."""
+_PROBES = 64
+"""Images, besides two of each class, that must agree with what a data set lists as its labels."""
+
+
+class LabelledImages(NamedTuple):
+    """Images of a batch, and which classes they belong to.
+
+    `images` (B, C, H, W); `rows` of M of them, `labels` the class of each, `indices` (M,) which
+    image of the data set it is. An image of several classes has a row for each, one of none has
+    none.
+    """
+
+    images: Tensor
+    rows: list[int]
+    labels: list[int]
+    indices: Tensor
 
 
 class Source:
     """Training images for `from_classifier`.
 
+    The loader decides which images are used. Their order does not matter: a DataLoader's images
+    are read class by class where its data set lists labels and a few items confirm them.
+
     Args:
         loader: A DataModule of this package, a DataLoader, or any iterable of batches.
         config: What the classifier expects, which a DataModule follows.
 
-    Attributes:
-        by_class: Whether `batches` gives each class in one piece.
-        class_names: Names that the data set gives its classes, or None.
+    Raises:
+        DataError: If the loader is none of these.
     """
 
     def __init__(self, loader: FineGrainedDataModule | Iterable[Any], config: InputConfig) -> None:
-        self.class_names: Sequence[str] | None
-        self._data: FineGrainedDataModule | None = None
-        self._dataset: Any = None
-        self._order: NDArray[np.int64] | None = None
+        self.data: FineGrainedDataModule | None = None
+        self.dataset: Any = None
+        self._loader: DataLoader[Any] | None = None
+        self._positions: NDArray[np.int64] | None = None
         self._batches: Iterable[Any]
-        self.by_class = False
         if isinstance(loader, FineGrainedDataModule):
-            self._data = loader
+            self.data = loader
             loader.input_config = config
-            self.class_names = loader.class_names
             self._batches = loader.discovery_loader(range(loader.num_classes))
-            self.by_class = True
             return
+        _expect_loader(loader)
         self._batches = loader
-        self._dataset = getattr(loader, "dataset", None)
-        self.class_names = getattr(self._dataset, "classes", None)
-        if isinstance(loader, DataLoader) and not isinstance(self._dataset, IterableDataset):
-            self._batches = self._in_order(loader)
-        else:
-            self._dataset = None  # positions in an unknown order are no indices
+        self.dataset = getattr(loader, "dataset", None)
+        chosen = chosen_images(loader) if isinstance(loader, DataLoader) else None
+        if chosen is not None and isinstance(loader, DataLoader):
+            self._loader, self._positions = loader, chosen.positions
+            self._batch_size = chosen.batch_size
+            self._batches = reread(loader, chosen.positions.tolist(), chosen.batch_size)
 
-    def batches(self) -> Iterator[Images]:
+    @property
+    def by_class(self) -> bool:
+        """Whether `batches` gives each class in one piece, for labels that are one class each."""
+        return self.data is not None or self._known_labels is not None
+
+    def mode(self, count: int) -> LabelMode:
+        """Return how labels say to which classes an image belongs.
+
+        "single" is a number per image; "binary" is 0 or 1, for a classifier with one logit;
+        "multilabel" is a row of zeros and ones per image. Softmax gives the probabilities of the
+        first, sigmoid those of the others.
+
+        Args:
+            count: Number of the classifier's logits.
+        """
+        return label_mode(self._first.labels, count)
+
+    def class_names(self, count: int) -> list[str] | None:
+        """Return the names that the data set gives to the classifier's classes, or None.
+
+        Classes that the data set does not name are called by their number.
+
+        Args:
+            count: Number of the classifier's logits.
+        """
+        names = self.data.class_names if self.data is not None else class_names(self.dataset)
+        if not names:
+            return None
+        named = dict(enumerate(names))
+        if self._label_of is not None:
+            meant = {key: label for key, label in self._label_of.items() if key in named}
+            if any(key != label for key, label in meant.items()):
+                named = {label: names[key] for key, label in meant.items()}
+            if not meant or len(named) < len(meant):
+                return None  # labels were changed or merged: none of the names is right
+        if count == 1:
+            return [named[self._positive]] if self._positive in named else None
+        return [named.get(label, str(label)) for label in range(count)]
+
+    def note(self, count: int) -> str | None:
+        """Return a sentence on labels that a reader of the explanations must know, or None."""
+        if self.mode(count) != "binary":
+            return None
+        kind = "labelled 1" if self._positive == 1 else "given (all are labelled 0)"
+        return (
+            f"The classifier has one logit: its prototypes are those of the images {kind}, and "
+            "its probability is the sigmoid of the logit."
+        )
+
+    def announce(self, count: int) -> None:
+        """Print the note, if there is one."""
+        note = self.note(count)
+        if note is not None:
+            rank_zero_info(note)
+
+    def batches(self, count: int) -> Iterator[LabelledImages]:
         """Yield all images, with a progress bar.
 
+        Args:
+            count: Number of the classifier's logits.
+
         Raises:
-            DataError: If a batch is neither (images, labels) nor a dict of `image` and `label`,
-                or these are not what a classifier is trained with.
+            DataError: If batches or their labels are not what the classifier is trained with.
         """
-        seen = 0
+        mode = self.mode(count)
+        positive = self._positive if mode == "binary" else 1
+        shape = self._first.images.shape[1:]
+        order, expected = self._order
+        seen = used = 0
         for batch in track(self._batches, "Finding prototypes"):
-            images, labels, indices = _unpack(batch)
-            if indices is None:
-                positions = np.arange(seen, seen + len(images))
-                order = positions if self._order is None else self._order[positions]
-                indices = torch.from_numpy(order)
+            images, labels, indices = unpack(batch)
+            positions = np.arange(seen, seen + len(images))
             seen += len(images)
-            yield images, labels, indices
+            if not len(images):
+                continue
+            if indices is None:
+                indices = torch.from_numpy(positions if order is None else order[positions])
+            self._check(images, shape, indices)
+            rows, classes = self._members(labels, count, mode, positive)
+            if expected is not None and mode == "single":
+                self._confirm(classes, expected[positions], indices)
+            if not rows:
+                continue
+            used += len(rows)
+            yield LabelledImages(images, rows, classes, indices[rows])
+        if not used:
+            raise DataError("The loader gives no image of any class: check its labels.")
 
     def image(self, index: int) -> tuple[Tensor, str] | None:
         """Return an image (C, H, W) and its name; None where it cannot be read again."""
-        if self._data is not None:
-            return self._data.view("train").at([index])[0]["image"], self.name(index)
-        if self._dataset is None:
+        if self.data is not None:
+            return self.data.view("train").at([index])[0]["image"], self.name(index)
+        if self._loader is None:
             return None
-        item = self._dataset[index]
-        image = item["image"] if isinstance(item, Mapping) else item[0]
-        return image, self.name(index)
+        item = unpack(self._loader.collate_fn([self.dataset[index]]))
+        return item.images[0], self.name(index)
 
     def name(self, index: int) -> str:
         """Return what identifies a training image to a person."""
-        if self._data is not None:
-            return self._data.train_source.name(index)
-        return f"training image {index}"
+        if self.data is not None:
+            return self.data.train_source.name(index)
+        listed = None if self._loader is None else name_of(self.dataset, index)
+        return listed or f"training image {index}"
 
     def shape(self) -> tuple[int, int, int]:
         """Return channels, height and width of the images.
@@ -97,53 +188,156 @@ class Source:
         Raises:
             DataError: If there is no image.
         """
-        batches = iter(self._batches)
-        first = next(batches, None)
-        if first is None:
-            raise DataError("The loader gives no image.")
-        if batches is self._batches:  # it can be run through only once
-            self._batches = chain([first], batches)
-        _, channels, height, width = _unpack(first)[0].shape
+        channels, height, width = self._first.images.shape[1:]
         return channels, height, width
 
-    def _in_order(self, loader: DataLoader[Any]) -> DataLoader[Any]:
-        """The same data set, unshuffled, and class by class where its labels are known."""
-        dataset: Any = loader.dataset
-        targets = getattr(dataset, "targets", None)
-        if targets is not None and len(targets) == len(dataset):
-            self._order = np.argsort(np.asarray(targets), kind="stable")
-            dataset = Subset(dataset, self._order.tolist())
-            self.by_class = True
-        return DataLoader(
-            dataset,
-            batch_size=loader.batch_size or 1,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-        )
+    def sample(self) -> list[int]:
+        """Return a few indices of images that `image` can read: first, middle and last."""
+        if self._positions is None or not len(self._positions):
+            return []
+        last = len(self._positions) - 1
+        return [int(self._positions[at]) for at in sorted({0, last // 2, last})]
+
+    @cached_property
+    def first(self) -> Tensor:
+        """The images (B, C, H, W) of the first batch."""
+        return self._first.images
+
+    @cached_property
+    def _first(self) -> LoaderBatch:
+        """The first batch that has an image."""
+        batches = iter(self._batches)
+        taken = []
+        for batch in batches:
+            taken.append(batch)
+            found = unpack(batch)
+            if len(found.images):
+                break
+        else:
+            raise DataError("The loader gives no image.")
+        if batches is self._batches:  # it can be run through only once
+            self._batches = chain(taken, batches)
+        return found
+
+    @cached_property
+    def _label_of(self) -> dict[Any, int] | None:
+        """The label of each value that the data set lists, as its items have it; None without list.
+
+        Two images of each value are read, and some more: where they do not agree with each other,
+        the list is not one of labels, and nothing is known ({}).
+        """
+        if self._loader is None or self._positions is None:
+            return None
+        listed = listed_targets(self.dataset)
+        if listed is None or not len(self._positions) or self._first.labels.ndim > 1:
+            return None
+        values = listed[self._positions]
+        ends = [np.unique(part, return_index=True)[1] for part in (values, values[::-1])]
+        spread = np.linspace(0, len(values) - 1, min(_PROBES, len(values))).astype(int)
+        probes = np.unique(np.concatenate([ends[0], len(values) - 1 - ends[1], spread]))
+        found: dict[Any, int] = {}
+        keys = iter(values[probes].tolist())
+        for batch in reread(self._loader, self._positions[probes].tolist(), self._batch_size):
+            labels = unpack(batch).labels
+            if labels.ndim > 1 or bool((labels != labels.long()).any()):
+                return {}
+            for label, key in zip(labels.long().tolist(), keys, strict=False):
+                if found.setdefault(key, label) != label:
+                    return {}
+        return found
+
+    @cached_property
+    def _known_labels(self) -> NDArray[np.int64] | None:
+        """(n,) the label of each chosen image, where the data set lists it; None if unknown."""
+        if not self._label_of or self._positions is None:
+            return None
+        listed: Any = listed_targets(self.dataset)
+        return np.array([self._label_of[key] for key in listed[self._positions].tolist()])
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+        """Which image comes when, and its label, as far as they are known."""
+        if self._known_labels is None or self._positions is None or self._loader is None:
+            return self._positions, None
+        order = np.argsort(self._known_labels, kind="stable")
+        positions = self._positions[order]
+        self._batches = reread(self._loader, positions.tolist(), self._batch_size)
+        return positions, self._known_labels[order]
+
+    @cached_property
+    def _positive(self) -> int:
+        """The label of a one-logit classifier's class: 1, or 0 where every image has that."""
+        if self._known_labels is not None:
+            return int(self._known_labels.max(initial=0) > 0)
+        taken = []
+        batches = iter(self._batches)
+        once = batches is self._batches
+        found = 0
+        for batch in batches:
+            if once:
+                taken.append(batch)
+            if bool((unpack(batch).labels > 0).any()):
+                found = 1
+                break
+        if once:
+            self._batches = chain(taken, batches)
+        return found
+
+    def _members(
+        self, labels: Tensor, count: int, mode: LabelMode, positive: int
+    ) -> tuple[list[int], list[int]]:
+        """Rows of a batch and the class that each belongs to."""
+        if label_mode(labels, count) != mode:
+            raise DataError("The loader's labels are numbers in some batches and rows in others.")
+        if mode == "single":
+            numbers: list[int] = labels.flatten().long().tolist()
+            wrong = next((label for label in numbers if not 0 <= label < count), None)
+            if wrong is not None:
+                raise DataError(
+                    f"The loader gives label {wrong}, but the classifier has {count} classes: "
+                    f"labels must be 0 to {count - 1}."
+                )
+            return list(range(len(numbers))), numbers
+        flags = labels.reshape(len(labels), -1) == positive
+        rows, classes = flags.nonzero(as_tuple=True)
+        return rows.tolist(), classes.tolist()
+
+    def _check(self, images: Tensor, shape: torch.Size, indices: Tensor) -> None:
+        if images.shape[1:] != shape:
+            raise DataError(
+                f"The loader gives images of {tuple(shape)} and of {tuple(images.shape[1:])}: "
+                "resize all of them to one size."
+            )
+        finite = images.isfinite().flatten(1).all(1)
+        if not bool(finite.all()):
+            name = self.name(int(indices[int((~finite).nonzero()[0])]))
+            raise DataError(f"The pixels of {name} contain NaN or infinity: mend or leave it out.")
+
+    def _confirm(self, labels: list[int], expected: NDArray[np.int64], indices: Tensor) -> None:
+        wrong = np.flatnonzero(np.asarray(labels) != expected)
+        if len(wrong):
+            at = int(wrong[0])
+            raise DataError(
+                f"The label of {self.name(int(indices[at]))} is {labels[at]}, but others with its "
+                f"value in the data set's targets have {expected[at]}: correct the targets, or "
+                "delete them."
+            )
 
 
-def _unpack(batch: Any) -> tuple[Tensor, list[int], Tensor | None]:  # noqa: ANN401 - a user's
-    index = None
-    if isinstance(batch, Mapping) and "image" in batch and "label" in batch:
-        images, labels, index = batch["image"], batch["label"], batch.get("index")
-    elif isinstance(batch, Sequence) and len(batch) >= 2:
-        images, labels = batch[0], batch[1]
-    else:
+def _expect_loader(loader: object) -> None:
+    """Refuse what gives no batches.
+
+    Raises:
+        DataError: If it is a data set, a DataModule of another package, or no iterable.
+    """
+    kind = type(loader).__name__
+    if hasattr(loader, "train_dataloader"):
+        raise DataError(f"The loader is a {kind}: give its train_dataloader() instead.")
+    if isinstance(loader, Dataset) and not isinstance(loader, Iterable):
         raise DataError(
-            f"The loader gives a {type(batch).__name__}, but must give (images, labels) or a dict "
-            "with 'image' and 'label'."
+            f"The loader is a data set ({kind}): give DataLoader(dataset, batch_size=32) instead."
         )
-    if not isinstance(images, Tensor) or images.ndim != 4:
-        raise DataError("The loader's images are no tensor (B, 3, H, W): collate them to one.")
-    if not images.is_floating_point():
-        kind = str(images.dtype).removeprefix("torch.")
+    if not isinstance(loader, Iterable) or isinstance(loader, str | bytes | Mapping | Tensor):
         raise DataError(
-            f"The loader's images are {kind}: preprocess them as the classifier expects them."
+            f"The loader is a {kind}: give a DataLoader, or any iterable of (images, labels)."
         )
-    labels = torch.as_tensor(labels)
-    if labels.shape != (len(images),) or labels.is_floating_point():
-        raise DataError(
-            f"The loader's labels are {tuple(labels.shape)} of {labels.dtype} for {len(images)} "
-            "images: give one whole number per image."
-        )
-    return images, labels.long().tolist(), index

@@ -1,7 +1,8 @@
-"""Which images are for training and validation; which classes are found together, and where."""
+"""Splits: names of splits, images held out, and classes shared out among processes."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from ppn.types import Split
+
+_SPLIT_OF: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_named(name: str) -> tuple[Split | None, bool]:
+    """Read a user's name of a split, such as `Train`, `validation`, `train_cropped` or `test2017`.
+
+    Returns:
+        The split, or None if the name is not that of one; and whether the name says nothing else.
+    """
+    words = re.findall(r"[^\W\d_]+|\d+", name.lower())
+    found = next((_SPLIT_OF[word] for word in (*words[:1], *words[-1:]) if word in _SPLIT_OF), None)
+    return found, len(words) == 1
 
 
 def stratified_split(

@@ -1,4 +1,4 @@
-"""torchvision's data sets as lists of paths and labels, and their errors as one sentence."""
+"""What torchvision reads, as lists of paths and labels; its errors become one sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchvision.datasets import ImageFolder
 
+from ppn.data.class_folders import is_hidden
 from ppn.data.inside import expect_inside
 from ppn.data.lists import read_rows, read_text
 from ppn.errors import DataError
@@ -49,7 +50,7 @@ def check_list(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, li
     """
     rows = read_rows(path, columns, numbers)
     if not rows:
-        raise DataError(f"{path} lists no image: get the complete data set.")
+        raise DataError(f"{path} lists no images: get the complete data set.")
     expect_inside((row[0] for _, row in rows), path)
     with path.open("rb") as content:
         if content.read(3) == codecs.BOM_UTF8:
@@ -60,7 +61,7 @@ def check_list(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, li
     listed: set[str] = set()
     for number, row in rows:
         if row[0] in listed:
-            raise DataError(f"{path}, line {number}: image {row[0]} is listed before.")
+            raise DataError(f"{path}, line {number}: image {row[0]} is listed twice.")
         listed.add(row[0])
     return rows
 
@@ -88,7 +89,7 @@ def read_class_folders(
         def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
             def chosen(place: str | Path) -> list[str]:
                 names, _ = ImageFolder.find_classes(self, place)
-                return [name for name in names if keep is None or keep(name)]
+                return [n for n in names if not is_hidden(n) and (keep is None or keep(n))]
 
             here = chosen(directory)
             names = here if classes_of is None else chosen(classes_of)
@@ -117,5 +118,5 @@ def _read(make: Callable[..., Any], folder: Path, **options: Any) -> Any:  # noq
         first = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
             f"{folder} cannot be read ({type(error).__name__}: {first}): its "
-            "lists do not fit each other, get the complete data set."
+            "lists contradict each other, get the complete data set."
         ) from None

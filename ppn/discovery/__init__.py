@@ -1,1 +1,7 @@
-"""The parts of a class, found in its patch tokens (method: step 1)."""
+"""The parts of a class, found in its patch tokens (method: step 1): one discoverer a file."""
+
+from ppn.discovery.base import ClassTokens, Discoverer, Parts
+from ppn.discovery.kmeans import KMeans
+from ppn.discovery.nmf import NMF
+
+__all__ = ["NMF", "ClassTokens", "Discoverer", "KMeans", "Parts"]

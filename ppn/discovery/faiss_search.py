@@ -1,4 +1,4 @@
-"""FAISS: spherical k-means and exact nearest-patch search. The only file that imports faiss."""
+"""FAISS: spherical k-means. The only file that imports faiss."""
 
 from __future__ import annotations
 
@@ -73,34 +73,6 @@ def spherical_kmeans(tokens: Tensor, k: int, seed: int = 0, iterations: int = 20
     return Clusters(
         torch.from_numpy(centroids).to(device), torch.from_numpy(assignment[:, 0]).to(device)
     )
-
-
-def largest_inner_products(queries: Tensor, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find, for each query, the tokens with the largest inner product, exactly.
-
-    Args:
-        queries: (q, D).
-        tokens: (n, D).
-        count: How many to find.
-
-    Returns:
-        Scores (q, min(count, n)) in descending order and token indices of the same shape, on the
-        CPU.
-    """
-    count = min(count, len(tokens))
-    asked, base = (
-        np.ascontiguousarray(side.detach().float().cpu().numpy()) for side in (queries, tokens)
-    )
-    with _faiss() as faiss:
-        metric = faiss.METRIC_INNER_PRODUCT
-        if _on_gpu(tokens, faiss):
-            resources, device = faiss.StandardGpuResources(), tokens.device.index or 0
-            scores, found = faiss.knn_gpu(
-                resources, asked, base, count, metric=metric, device=device
-            )
-        else:
-            scores, found = faiss.knn(asked, base, count, metric=metric)
-    return torch.from_numpy(scores), torch.from_numpy(found)
 
 
 def _on_gpu(tokens: Tensor, faiss: Any) -> bool:  # noqa: ANN401 - a module without types

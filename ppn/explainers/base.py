@@ -22,14 +22,15 @@ class Inputs(NamedTuple):
     """Images, and what one run of the classifier has already computed of them.
 
     `images` (B, C, H, W) as the classifier takes them; `tokens` of them, shared by all explainers;
-    `indices` (B,) of each image in its data set, which seeds whatever is random; `draw`: 0 for the
-    images themselves, 1 for the same images with noise.
+    `indices` (B,) of each image in its data set; `draw`: 0 for the images themselves, 1 for the
+    same images with noise; `seed` of the evaluation. Whatever is random is seeded by these three.
     """
 
     images: Tensor
     tokens: Tokens
     indices: Tensor
     draw: int = 0
+    seed: int = 0
 
 
 class Attribution(NamedTuple):
@@ -45,7 +46,7 @@ class Explainer(Configured, ABC):
     Attributes:
         kind: What its row is for.
         exact: Whether contributions and bias add up to the classifier's logit.
-        additive: Whether the mean of each map is its contribution.
+        additive: Whether the mean of each map is meant to be its contribution.
         title: Name in tables and figures; empty: `name`.
     """
 

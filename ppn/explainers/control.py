@@ -76,7 +76,7 @@ class RandomExact(Directions):
     def prepare(self, network: PrototypeNetwork) -> None:
         """Draw as many directions as the network has prototypes."""
         weight, _ = network.classifier.effective_head()
-        self.directions = random_exact(weight, network.head.prototypes.shape[1], self.seed)
+        self.directions = random_exact(weight, network.k, self.seed)
 
 
 class OtherClassExact(Directions):

@@ -1,1 +1,1 @@
-"""Files that appear whole, and files that nobody vouches for."""
+"""Files: written whole or not at all, and checked when they are read."""

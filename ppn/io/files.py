@@ -1,43 +1,83 @@
-"""Files that appear whole or not at all."""
+"""Writes files whole or not at all, and reads JSON and YAML."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, with `~` as the home folder.
+
+    Raises:
+        DataError: If it is no path, or there is no such user.
+    """
+    try:
+        if not os.fspath(path):
+            raise TypeError
+        return Path(path).expanduser()
+    except (TypeError, RuntimeError):
+        raise DataError(f"{path!r} is not a path: give the path of a file or folder.") from None
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside the target; what is written there then takes its place.
 
+    A symbolic link stays one, and the file that it names is written. A file that is replaced keeps
+    its permissions. `~` is the home folder.
+
     Args:
         path: The target; its folder is made.
 
     Raises:
-        DataError: If it cannot be written, for example because the disk is full; an earlier file
-            stays whole.
+        DataError: If the target is there and is not a regular file, or it cannot be written, for
+            example because the disk is full; an earlier file stays whole.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    target = user_path(path)
+    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():
+            target = Path(os.path.realpath(target))
+        there = _mode(target)
+        if there is not None and not stat.S_ISREG(there):
+            kind = "a folder" if stat.S_ISDIR(there) else "a pipe, device or socket"
+            raise DataError(f"{path} is not a regular file but {kind}: choose another path.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Of no length of its own, and another one for each thread that writes the same target.
+        temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.part")
         yield temporary
-        os.replace(temporary, path)
+        if there is not None:
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise DataError(
             f"{path} cannot be written ({reason}): check the path and the space left on the disk."
         ) from None
     finally:
-        with contextlib.suppress(OSError):  # there is none, or its folder is none
-            temporary.unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # there is none, or its folder is none
+                temporary.unlink()
+
+
+def _mode(path: Path) -> int | None:
+    """What kind of thing is at a path, and its permissions; None where there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -50,7 +90,7 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
     """Return what a JSON text holds.
 
     Raises:
-        ValueError: If it is no JSON, nested beyond reason, or holds halves of characters; the
+        ValueError: If it is not JSON, is nested too deeply, or holds half a character; the
             message is one line.
     """
     try:
@@ -66,8 +106,8 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
     """Return what a YAML text holds, where JSON could say the same.
 
     Raises:
-        ValueError: If it is no YAML, or holds more than plain values, or itself; the message is one
-            line.
+        ValueError: If it is not YAML, holds more than plain values, or contains itself; the
+            message is one line.
     """
     import yaml  # takes a while, and only some need it
 

@@ -1,11 +1,13 @@
-"""What a JSON file must look like, said by a value of the same shape."""
+"""What a JSON or YAML file must look like, said by a value of the same shape; msgspec checks it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-_LARGEST = 2**63
+import msgspec
+
+_WHOLE = Annotated[int, msgspec.Meta(gt=-(2**63), lt=2**63 - 1)]
 """No number in our files is larger; Python's and JSON's know no bound."""
 
 
@@ -16,7 +18,7 @@ class Maybe:
     schema: Any
 
 
-def mismatch(value: Any, schema: Any, place: str = "it") -> str | None:  # noqa: ANN401 - of JSON
+def mismatch(value: Any, schema: Any) -> str | None:  # noqa: ANN401 - of JSON
     """Say where a value differs from a schema, in half a sentence; None where it fits.
 
     Args:
@@ -24,37 +26,30 @@ def mismatch(value: Any, schema: Any, place: str = "it") -> str | None:  # noqa:
         schema: A type (`float` takes whole numbers too, neither takes booleans); a dict of the keys
             that are needed, others may be there, or of `str`, for whatever keys, to a schema; a
             list with the schema of all its items; `Maybe`.
-        place: What the value is called.
     """
+    try:
+        msgspec.convert(value, _type(schema))
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        reason = reason[0].lower() + reason[1:]
+        place = place.replace("`", "").replace("$.", "").replace("$", "")
+        return f"{place}: {reason}" if place else reason
+    return None
+
+
+def _type(schema: Any) -> Any:  # noqa: ANN401 - of either kind
+    """Return a schema as a type that msgspec knows."""
     if isinstance(schema, Maybe):
-        return None if value is None else mismatch(value, schema.schema, place)
-    kind = schema if isinstance(schema, type) else type(schema)
-    if not _is(value, kind):
-        return f"{place} is no {_NAMES[kind]}"
-    inner: list[tuple[Any, Any, str]] = []
+        return _type(schema.schema) | None
     if isinstance(schema, list):
-        inner = [(item, schema[0], f"{place}[{i}]") for i, item in enumerate(value)]
-    elif isinstance(schema, dict) and str in schema:
-        inner = [(item, schema[str], f"{place}[{str(key)[:40]!r}]") for key, item in value.items()]
-    elif isinstance(schema, dict):
-        missing = [k for k, s in schema.items() if k not in value and not isinstance(s, Maybe)]
-        if missing:
-            return f"{place} has no '{missing[0]}'"
-        inner = [
-            (value[key], item, key if place == "it" else f"{place}.{key}")
-            for key, item in schema.items()
-            if key in value
-        ]
-    found = (mismatch(*arguments) for arguments in inner)
-    return next((text for text in found if text is not None), None)
-
-
-_NAMES = {str: "text", int: "whole number", float: "number", list: "list", dict: "object"}
-
-
-def _is(value: Any, kind: type) -> bool:  # noqa: ANN401 - of JSON
-    if kind not in (int, float):
-        return isinstance(value, kind)
-    if isinstance(value, bool) or not isinstance(value, (int, kind)):
-        return False
-    return isinstance(value, float) or abs(value) < _LARGEST
+        return list[_type(schema[0])]  # type: ignore[misc] # made while running
+    if not isinstance(schema, dict):
+        return _WHOLE if schema is int else schema
+    if str in schema:
+        return dict[str, _type(schema[str])]  # type: ignore[misc]
+    keys = {f"_{i}": key for i, key in enumerate(schema)}
+    fields = [
+        (name, _type(schema[key]), *([None] if isinstance(schema[key], Maybe) else []))
+        for name, key in keys.items()
+    ]
+    return msgspec.defstruct("Object", fields, kw_only=True, rename=keys)

@@ -1,4 +1,4 @@
-"""Tensors in a safetensors file that nobody vouches for."""
+"""Reads tensors from safetensors files, which may be damaged or hostile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parse_tensors(content: bytes) -> dict[str, Tensor]:
     """
     try:
         return load(content)
-    # Beside its own error: unknown types, sizes that do not fit, names that are no text.
+    # Beside its own error: unknown types, sizes that do not fit, names that are not text.
     except (
         SafetensorError,
         KeyError,
@@ -32,7 +32,7 @@ def parse_tensors(content: bytes) -> dict[str, Tensor]:
         TypeError,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"no safetensors file: {reason}") from None
+        raise ValueError(f"not a safetensors file: {reason}") from None
 
 
 def misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:

@@ -1,48 +1,37 @@
-"""Evaluation protocols as torchmetrics.
+"""Metrics: maps or outputs to numbers.
 
 Every `compute` returns a NamedTuple of figures over all processes: torchmetrics drops the synced
 states again when `compute` returns, so whatever needs them is in the result.
 """
 
-from ppn.metrics.chance import Chance, chance_maps
-from ppn.metrics.compactness import Compactness, CompactnessResult
-from ppn.metrics.completeness import Completeness, CompletenessResult
-from ppn.metrics.distinctiveness import Distinctiveness, DistinctPeaks, DistinctResult
-from ppn.metrics.fidelity import Fidelity, FidelityResult
-from ppn.metrics.maps import cell_peak, peak
-from ppn.metrics.noise import stability_noise
-from ppn.metrics.parts import (
-    SWEEP_HALF_SIZES,
-    SWEEP_THRESHOLDS,
-    Consistency,
-    ConsistencyResult,
-    Stability,
-    StabilityResult,
-    part_hits,
-)
-from ppn.metrics.protocol import Constants
+from ppn.metrics.accuracy import Accuracy
+from ppn.metrics.base import EvaluationShape, Metric, Observation
+from ppn.metrics.compactness import Compactness
+from ppn.metrics.completeness import Completeness
+from ppn.metrics.consistency import Consistency
+from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.distinct_peaks import DistinctPeaks
+from ppn.metrics.distinctiveness import Distinctiveness
+from ppn.metrics.evaluation import Evaluation, Results
+from ppn.metrics.fidelity import Fidelity
+from ppn.metrics.shares import ClassShares
+from ppn.metrics.stability import Stability
 
 __all__ = [
-    "SWEEP_HALF_SIZES",
-    "SWEEP_THRESHOLDS",
-    "Chance",
+    "Accuracy",
+    "ClassShares",
     "Compactness",
-    "CompactnessResult",
     "Completeness",
-    "CompletenessResult",
     "Consistency",
-    "ConsistencyResult",
-    "Constants",
     "DistinctPeaks",
-    "DistinctResult",
     "Distinctiveness",
+    "Evaluation",
+    "EvaluationShape",
     "Fidelity",
-    "FidelityResult",
+    "Metric",
+    "Observation",
+    "Results",
     "Stability",
-    "StabilityResult",
-    "cell_peak",
-    "chance_maps",
-    "part_hits",
-    "peak",
-    "stability_noise",
+    "default_floors",
+    "default_metrics",
 ]

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from ppn.types import Batch
 
-Need = Literal["keypoints", "mask", "box", "noise"]
-"""What an evaluation must provide: annotations, or the maps of the images with noise."""
+Need = Literal["keypoints", "mask", "box", "noise", "peaks"]
+"""What an evaluation must provide: annotations, the maps of the images with noise, or maxima."""
 
 
 class EvaluationShape(NamedTuple):
     """The sizes that states of metrics depend on.
 
     `num_classes` C; `k` maps per class; `part_names` of the annotated keypoints, empty where there
-    are none; `size` of the square input in pixels, 0 where it is not square.
+    are none; `size` of the square input in pixels (its height where it is not square).
     """
 
     num_classes: int
@@ -39,9 +39,10 @@ class Observation(NamedTuple):
 
     `batch` labels and annotations; `logits` (B, C), sums of contributions and bias, and
     `blackbox_logits` (B, C), the classifier's own; `maps` (B, k, H, W) of the ground-truth class,
-    `noisy_maps` the same on images with `stability_noise`, None where no metric needs them;
-    `peaks` and `noisy_peaks` (B, k, 2) their maxima in pixels, found once for all metrics;
-    `contributions` (B, k) to the ground-truth class's logit, None where the explainer has none.
+    `noisy_maps` the same on images with `stability_noise`; `peaks` and `noisy_peaks` (B, k, 2)
+    int64 the maxima of both, y and x in pixels, found once for all metrics; each of the three is
+    None where no metric needs it. `contributions` (B, k) to the ground-truth class's logit, None
+    where the explainer has none; `additive` whether the maps are meant to average to them.
     """
 
     batch: Batch
@@ -52,6 +53,7 @@ class Observation(NamedTuple):
     peaks: Tensor | None = None
     noisy_peaks: Tensor | None = None
     contributions: Tensor | None = None
+    additive: bool = False
 
 
 class Metric(Configured, torchmetrics.Metric):
@@ -67,20 +69,23 @@ class Metric(Configured, torchmetrics.Metric):
         protocol: Name of the protocol.
         help: One or two sentences for a reader: what it measures, and how to read it.
         needs: What the evaluation must provide; without it the metric is left out.
-        of_maps: Whether it scores each explainer's maps; otherwise it is about the network and
-            computed once.
+        of_maps: Whether it scores each explainer; otherwise it is about the network and computed
+            once, from what the first explainer says.
     """
 
     title: ClassVar[str] = ""
     unit: ClassVar[str] = ""
     bounds: ClassVar[tuple[float, float] | None] = None
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
     protocol: ClassVar[str] = ""
     help: ClassVar[str] = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
     of_maps: ClassVar[bool] = True
     is_differentiable = False
     full_state_update = False
+
+    def __init__(self) -> None:  # without the keywords of torchmetrics, which are no options
+        super().__init__()
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -98,6 +103,10 @@ class Metric(Configured, torchmetrics.Metric):
     @abstractmethod
     def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - what `compute` returns
         """Return plain values for `metrics.json`; the score itself under `key`.
+
+        Tables and figures show the standard error of the score under `{key}_standard_error`. The
+        report shows scores over two constants under `{key}_sweep`, a list of lists: the values
+        tried of a constant `size` are then the constant `sweep_sizes`, those of the rows first.
 
         Args:
             result: What `compute` returned.

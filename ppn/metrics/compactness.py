@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ppn.metrics.base import Metric
 
 if TYPE_CHECKING:
-    from ppn.metrics.protocol import Constants
+    from typing_extensions import Self
+
+    from ppn.metrics.base import EvaluationShape, Observation
 
 
 class CompactnessResult(NamedTuple):
@@ -81,9 +84,14 @@ class Compactness(Metric):
         share: The share of the positive logit that K_eff asks for, in (0, 1].
     """
 
-    protocol: ClassVar[str] = "compactness"
-    is_differentiable = False
-    full_state_update = False
+    key = "effective_prototypes"
+    title = "Effective prototypes"
+    higher_is_better = None
+    protocol = "compactness"
+    help = (
+        "Mean number of prototypes needed for most of the positive logit: 1 where one alone "
+        "decides, k where all count alike."
+    )
 
     images: Tensor
     contributions: Tensor
@@ -96,15 +104,25 @@ class Compactness(Metric):
     def __init__(self, share: float = 0.9) -> None:
         super().__init__()
         self.share = share
+
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states."""
+        del shape
         for name in ("images", "contributions", "negative", "effective_sum", "effective_images"):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         for name in ("gini_sum", "hoyer_sum"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        return self
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> dict[str, Any]:
         """What the numbers depend on."""
         return {"share": self.share, "gini_and_hoyer_of": "absolute contributions"}
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch, if it has contributions."""
+        if seen.contributions is not None:
+            self.update(seen.contributions)
 
     def update(self, contributions: Tensor) -> None:
         """Add a batch: (B, k) contributions of one class per image, without the bias."""
@@ -128,6 +146,16 @@ class Compactness(Metric):
             effective=self.effective_sum.double() / self.effective_images.clamp(min=1),
             images=self.images.clone(),
         )
+
+    def figures(self, result: CompactnessResult) -> dict[str, Any]:
+        """Return the four means; None where there were no contributions."""
+        known = int(result.images) > 0
+        return {
+            "negative_share": float(result.negative_share) if known else None,
+            "gini": float(result.gini) if known else None,
+            "hoyer": float(result.hoyer) if known else None,
+            "effective_prototypes": float(result.effective) if known else None,
+        }
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ppn.metrics.base import Metric
 
 if TYPE_CHECKING:
-    from ppn.metrics.protocol import Constants
+    from typing_extensions import Self
+
+    from ppn.metrics.base import EvaluationShape, Observation
 
 
 class CompletenessResult(NamedTuple):
@@ -31,9 +34,14 @@ class Completeness(Metric):
     in between.
     """
 
-    protocol: ClassVar[str] = "completeness"
-    is_differentiable = False
-    full_state_update = False
+    key = "completeness_error"
+    title = "Completeness error of maps"
+    higher_is_better = False
+    protocol = "completeness"
+    help = (
+        "Mean distance of a map's mean from its contribution, over the contributions' standard "
+        "deviation."
+    )
 
     maps: Tensor
     error_sum: Tensor
@@ -41,17 +49,24 @@ class Completeness(Metric):
     total: Tensor
     square: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states."""
+        del shape
         self.add_state("maps", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         for name in ("error_sum", "total", "square"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("error_max", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
+        return self
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> dict[str, Any]:
         """What the numbers depend on."""
         return {"relative_to": "standard deviation of the contributions"}
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch, if its maps are meant to average to contributions."""
+        if seen.additive and seen.contributions is not None:
+            self.update(seen.maps, seen.contributions)
 
     def update(self, maps: Tensor, contributions: Tensor) -> None:
         """Add a batch.
@@ -78,3 +93,11 @@ class Completeness(Metric):
         return CompletenessResult(
             self.error_sum / count / spread, self.error_max / spread, self.maps.clone()
         )
+
+    def figures(self, result: CompletenessResult) -> dict[str, Any]:
+        """Return the mean and the largest error; None where there is none to measure."""
+        known = int(result.maps) > 0
+        return {
+            "completeness_error": float(result.error) if known else None,
+            "max_completeness_error": float(result.max_error) if known else None,
+        }

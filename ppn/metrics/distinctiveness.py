@@ -1,30 +1,21 @@
-"""Do an image's prototypes look at different places?"""
+"""Do an image's prototypes look at different places (protocol `nonparam-2025`)?"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torchmetrics import Metric
 
-from ppn.metrics.maps import cell_peak, peak
+from ppn.metrics.maps import peak
+from ppn.metrics.pairs import PairMetric
 from ppn.metrics.protocol import scaled
 
 if TYPE_CHECKING:
-    from ppn.metrics.protocol import Constants
+    from torch import Tensor
+    from typing_extensions import Self
 
-
-class DistinctResult(NamedTuple):
-    """A score () in [0, 1] and how many images () it is the mean of.
-
-    With one prototype per class nothing can coincide: then `images` is 0 and `score`, which
-    means nothing, is 0.
-    """
-
-    score: Tensor
-    images: Tensor
+    from ppn.metrics.base import EvaluationShape, Observation
 
 
 def box_iou(peaks: Tensor, box: int) -> Tensor:
@@ -48,37 +39,7 @@ def strongest(maps: Tensor, top: int) -> Tensor:
     return maps.gather(1, order[..., None, None].expand(-1, -1, *maps.shape[2:]))
 
 
-def coinciding_share(maps: Tensor) -> Tensor:
-    """Share of prototype pairs whose maxima lie in the same cell: (B, k, H, W) -> (B,) float64."""
-    cells = cell_peak(maps)
-    first, second = torch.triu_indices(cells.shape[1], cells.shape[1], 1, device=cells.device)
-    return (cells[:, first] == cells[:, second]).double().mean(1)
-
-
-class _MeanOverImages(Metric):
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    total: Tensor
-    images: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def _add(self, values: Tensor) -> None:
-        self.total += values.sum()
-        self.images += len(values)
-
-    def compute(self) -> DistinctResult:
-        """1 - the mean over all images; a collective call: every process must make it."""
-        score = (self.images - self.total) / self.images.clamp(min=1)
-        return DistinctResult(score, self.images.clone())
-
-
-class Distinctiveness(_MeanOverImages):
+class Distinctiveness(PairMetric):
     """Protocol `nonparam-2025` (proto-non-param, CVPR 2025): 1 - mean IoU of the top boxes.
 
     Per image the ground-truth class's `top` prototypes by maximum of the map (all, if fewer);
@@ -87,28 +48,39 @@ class Distinctiveness(_MeanOverImages):
 
     Args:
         top: Prototypes per image.
-        box: Side of the boxes, in pixels of a 224 x 224 image (scaled with `size`).
-        size: Side of the square input image in pixels.
+        box: Side of the boxes, in pixels of a 224 x 224 image; it is scaled with the image.
     """
 
-    protocol: ClassVar[str] = "nonparam-2025"
+    title = "Distinctiveness"
+    protocol = "nonparam-2025"
+    help = "1 minus the mean overlap of fixed boxes at the maxima of a class's prototypes."
 
-    def __init__(self, top: int = 5, box: int = 72, size: int = 224) -> None:
+    def __init__(self, top: int = 5, box: int = 72) -> None:
         super().__init__()
         self.top = top
-        self.box = scaled(box, size)
-        self.size = size
+        self.box = box
+
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states."""
+        super().setup(shape)
+        self.size = shape.size
+        self.side = scaled(self.box, shape.size)
+        return self
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> dict[str, Any]:
         """What the numbers depend on; the box in pixels of the `size` x `size` image."""
         return {
             "top": self.top,
-            "box": self.box,
+            "box": self.side,
             "size": self.size,
             "pooling": 2,
             "upsampling": "bilinear",
         }
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch."""
+        self.update(seen.maps)
 
     def update(self, maps: Tensor) -> None:
         """Add a batch of maps (B, k, H, W) of the ground-truth class's prototypes."""
@@ -117,23 +89,4 @@ class Distinctiveness(_MeanOverImages):
         chosen = strongest(maps.float(), self.top)
         if min(chosen.shape[2:]) >= 2:
             chosen = avg_pool2d(chosen, 2)
-        self._add(box_iou(peak(chosen, (self.size, self.size), "bilinear"), self.box))
-
-
-class DistinctPeaks(_MeanOverImages):
-    """1 - the share of prototype pairs whose maxima lie in the same cell of the grid (ours).
-
-    The measure by which strategies of refinement are compared; needs no image size.
-    """
-
-    protocol: ClassVar[str] = "distinct_peaks"
-
-    @property
-    def constants(self) -> Constants:
-        """Nothing: the definition has no free number."""
-        return {}
-
-    def update(self, maps: Tensor) -> None:
-        """Add a batch of maps (B, k, H, W) of one class's prototypes per image."""
-        if maps.shape[1] >= 2:
-            self._add(coinciding_share(maps))
+        self._add(box_iou(peak(chosen, (self.size, self.size), "bilinear"), self.side))

@@ -1,250 +1,236 @@
-"""All metrics of a prototype network over one evaluation set, side by side."""
+"""All metrics of a network and of what explains it, over one evaluation set."""
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
+import torchmetrics
+from torch import nn
 
-from ppn.metrics.chance import chance_maps
-from ppn.metrics.compactness import Compactness
-from ppn.metrics.completeness import Completeness
-from ppn.metrics.distinctiveness import Distinctiveness, DistinctPeaks
+from ppn.errors import PPNError
+from ppn.metrics.base import Metric, Observation
 from ppn.metrics.exchange import exchanged
-from ppn.metrics.fidelity import Fidelity
 from ppn.metrics.maps import peak
-from ppn.metrics.parts import (
-    SWEEP_HALF_SIZES,
-    SWEEP_THRESHOLDS,
-    Consistency,
-    ConsistencyResult,
-    Stability,
-)
-from ppn.metrics.shares import ClassShares, ShareResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from ppn.metrics.chance import Chance
+    from ppn.explainers.base import Explainer, Inputs
+    from ppn.metrics.base import EvaluationShape, Need
+    from ppn.prototypes.head import HeadOutput
     from ppn.types import Batch
-
-CHANCE: tuple[Chance, ...] = ("random", "centre", "uniform")
-
-
-class Outputs(NamedTuple):
-    """What a network says of a batch.
-
-    `logits` and `blackbox_logits` (B, C); `contributions` (B, k) to the ground-truth class's
-    logit; `maps` and `noisy_maps`: for each strategy (B, k, H, W) of the ground-truth class's
-    prototypes, on the image and on the image with `stability_noise`; the latter None without part
-    annotations.
-    """
-
-    logits: Tensor
-    blackbox_logits: Tensor
-    contributions: Tensor
-    maps: dict[str, Tensor]
-    noisy_maps: dict[str, Tensor] | None
 
 
 class Results(NamedTuple):
-    """`figures`: plain values for `metrics.json`; the rest is per class, for the report."""
+    """What was measured.
+
+    `figures`: plain values for `metrics.json`; `results`: what each metric's `compute` gave, by
+    its key, for the network and the chosen explainer; `scores`: the figures of each explainer, by
+    its name.
+    """
 
     figures: dict[str, Any]
-    shares: ShareResult
-    consistency: ConsistencyResult | None
+    results: dict[str, Any]
+    scores: dict[str, dict[str, Any]]
+
+    def having(self, *fields: str) -> Any:  # noqa: ANN401 - whatever has them
+        """Return the first result that has all of these fields, or None."""
+        results = self.results.values()
+        return next((r for r in results if all(hasattr(r, field) for field in fields)), None)
 
     def numbers(self) -> dict[str, float]:
-        """Return the figures that are numbers, for a logger; those of maps as METRIC/MAPS."""
+        """Return the figures that are numbers, for a logger; an explainer's as FIGURE/EXPLAINER."""
         found = dict(self.figures)
-        for group in ("strategies", "chance"):
-            for maps, values in self.figures[group].items():
-                found |= {f"{name}/{maps}": value for name, value in values.items()}
+        for explainer, values in self.scores.items():
+            found |= {f"{name}/{explainer}": value for name, value in values.items()}
         return {k: float(v) for k, v in found.items() if isinstance(v, (int, float))}
 
 
-class MapScores(nn.Module):
-    """The metrics of one set of maps: a refinement strategy, or a chance level.
+class Scored(NamedTuple):
+    """What `compute` of one metric gave, and its plain values."""
+
+    result: Any
+    figures: dict[str, Any]
+
+
+def measurable(
+    metrics: Iterable[Metric], shape: EvaluationShape, annotations: Collection[Need] = ()
+) -> list[Metric]:
+    """Return the metrics that need nothing that is not there.
 
     Args:
-        num_classes: C.
-        k: k.
-        num_parts: Annotated parts; 0 leaves consistency and stability out.
-        size: Side of the square input in pixels.
+        metrics: Any metrics.
+        shape: Tells whether there are keypoints.
+        annotations: What else batches hold: "box", "mask".
+    """
+    given = {"noise", "peaks", *annotations} | ({"keypoints"} if shape.part_names else set())
+    return [metric for metric in metrics if metric.needs <= given]
+
+
+class MetricSet(nn.Module):
+    """Metrics that observe the same things; their states are their own.
+
+    Args:
+        metrics: The metrics; they are copied.
+        shape: The sizes of their states.
     """
 
-    def __init__(self, num_classes: int, k: int, num_parts: int, size: int) -> None:
+    def __init__(self, metrics: Iterable[Metric], shape: EvaluationShape) -> None:
         super().__init__()
-        self.size = size
-        self.distinctiveness = Distinctiveness(size=size)
-        self.distinct_peaks = DistinctPeaks()
-        self.consistency: Consistency | None = None
-        self.stability: Stability | None = None
-        if num_parts:
-            self.consistency = Consistency(num_classes, k, num_parts, size=size)
-            self.stability = Stability(num_classes, k, num_parts, size=size)
+        self.size = (shape.size, shape.size)
+        self.metrics = nn.ModuleList([deepcopy(metric).setup(shape) for metric in metrics])
+        self.needs = frozenset().union(*(metric.needs for metric in self._metrics()))
 
-    def update(self, maps: Tensor, noisy_maps: Tensor | None, batch: Batch) -> None:
-        """Add the maps (B, k, H, W) of a batch."""
-        self.distinctiveness.update(maps)
-        self.distinct_peaks.update(maps)
-        if self.consistency is None or self.stability is None or noisy_maps is None:
-            return
-        peaks = peak(maps, (self.size, self.size))
-        noisy = peak(noisy_maps, (self.size, self.size))
-        self.consistency.update(peaks, batch["keypoints"], batch["label"])
-        self.stability.update(peaks, noisy, batch["keypoints"], batch["label"])
+    def update(self, seen: Observation) -> None:
+        """Add a batch; maxima are found here, once for all metrics."""
+        if "peaks" in self.needs:
+            noisy = seen.noisy_maps
+            seen = seen._replace(
+                peaks=peak(seen.maps, self.size),
+                noisy_peaks=None if noisy is None else peak(noisy, self.size),
+            )
+        for metric in self._metrics():
+            metric.observe(seen)
 
-    def compute(self) -> tuple[dict[str, Any], ConsistencyResult | None]:
-        """Return the scores, and what consistency knows of each prototype."""
-        figures: dict[str, Any] = {}
-        consistency = None
-        if self.consistency is not None and self.stability is not None:
-            consistency = self.consistency.compute()
-            stability = self.stability.compute()
-            count = int((consistency.images > 0).sum()) * consistency.consistent.shape[1]
-            share = float(consistency.score) / 100
-            figures |= {
-                "consistency": float(consistency.score),
-                # Over prototypes, as if they were independent draws.
-                "consistency_standard_error": 100 * (share * (1 - share) / max(1, count)) ** 0.5,
-                "consistency_sweep": consistency.sweep.tolist(),
-                "stability": float(stability.score),
-                "stability_empty_share": float(stability.empty_share),
-            }
-        for name in ("distinctiveness", "distinct_peaks"):
-            result = getattr(self, name).compute()
-            figures[name] = float(result.score) if int(result.images) else None
-        return figures, consistency
+    def compute(self) -> dict[str, Scored]:
+        """Return what each metric has found, by its key."""
+        with warnings.catch_warnings():
+            # A process may have no images, and an explainer no contributions.
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+            results = {metric.key: (metric, metric.compute()) for metric in self._metrics()}
+        return {key: Scored(r, metric.figures(r)) for key, (metric, r) in results.items()}
+
+    def constants(self) -> dict[str, dict[str, Any]]:
+        """Return what the numbers of each metric depend on, by its key."""
+        return {metric.key: metric.constants for metric in self._metrics()}
+
+    def _metrics(self) -> list[Metric]:
+        return [metric for metric in self.metrics if isinstance(metric, Metric)]
 
 
 class Evaluation(nn.Module):
-    """Accuracy, fidelity, compactness, and the map metrics of every strategy and chance level.
+    """The metrics of a network, and those of maps for each explainer.
 
     Args:
-        num_classes: C.
-        k: k.
-        part_names: Names of the annotated parts; empty leaves the part metrics out.
-        size: Side of the square input in pixels.
-        strategies: Names of the refinement strategies to compare; the first is the chosen one.
-        seed: Seed of the chance maps.
-        summing: Whether maps are meant to average to contributions; see `HeadReport`.
+        shape: The sizes of the metrics' states; k is each explainer's own.
+        explainers: What is scored, prepared for the network; the first one is the chosen one,
+            whose scores are the network's.
+        metrics: What to measure, in the order of tables. Those that need what is not there are
+            left out.
+        annotations: What batches hold beside keypoints, which `shape` tells.
+
+    Raises:
+        PPNError: If two explainers or two metrics have one name.
     """
 
     def __init__(
         self,
-        num_classes: int,
-        k: int,
-        part_names: Sequence[str],
-        size: int,
-        strategies: Sequence[str],
-        seed: int = 0,
-        summing: bool = True,
+        shape: EvaluationShape,
+        explainers: Sequence[Explainer],
+        metrics: Sequence[Metric],
+        annotations: Collection[Need] = (),
     ) -> None:
         super().__init__()
-        self.k = k
-        self.strategies = list(strategies)
-        self.seed = seed
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.blackbox_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.fidelity = Fidelity()
-        self.compactness = Compactness()
-        self.completeness = Completeness() if summing else None
-        self.shares = ClassShares(num_classes, k)
-        rows = [*self.strategies, *CHANCE]
-        self.rows = nn.ModuleDict(
-            {row: MapScores(num_classes, k, len(part_names), size) for row in rows}
-        )
+        _expect_different("explainers", [explainer.name for explainer in explainers])
+        _expect_different("metrics", [metric.key for metric in metrics])
+        self.explainers = list(explainers)
+        self.measured = measurable(metrics, shape, annotations)
+        shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
+        of_maps = [metric for metric in self.measured if metric.of_maps]
+        of_network = [metric for metric in self.measured if not metric.of_maps]
+        self.network = MetricSet(of_network, shapes[0])
+        self.rows = nn.ModuleList([MetricSet(of_maps, its_own) for its_own in shapes])
 
-    def update(self, batch: Batch, outputs: Outputs) -> None:
-        """Add a batch."""
+    @property
+    def needs_noise(self) -> bool:
+        """Whether a metric compares the images with the same images with noise."""
+        return any("noise" in metric.needs for metric in self.measured)
+
+    def update(
+        self, batch: Batch, inputs: Inputs, noisy: Inputs | None, output: HeadOutput
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            batch: Labels and annotations.
+            inputs: The images and their tokens.
+            noisy: The same of the images with noise; None unless `needs_noise`.
+            output: What the network says.
+        """
         labels = batch["label"]
-        predictions = outputs.logits.argmax(1)
-        self.accuracy.update(predictions, labels)
-        self.blackbox_accuracy.update(outputs.blackbox_logits.argmax(1), labels)
-        self.fidelity.update(outputs.logits, outputs.blackbox_logits)
-        self.compactness.update(outputs.contributions)
-        if self.completeness is not None:
-            self.completeness.update(outputs.maps[self.strategies[0]], outputs.contributions)
-        self.shares.update(outputs.contributions, labels, predictions)
-        noisy = outputs.noisy_maps
-        for strategy in self.strategies:
-            other = None if noisy is None else noisy[strategy]
-            self._row(strategy).update(outputs.maps[strategy], other, batch)
-        shape = (self.k, *outputs.maps[self.strategies[0]].shape[-2:])
-        for kind in CHANCE:
-            draws = [
-                chance_maps(kind, batch["index"], labels, shape, self.seed, draw)
-                for draw in range(1 if noisy is None else 2)
-            ]
-            self._row(kind).update(draws[0], draws[-1] if noisy is not None else None, batch)
+        blackbox = inputs.tokens.logits.float()
+        for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
+            maps, contributions = explainer.attribute(inputs, labels)
+            moved = None if noisy is None else explainer.attribute(noisy, labels).maps
+            seen = Observation(
+                batch,
+                output.logits,
+                blackbox,
+                maps,
+                moved,
+                contributions=contributions,
+                additive=explainer.additive,
+            )
+            row.update(seen)
+            if place == 0:
+                self.network.update(seen)
 
     def compute(self) -> Results:
         """Return all results; a collective call: every process must make it."""
-        with exchanged(self._metrics()):
-            return self._compute()
-
-    def _compute(self) -> Results:
-        rows = {name: self._row(name).compute() for name in self.rows}
-        chosen, consistency = rows[self.strategies[0]]
-        fidelity, compactness = self.fidelity.compute(), self.compactness.compute()
-        complete = None if self.completeness is None else self.completeness.compute()
-        figures: dict[str, Any] = {
-            "images": int(fidelity.images),
-            "accuracy": float(self.accuracy.compute()),
-            "blackbox_accuracy": float(self.blackbox_accuracy.compute()),
-            "agreement": float(fidelity.agreement),
-            "max_logit_error": float(fidelity.max_logit_error),
-            "mean_logit_error": float(fidelity.mean_logit_error),
-            "max_relative_logit_error": float(fidelity.max_relative_error),
-            "completeness_error": None if complete is None else float(complete.error),
-            "max_completeness_error": None if complete is None else float(complete.max_error),
-            **chosen,
-            "negative_share": float(compactness.negative_share),
-            "gini": float(compactness.gini),
-            "hoyer": float(compactness.hoyer),
-            "effective_prototypes": float(compactness.effective),
-            "strategy": self.strategies[0],
-            "strategies": {name: rows[name][0] for name in self.strategies},
-            "chance": {name: rows[name][0] for name in CHANCE},
-            "protocols": self._protocols(),
+        with exchanged(m for m in self.modules() if isinstance(m, torchmetrics.Metric)):
+            network = self.network.compute()
+            rows = [row.compute() for row in self._rows()]
+        chosen = network | rows[0]
+        own: dict[str, Any] = {}
+        for metric in self.measured:
+            own |= chosen[metric.key].figures
+        scores: dict[str, dict[str, Any]] = {}
+        explainers: dict[str, dict[str, Any]] = {}
+        for explainer, row in zip(self.explainers, rows, strict=True):
+            found = scores[explainer.name] = {}
+            for scored in row.values():
+                found |= scored.figures
+            explainers[explainer.name] = {**_describe(explainer), **found}
+        figures = {
+            **own,
+            "refinement": self.explainers[0].name,
+            "explainers": explainers,
+            "metrics": self._about(own),
         }
-        return Results(figures, self.shares.compute(), consistency)
+        return Results(figures, {m.key: chosen[m.key].result for m in self.measured}, scores)
 
-    def reset(self) -> None:
-        """Forget everything, before the next evaluation set."""
-        for metric in self._metrics():
-            metric.reset()
-
-    def _metrics(self) -> list[Metric]:
-        return [module for module in self.modules() if isinstance(module, Metric)]
-
-    def _protocols(self) -> dict[str, Any]:
-        row = self._row(self.strategies[0])
-        metrics = {
-            "agreement": self.fidelity,
-            "completeness_error": self.completeness,
-            "consistency": row.consistency,
-            "stability": row.stability,
-            "distinctiveness": row.distinctiveness,
-            "distinct_peaks": row.distinct_peaks,
-            "effective_prototypes": self.compactness,
-        }
-        protocols: dict[str, Any] = {
-            name: {"protocol": metric.protocol, "constants": metric.constants}
-            for name, metric in metrics.items()
-            if metric is not None
-        }
-        if row.consistency is not None:
-            protocols["consistency_sweep"] = {
-                "half_sizes_at_224": list(SWEEP_HALF_SIZES),
-                "thresholds": list(SWEEP_THRESHOLDS),
+    def _about(self, figures: Collection[str]) -> dict[str, Any]:
+        """Describe the metrics that give a score."""
+        constants = self.network.constants() | self._rows()[0].constants()
+        return {
+            metric.key: {
+                **metric.about(),
+                "protocol": metric.protocol,
+                "constants": constants[metric.key],
+                **({"of_maps": True} if metric.of_maps else {}),
             }
-        return protocols
+            for metric in self.measured
+            if metric.key in figures
+        }
 
-    def _row(self, name: str) -> MapScores:
-        row = self.rows[name]
-        assert isinstance(row, MapScores)
-        return row
+    def _rows(self) -> list[MetricSet]:
+        return [row for row in self.rows if isinstance(row, MetricSet)]
+
+
+def _describe(explainer: Explainer) -> dict[str, Any]:
+    return {
+        "kind": explainer.kind,
+        "title": explainer.title or explainer.name,
+        "exact": explainer.exact,
+        "additive": explainer.additive,
+        "k": explainer.maps_per_class,
+    }
+
+
+def _expect_different(what: str, names: Sequence[str]) -> None:
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise PPNError(f"Two {what} are called '{name}': leave one of them out.")

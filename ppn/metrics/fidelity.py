@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ppn.metrics.base import Metric
 
 if TYPE_CHECKING:
-    from ppn.metrics.protocol import Constants
+    from typing_extensions import Self
+
+    from ppn.metrics.base import EvaluationShape, Observation
 
 
 class FidelityResult(NamedTuple):
@@ -33,9 +36,12 @@ class FidelityResult(NamedTuple):
 class Fidelity(Metric):
     """Agreement with the black box: argmax, and |logit - (sum of contributions + bias)|."""
 
-    protocol: ClassVar[str] = "fidelity"
-    is_differentiable = False
-    full_state_update = False
+    key = "agreement"
+    title = "Agreement with the black box"
+    bounds = (0.0, 1.0)
+    protocol = "fidelity"
+    help = "Share of images on which parts and black box predict the same class."
+    of_maps = False
 
     agreeing: Tensor
     images: Tensor
@@ -45,18 +51,24 @@ class Fidelity(Metric):
     logit_sum: Tensor
     logit_square: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states."""
+        del shape
         for name in ("agreeing", "images", "logits"):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         for name in ("error_sum", "logit_sum", "logit_square"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("error_max", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
+        return self
 
     @property
-    def constants(self) -> Constants:
+    def constants(self) -> dict[str, Any]:
         """What the numbers depend on."""
         return {"relative_to": "standard deviation of the black box's logits"}
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch."""
+        self.update(seen.logits, seen.blackbox_logits)
 
     def update(self, logits: Tensor, blackbox_logits: Tensor) -> None:
         """Add a batch.
@@ -92,6 +104,15 @@ class Fidelity(Metric):
             mean_relative_error=_relative(mean_error, std),
             images=self.images.clone(),
         )
+
+    def figures(self, result: FidelityResult) -> dict[str, Any]:
+        """Return the agreement and the errors of logits."""
+        return {
+            "agreement": float(result.agreement),
+            "max_logit_error": float(result.max_logit_error),
+            "mean_logit_error": float(result.mean_logit_error),
+            "max_relative_logit_error": float(result.max_relative_error),
+        }
 
 
 def _relative(error: Tensor, std: Tensor) -> Tensor:

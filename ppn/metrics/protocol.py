@@ -1,10 +1,8 @@
-"""What every protocol's constants have in common."""
+"""What protocols for images of one size have in common."""
 
 from __future__ import annotations
 
 PUBLISHED_SIZE = 224
-
-Constants = dict[str, float | int | str | list[int] | list[float]]
 
 
 def scaled(pixels: int, size: int) -> int:

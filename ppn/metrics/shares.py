@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ppn.metrics.base import Metric
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ppn.metrics.base import EvaluationShape, Observation
 
 
 class ShareResult(NamedTuple):
@@ -24,26 +30,28 @@ class ShareResult(NamedTuple):
 class ClassShares(Metric):
     """Mean contribution of each prototype to its own class's logit, and accuracy per class.
 
-    Args:
-        num_classes: Number of classes C.
-        k: Prototypes per class k.
+    Not a score: the report shows it beside each prototype and class.
     """
 
-    is_differentiable = False
-    full_state_update = False
+    of_maps = False
 
     contributions: Tensor
     correct: Tensor
     images: Tensor
 
-    def __init__(self, num_classes: int, k: int) -> None:
-        super().__init__()
-        shape = (num_classes, k)
-        total = torch.zeros(shape, dtype=torch.float64)
-        count = torch.zeros(num_classes, dtype=torch.long)
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states."""
+        total = torch.zeros(shape.num_classes, shape.k, dtype=torch.float64)
+        count = torch.zeros(shape.num_classes, dtype=torch.long)
         self.add_state("contributions", total, dist_reduce_fx="sum")
         self.add_state("correct", count, dist_reduce_fx="sum")
         self.add_state("images", count.clone(), dist_reduce_fx="sum")
+        return self
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch, if it has contributions."""
+        if seen.contributions is not None:
+            self.update(seen.contributions, seen.batch["label"], seen.logits.argmax(1))
 
     def update(self, contributions: Tensor, labels: Tensor, predictions: Tensor) -> None:
         """Add a batch.
@@ -65,3 +73,8 @@ class ClassShares(Metric):
             accuracy=self.correct.double() / self.images.clamp(min=1),
             images=self.images.clone(),
         )
+
+    def figures(self, result: ShareResult) -> dict[str, Any]:
+        """Return nothing: all it knows is per class."""
+        del result
+        return {}

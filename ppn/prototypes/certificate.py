@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class Certificate:
         relative_logit_error: The same over the standard deviation of the black box's logits.
         agreement: Share of images on which both predict the same class.
         images: Number of images the three numbers above were measured on.
+        classes: Number of classes that have prototypes; the numbers below are about them.
         residual_share: Mean over classes of ||r|| / ||v||.
         cosine: Mean over prototypes of cos(p~_i, p_i).
         peak_shift: Mean share of images on which the maximum of a map moved by refinement.
@@ -40,15 +41,12 @@ class Certificate:
     relative_logit_error: float
     agreement: float
     images: int
+    classes: int
     residual_share: float
     cosine: float
     peak_shift: float
     negative_share: float
     fell_back: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for checkpoints and results files."""
-        return asdict(self)
 
 
 class CertificateSample(nn.Module):
@@ -103,7 +101,7 @@ class CertificateSample(nn.Module):
 
 
 def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor) -> Certificate:
-    """Summarise a complete dictionary and the logits of some training images.
+    """Summarise a dictionary and the logits of some training images.
 
     Args:
         dictionary: What discovery has found.
@@ -113,15 +111,17 @@ def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor)
     error = (logits.double() - blackbox_logits.double()).abs().max().item()
     spread = blackbox_logits.double().std().clamp(min=torch.finfo(torch.float32).tiny).item()
     agree = (logits.argmax(1) == blackbox_logits.argmax(1)).double().mean().item()
+    found = dictionary.found == 1
     return Certificate(
         max_sum_error=dictionary.exactness.max().item(),
         max_logit_error=error,
         relative_logit_error=error / spread,
         agreement=agree,
         images=len(logits),
-        residual_share=dictionary.residual_share.mean().item(),
-        cosine=dictionary.cosine.mean().item(),
-        peak_shift=dictionary.peak_shift.mean().item(),
-        negative_share=dictionary.negative_share.mean().item(),
+        classes=int(found.sum()),
+        residual_share=dictionary.residual_share[found].mean().item(),
+        cosine=dictionary.cosine[found].mean().item(),
+        peak_shift=dictionary.peak_shift[found].mean().item(),
+        negative_share=dictionary.negative_share[found].mean().item(),
         fell_back=int(dictionary.fell_back.sum()),
     )

@@ -77,9 +77,9 @@ class PartDictionary(nn.Module):
         return (self.patch_score > -torch.inf).sum(2)
 
     @property
-    def complete(self) -> bool:
-        """Whether every class has been found."""
-        return bool((self.found == 1).all())
+    def filled(self) -> bool:
+        """Whether there are prototypes; a class without images has none of its own."""
+        return bool((self.found == 1).any())
 
 
 @torch.no_grad()

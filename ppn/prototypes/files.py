@@ -15,7 +15,6 @@ from ppn.io.schema import Maybe, mismatch
 from ppn.io.tensors import misfit, parse_tensors
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.stored import TOLERANCE, Prototypes
-from ppn.refinement.refine import Strategy
 from ppn.types import InputConfig, Interpolation
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 TENSORS = "prototypes.safetensors"
 DESCRIPTION = "prototypes.json"
 FORMAT = "ppn prototypes"
-VERSION = 1
+VERSION = 2
 """Grows when those who read the version before would misunderstand the files."""
 
 _CHANNELS = 1024
@@ -52,7 +51,7 @@ _SCHEMA: dict[str, Any] = {
             "crop_pct": float,
         },
     },
-    "refinement": str,
+    "refinement": {"name": str, "exact": bool},
     "settings": dict,
     "certificate": dict,
     "classes": [
@@ -83,7 +82,7 @@ def write_prototypes(folder: Path, found: Prototypes) -> None:
             "weights": found.weights,
             "input": asdict(found.input),
         },
-        "refinement": found.refinement,
+        "refinement": {"name": found.refinement, "exact": found.exact},
         "settings": found.settings,
         "certificate": found.certificate,
         "classes": _classes(found),
@@ -161,8 +160,9 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         expected = {"prototypes": torch.zeros(main.shape), "bias": torch.zeros(count)}
     text = misfit(tensors, {**expected, **dict(dictionary.named_buffers())})
     _refuse(None if text is None else f"{TENSORS} does not fit, {text}")
-    if not bool((tensors["found"] == 1).all()) or int(patches.min()) < 0:
-        raise ValueError(f"{TENSORS} holds classes without prototypes, or no images")
+    found = tensors["found"]
+    if not bool(((found == 0) | (found == 1)).all() & (found == 1).any()) or int(patches.min()) < 0:
+        raise ValueError(f"{TENSORS} holds no classes with prototypes, or no images")
     classes = content["classes"]
     images = [[[p["image"] for p in rank] for rank in entry["prototypes"]] for entry in classes]
     known = (tensors["patch_score"] > -torch.inf).sum(2).tolist()
@@ -170,14 +170,13 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         raise ValueError(f"its classes, prototypes or patches are not those of {TENSORS}")
     if [entry["label"] for entry in classes] != list(range(count)):
         raise ValueError("its labels do not count from 0")
-    if content["refinement"] not in get_args(Strategy):
-        raise ValueError(f"there is no refinement {content['refinement'][:40]!r}")
     classifier = content["classifier"]
-    found = Prototypes(
+    stored = Prototypes(
         tensors,
         [entry["name"] for entry in classes],
         images,
-        content["refinement"],
+        content["refinement"]["name"],
+        content["refinement"]["exact"],
         classifier["weights"],
         _input(classifier["input"]),
         {key: classifier.get(key) for key in _STRUCTURE},
@@ -185,9 +184,9 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         content["certificate"],
         content["ppn_version"],
     )
-    if not found.inexactness <= TOLERANCE:
+    if not stored.inexactness <= TOLERANCE:
         raise ValueError("its prototypes do not sum to the rows that they were found for")
-    return found
+    return stored
 
 
 def _input(given: dict[str, Any]) -> InputConfig:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from itertools import repeat
+from collections.abc import Sized
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ppn.allocator import keep_memory
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.data.class_names import class_names_of
+from ppn.data.conversion import expect_transform
+from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
 from ppn.data.transforms import to_picture
-from ppn.errors import DataError
-from ppn.prototypes.certificate import CertificateSample, certify
-from ppn.prototypes.decompose import DiscoverySettings
-from ppn.prototypes.dictionary import PartDictionary
-from ppn.prototypes.head import PrototypeHead
+from ppn.discovery.base import Discoverer
+from ppn.errors import DataError, DiscoveryError, warn
+from ppn.explanation.record import Patch
+from ppn.prototypes.agreement import Agreement
+from ppn.prototypes.arguments import input_config_of, instance_of, whole_number
+from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.prototypes.stored import Prototypes, image_names, tensors_of, weights_hash
-from ppn.prototypes.stream import GROUP, TokenBatch, class_by_class, decompose_stream
-from ppn.report.content import Patch
+from ppn.refinement.base import Refinement
+from ppn.refinement.cam_split import CamSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import nn
 
     from ppn.data.datamodule import FineGrainedDataModule
-    from ppn.refinement.refine import Strategy
+    from ppn.prototypes.stream import TokenBatch
     from ppn.types import InputConfig
 
 
@@ -39,16 +41,16 @@ def from_classifier(
     model: nn.Module,
     loader: Iterable[Any] | FineGrainedDataModule,
     k: int = 3,
-    class_names: Sequence[str] | None = None,
-    refinement: Strategy = "cam_split",
+    class_names: Any = None,  # noqa: ANN401 - whatever people keep names in
+    refinement: Refinement | None = None,
+    discoverer: Discoverer | None = None,
     config: InputConfig | None = None,
     features: str | None = None,
-    seed: int = 0,
+    transform: Callable[..., Any] | None = None,
 ) -> PrototypeNetwork:
     """Find the prototypes of a trained classifier.
 
-    The model is used as it is, on its device; it is switched to evaluation mode and its weights
-    are not touched.
+    The model is used as it is, on its device; its weights are not touched.
 
     Args:
         model: A classifier that ends in a linear layer: any such timm or torchvision model, or one
@@ -57,85 +59,90 @@ def from_classifier(
             DataLoader of (images, labels) or of dicts with "image" and "label", one of ppn's
             DataModules, or any iterable of such batches. A DataLoader's shuffling is left out.
             Where its data set has `targets`, as torchvision's have, the patch tokens of a few
-            classes are in memory at a time, else those of all images.
+            classes are in memory at a time, else those of all images. Labels are a whole number
+            per image; 0 or 1 for a classifier with one logit; or a row of zeros and ones per image,
+            for one that gives each class a sigmoid.
         k: Prototypes per class.
-        class_names: Name of each class; None takes the data set's `classes`, or numbers.
-        refinement: How the rows of the head are split; see `ppn.refinement.refine`.
+        class_names: Name of each class: a list or array, a mapping from or to indices, an object
+            or file that holds one (see `class_names_of`); None takes the data set's `classes`, or
+            numbers.
+        refinement: How the rows of the head are split; None: `CamSplit()`.
+        discoverer: How parts are found; None: `NMF()`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
             and ImageNet's otherwise, at the size of the loader's images.
         features: Name of the module whose output are the patch features, such as `layer4`; None
             finds it by computing.
-        seed: Seed of discovery.
+        transform: What image files, pictures and arrays go through before the classifier; None
+            takes the transform of the loader's data set where it has one, else what config says.
 
     Raises:
-        HeadError: If the classifier is no nn.Module, or has no last linear layer or no such module.
-        DataError: If a class has no image, or labels do not fit the classifier.
+        HeadError: If the classifier is not an nn.Module, or has no last linear layer or no such
+            module.
+        DataError: If there is no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
-    keep_memory()
     model = observable(model)
-    expected = config or input_config(model)
+    k = whole_number("k", k, 1, DiscoveryError)
+    refinement = CamSplit() if refinement is None else refinement
+    instance_of("refinement", refinement, Refinement, "CamSplit()")
+    if discoverer is not None:
+        instance_of("discoverer", discoverer, Discoverer, "NMF()")
+    expect_transform(transform)
+    expected = input_config(model) if config is None else input_config_of(config)
     source = Source(loader, expected)
+    channels, height, width = source.shape()
     if config is None:
-        channels, height, width = source.shape()
         expected = replace(expected.with_channels(channels), size=(height, width))
-    classifier = Classifier(model, expected, features).eval()
-    weight, bias = classifier.effective_head()
-    count, width = weight.shape
-    names = list(class_names or source.class_names or map(str, range(count)))
-    if len(names) != count:
-        raise DataError(f"The classifier has {count} classes, but there are {len(names)} names.")
-    head = PrototypeHead(count, k, width).to(weight.device)
-    dictionary = PartDictionary(count, k, width, num_patches=1).to(weight.device)
-    settings = DiscoverySettings(seed=seed)
-    sample = CertificateSample(count, width).to(weight.device)
-    decompose_stream(
-        class_by_class(_tokens(source, classifier, count), names, sample, not source.by_class),
-        weight,
-        {refinement: head},
-        refinement,
-        dictionary,
-        expected.size,
-        settings,
-        repeat(GROUP),
-    )
-    if not dictionary.complete:
-        label = int((dictionary.found == 0).nonzero()[0])
-        raise DataError(f"Class {label} ({names[label]}) has no image in the loader: add some.")
-    head.bias.copy_(bias)
-    certificate = certify(dictionary, *sample.outputs(head)).to_dict()
-
-    def describe() -> Prototypes:
-        return Prototypes(
-            tensors_of(head, dictionary),
-            names,
-            image_names(dictionary, source.name),
-            refinement,
-            weights_hash(classifier.model),
-            expected,
-            {"features": features},
-            settings=asdict(settings),
-            certificate=certificate,
+    elif (channels, height, width) != (expected.channels, *expected.size):
+        raise DataError(
+            f"The loader's images are {(channels, height, width)}, but config says "
+            f"{(expected.channels, *expected.size)}: resize them, or give another config."
         )
+    preprocessing = find_preprocessing(source, expected, transform)
+    expected = preprocessing.config
+    classifier = Classifier(model, expected, features)
+    network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
+    count = len(network.class_names)
+    mode = source.mode(count)
+    given = source.class_names(count) if class_names is None else class_names
+    # One logit may come with two names: it is for the class that is labelled 1.
+    pair = mode == "binary" and isinstance(given, Sized) and len(given) == 2
+    names = network.class_names if given is None else class_names_of(given, 2 if pair else count)
+    names = names[1:] if pair else names
+    fit = Fit(network, [refinement], discoverer)
+    if fit.discoverer.shared:
+        fit.learn(_tokens(source, network, count), names, not source.by_class)
+    agreement = Agreement(mode)
+    fit.run(_tokens(source, network, count, agreement), names, sort=not source.by_class)
+    fit.finish(names, source.name)
+    network.structure = {"features": features}
+    network.preprocessing = preprocessing
+    if preprocessing.transform is not None:
+        network.settings["transform"] = True
+    if mode != "single":
+        network.settings["labels"] = mode
+    source.announce(count)
+    disagreement = agreement.warning()
+    if disagreement is not None:
+        warn(disagreement)
 
-    def patch(label: int, part: int) -> Patch | None:
-        found = source.image(int(dictionary.patch_index[label, part, 0]))
+    def patch(label: int, part: int, rank: int) -> Patch | None:
+        found = source.image(int(network.dictionary.patch_index[label, part, rank]))
         if found is None:
             return None
-        x0, y0, x1, y1 = dictionary.patch_box[label, part, 0].tolist()
-        score = float(dictionary.patch_score[label, part, 0])
+        x0, y0, x1, y1 = network.dictionary.patch_box[label, part, rank].tolist()
+        score = float(network.dictionary.patch_score[label, part, rank])
         return Patch(to_picture(found[0], expected), (x0, y0, x1, y1), score, found[1])
 
-    return PrototypeNetwork(classifier, head, dictionary, names, certificate, describe, patch)
+    network.patches = patch
+    return network
 
 
-def _tokens(source: Source, classifier: Classifier, count: int) -> Iterator[TokenBatch]:
-    for images, labels, indices in source.batches():
-        if min(labels) < 0 or max(labels) >= count:
-            wrong = min(labels) if min(labels) < 0 else max(labels)
-            raise DataError(
-                f"The loader gives label {wrong}, but the classifier has {count} classes: labels "
-                f"must be 0 to {count - 1}."
-            )
-        accepted = classifier.accept(images)
-        yield classifier(accepted), labels, indices.to(accepted.device)
+def _tokens(
+    source: Source, network: PrototypeNetwork, count: int, agreement: Agreement | None = None
+) -> Iterator[TokenBatch]:
+    for images, rows, labels, indices in source.batches(count):
+        tokens = network.tokens(images, patches=True)
+        if agreement is not None:
+            agreement.add(tokens.logits, rows, labels)
+        yield tokens.rows(rows), labels, indices.to(network.device)

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ppn.types import Tokens
-from ppn.discovery.factorization import nonnegative_coefficients
-from ppn.errors import DiscoveryError
-from ppn.refinement.refine import cam_shares
 
 
 class HeadOutput(NamedTuple):
@@ -29,42 +26,34 @@ class PrototypeHead(nn.Module):
 
     Args:
         num_classes: C.
-        k: k, prototypes per class.
+        k: Prototypes per class.
         width: D, channels of a patch token.
-        learnable: Whether gradients may move the split; the sum stays where it is.
+        name: Name of the refinement that split the rows.
+        exact: Whether prototypes sum to the rows.
 
     Attributes:
-        prototypes: (C, k, D) float32 buffer, what closed-form refinement gave.
-        offset: (C, k, D) parameter; only its deviation from its mean over k is used, so every
-            value of it is exact. None unless learnable.
+        prototypes: (C, k, D) float32 buffer, the refined prototypes.
         bias: (C,) float32 buffer.
     """
 
     prototypes: Tensor
     bias: Tensor
 
-    def __init__(self, num_classes: int, k: int, width: int, learnable: bool = False) -> None:
+    def __init__(
+        self, num_classes: int, k: int, width: int, name: str = "", exact: bool = True
+    ) -> None:
         super().__init__()
-        if k < 1:
-            raise DiscoveryError(f"k is {k}, but must be at least 1.")
-        shape = (num_classes, k, width)
-        self.register_buffer("prototypes", torch.zeros(shape))
+        self.name = name
+        self.exact = exact
+        self.register_buffer("prototypes", torch.zeros(num_classes, k, width))
         self.register_buffer("bias", torch.zeros(num_classes))
-        self.offset = nn.Parameter(torch.zeros(shape)) if learnable else None
-
-    @property
-    def refined(self) -> Tensor:
-        """(C, k, D) the refined prototypes; their sum over k is the head."""
-        if self.offset is None:
-            return self.prototypes
-        return self.prototypes + self.offset - self.offset.mean(dim=1, keepdim=True)
 
     def forward(self, tokens: Tokens) -> HeadOutput:
         """Return logits and what each prototype of each class contributes to them."""
         # Half precision would lose what makes the sum exact, and this product is small.
         with torch.autocast(tokens.pooled.device.type, enabled=False):
             pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
-            flat = pooled @ self.refined.flatten(0, 1).T
+            flat = pooled @ self.prototypes.flatten(0, 1).T
             contributions = flat.reshape(len(flat), *self.prototypes.shape[:2])
             return HeadOutput(contributions.sum(-1) + self.bias, contributions)
 
@@ -79,7 +68,7 @@ class PrototypeHead(nn.Module):
             (B, k, H, W) float32. Behind a mean, the mean over H and W is the prototype's
             contribution to the logit, and the sum over k is the class activation map.
         """
-        return prototype_maps(tokens, self.refined[classes])
+        return prototype_maps(tokens, self.prototypes[classes])
 
 
 def prototype_maps(tokens: Tokens, prototypes: Tensor) -> Tensor:
@@ -99,25 +88,3 @@ def prototype_maps(tokens: Tokens, prototypes: Tensor) -> Tensor:
         else:
             flat = tokens.attribute(scaled).float()
         return flat.reshape(*flat.shape[:2], *tokens.grid)
-
-
-def split_loss(tokens: Tokens, maps: Tensor, parts: Tensor) -> Tensor:
-    """How far maps are from their parts' shares of the class activation map.
-
-    The target of part i is its share of the non-negative coefficients at each token, times the
-    class activation there: what `cam_split` solves in closed form on the training images.
-
-    Args:
-        tokens: Patch tokens of B images.
-        maps: (B, k, H, W) maps of the prototypes of each image's class, with gradient.
-        parts: (B, k, D) discovered parts of that class.
-
-    Returns:
-        Mean squared error over the mean square of the class activation map, a scalar.
-    """
-    with torch.no_grad():
-        shares = cam_shares(nonnegative_coefficients(tokens.tokens.float().clamp(min=0), parts))
-        activation = maps.sum(dim=1, keepdim=True)
-        target = shares.mT.reshape(maps.shape) * activation
-        power = activation.square().mean().clamp(min=torch.finfo(torch.float32).tiny)
-    return (maps - target).square().mean() / power

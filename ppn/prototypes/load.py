@@ -1,26 +1,23 @@
-"""A fitted network from its files, ready to explain images."""
+"""A fitted network from its files."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ppn.allocator import keep_memory
 from ppn.classifier import Classifier
+from ppn.data.conversion import Preprocessing, expect_transform
 from ppn.errors import CheckpointError, DataError
-from ppn.prototypes.dictionary import PartDictionary
-from ppn.prototypes.files import DESCRIPTION, read_prototypes
-from ppn.prototypes.head import PrototypeHead
+from ppn.io.files import user_path
+from ppn.prototypes.checkpoint import load_checkpoint
+from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.prototypes.patches import FOLDER, Gallery, read_names
-from ppn.tasks.loading import load_network
-from ppn.tasks.stored_prototypes import describe
+from ppn.prototypes.patches import FOLDER, Gallery
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
 
-    from ppn.prototypes.stored import Prototypes
+    from torch import nn
 
 
 def load(
@@ -28,6 +25,7 @@ def load(
     gallery: str | Path | None = None,
     architecture: str | None = None,
     model: nn.Module | None = None,
+    transform: Callable[..., Any] | None = None,
 ) -> PrototypeNetwork:
     """Load what `ppn fit` or `PrototypeNetwork.save` wrote.
 
@@ -39,7 +37,9 @@ def load(
         architecture: Needed only if a checkpoint's model is made by your own code, as
             `module:factory`: a checkpoint alone never runs code.
         model: The classifier that a folder of prototypes was found for. It is used as it is, on
-            its device, and switched to evaluation mode.
+            its device.
+        transform: What image files, pictures and arrays go through before the classifier; None
+            does as the input config says.
 
     Raises:
         CheckpointError: If files are unreadable, hold something else, or belong to another
@@ -47,67 +47,47 @@ def load(
         HeadError: If the classifier has no last linear layer.
         DataError: If the gallery was named but is not there.
     """
-    keep_memory()
-    path = Path(path)
+    path = user_path(path)
+    expect_transform(transform)
     if path.is_dir() != (model is not None):
-        kind = "a folder" if path.is_dir() else "no folder"
+        kind = "a folder" if path.is_dir() else "not a folder"
         raise CheckpointError(
             f"{path} is {kind}: give a checkpoint alone, or a folder of prototypes together with "
             "model, the classifier they were found for."
         )
     if gallery is not None and not Path(gallery).is_dir():
-        raise DataError(f"{gallery} is no folder: give the gallery that `ppn fit` wrote.")
-    if model is not None:
-        return _from_folder(path, path / FOLDER if gallery is None else Path(gallery), model)
-    run_dir = path.resolve().parent.parent
-    return _from_checkpoint(
-        path, run_dir, run_dir / FOLDER if gallery is None else Path(gallery), architecture
-    )
+        raise DataError(f"{gallery} is not a folder: give the gallery that `ppn fit` wrote.")
+    if model is None:
+        network = load_checkpoint(str(path), architecture)
+        place = path.resolve().parent.parent / FOLDER
+    else:
+        network = _from_folder(path, model)
+        place = path / FOLDER
+    place = place if gallery is None else Path(gallery)
+    if place.is_dir():
+        scores = network.dictionary.patch_score[:, :, 0]
+        network.patches = Gallery(place, network.image_names, scores).patch
+    doubt = _UNSAVED if transform is None and network.settings.get("transform") else None
+    network.preprocessing = Preprocessing(network.input_config, transform, doubt=doubt)
+    return network
 
 
-def _from_checkpoint(
-    path: Path, run_dir: Path, gallery: Path, architecture: str | None
-) -> PrototypeNetwork:
-    network = load_network(str(path), architecture)
-    found = network.dictionary
-    listed = run_dir / DESCRIPTION
-    names = read_names(listed, found) if listed.exists() else []
-    patches = Gallery(gallery, names, found.patch_score[:, :, 0]) if gallery.is_dir() else None
-
-    def described() -> Prototypes:
-        stored = describe(network, "training image {}".format)
-        return replace(stored, images=names) if names else stored
-
-    return PrototypeNetwork(
-        network.classifier,
-        network.head,
-        found,
-        network.class_names,
-        network.certificate,
-        described,
-        patches.patch if patches else None,
-    )
+_UNSAVED = (
+    "Prototypes were found with a transform, which files cannot hold: give it to ppn.load as "
+    "transform= to have images preprocessed alike."
+)
 
 
-def _from_folder(folder: Path, gallery: Path, model: nn.Module) -> PrototypeNetwork:
+def _from_folder(folder: Path, model: nn.Module) -> PrototypeNetwork:
     stored = read_prototypes(folder)
     options = stored.structure.get("model_options") or {}
     features = stored.structure.get("features") or options.get("features")
-    classifier = Classifier(model, stored.input, features).eval()
-    weight, bias = classifier.effective_head()
-    stored.expect_classifier(folder, classifier.model, weight, bias)
+    classifier = Classifier(model, stored.input, features)
     count, k, width, patches = stored.shape
-    head = PrototypeHead(count, k, width)
-    dictionary = PartDictionary(count, k, width, patches)
-    stored.fill(head, dictionary)
-    scores = dictionary.patch_score[:, :, 0]
-    shown = Gallery(gallery, stored.images, scores) if gallery.is_dir() else None
-    return PrototypeNetwork(
-        classifier,
-        head.to(weight.device),
-        dictionary.to(weight.device),
-        stored.class_names,
-        stored.certificate,
-        lambda: stored,
-        shown.patch if shown else None,
-    )
+    weight, _ = classifier.effective_head()
+    if (count, width) != tuple(weight.shape):  # before memory is taken for another size
+        stored.expect_classifier(folder, classifier.model, *classifier.effective_head())
+    network = PrototypeNetwork(classifier, k, {}, patches)
+    network.take(stored, folder)
+    network.structure = dict(stored.structure)
+    return network

@@ -1,77 +1,218 @@
-"""A classifier together with its prototypes, outside of any Trainer."""
+"""A classifier whose head is a sum of prototypes: fitted, saved, loaded and explained."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from ppn.classifier.head_case import LEVELS, MAPS
-from ppn.data.dataset import Annotated
-from ppn.data.images import read_image
-from ppn.data.transforms import Transform, to_picture
-from ppn.errors import DataError
-from ppn.explanation.explanation import Explanation, Ranked
+from ppn.data.conversion import Preprocessing
+from ppn.errors import DataError, DiscoveryError
+from ppn.explanation.explain import explain
+from ppn.io.files import user_path
+from ppn.prototypes.arguments import class_index
+from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import write_prototypes
-from ppn.report.content import Patch, Sample
+from ppn.prototypes.head import PrototypeHead
+from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
 
     from ppn.classifier import Classifier
-    from ppn.prototypes.dictionary import PartDictionary
-    from ppn.prototypes.head import HeadOutput, PrototypeHead
-    from ppn.prototypes.stored import Prototypes
-
-_RANKED = 5
+    from ppn.data.conversion import UserImage
+    from ppn.explanation.record import Explanation, Patch
+    from ppn.prototypes.head import HeadOutput
+    from ppn.types import InputConfig, Tokens
 
 
 class PrototypeNetwork(nn.Module):
-    """A classifier and the prototypes whose sums are the rows of its head.
+    """A classifier, and the prototypes whose sums are the rows of its head.
 
-    Made by `ppn.from_classifier` or `ppn.load`.
+    Made by `ppn.from_classifier` or `ppn.load`, and by `ppn fit`. The classifier is used as it is:
+    its weights, and the modes of its modules, stay the caller's.
 
     Args:
         classifier: The classifier.
-        head: Its head as sums of prototypes.
-        dictionary: What discovery has found.
+        k: Prototypes per class.
+        refinements: Name of each refinement to hold a head for, and whether it is exact. The first
+            one explains; the others are compared with it.
+        num_patches: Nearest training patches kept for each prototype.
+
+    Attributes:
+        heads: One `PrototypeHead` for each refinement.
+        dictionary: The parts, their nearest training patches, and how they were refined.
         class_names: Name of each class.
-        certificate: What was measured at the end of discovery, as plain values.
-        describe: Gives what defines the prototypes, for `save`.
-        patch: Gives a patch of class, prototype and rank, or None where its image is not at hand.
+        image_names: Names of the training images of the nearest patches, [class][prototype][rank].
+        certificate: What was measured at the end of discovery, as plain values; empty before.
+        settings: How discovery and refinement were set, as plain values; and `labels` where they
+            are not one class per image; see `LabelMode`.
+        preprocessing: Turns an image into the classifier's input; None does as its config says.
+        structure: How the classifier is made: `architecture`, `image_size`, `model_options`, and
+            the `features` that were named, as far as they are known.
+        patches: Gives the picture of a training patch by class, prototype and rank; None where no
+            pictures are at hand.
+
+    Raises:
+        DiscoveryError: If k is not positive.
     """
 
     def __init__(
         self,
         classifier: Classifier,
-        head: PrototypeHead,
-        dictionary: PartDictionary,
-        class_names: Sequence[str],
-        certificate: dict[str, object],
-        describe: Callable[[], Prototypes],
-        patch: Callable[[int, int], Patch | None] | None = None,
+        k: int,
+        refinements: Mapping[str, bool],
+        num_patches: int = 5,
     ) -> None:
         super().__init__()
+        if k < 1:
+            raise DiscoveryError(f"k is {k}, but must be at least 1.")
+        weight, _ = classifier.effective_head()
+        count, width = weight.shape
         self.classifier = classifier
-        self.head = head
-        self.dictionary = dictionary
-        self.class_names = list(class_names)
-        self.certificate = certificate
-        self._describe = describe
-        self._patch = patch
-        self.eval()
+        self.dictionary = PartDictionary(count, k, width, num_patches).to(weight.device)
+        self.hold_heads(refinements)
+        self.class_names = [str(label) for label in range(count)]
+        self.image_names: list[list[list[str]]] = []
+        self.certificate: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
+        self.structure: dict[str, Any] = {}
+        self.patches: Callable[[int, int, int], Patch | None] | None = None
+        self.preprocessing: Preprocessing | None = None
+
+    def hold_heads(self, refinements: Mapping[str, bool]) -> None:
+        """Make an empty head for each refinement; see the constructor."""
+        count, k, width = self.dictionary.parts.shape
+        self.heads = nn.ModuleList(
+            PrototypeHead(count, k, width, name, exact).to(self.device)
+            for name, exact in refinements.items()
+        )
+
+    @property
+    def input_config(self) -> InputConfig:
+        """What the classifier expects of its input image."""
+        return self.classifier.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where its prototypes are."""
+        return self.dictionary.parts.device
+
+    @property
+    def k(self) -> int:
+        """Prototypes per class."""
+        return self.dictionary.parts.shape[1]
+
+    @property
+    def head(self) -> PrototypeHead:
+        """The head that explains."""
+        return next(iter(self.each_head()))
+
+    def each_head(self) -> Iterable[PrototypeHead]:
+        """Yield the head of each refinement, the one that explains first."""
+        for head in self.heads:
+            assert isinstance(head, PrototypeHead)
+            yield head
+
+    @property
+    def level(self) -> str:
+        """What is exact about the explanations, in a few words."""
+        return self.classifier.inspection.level
+
+    @property
+    def independent(self) -> bool:
+        """Whether each class has a probability of its own (sigmoid), rather than a share (softmax).
+
+        Found from the labels of the training images: 0 or 1 for one logit, or rows of them.
+        """
+        return self.settings.get("labels") in ("binary", "multilabel")
 
     @property
     def exactness(self) -> str:
         """One sentence on what is exact about the explanations."""
-        report = self.classifier.report
-        error = report.completeness_error
-        measured = f" (completeness error {error:.1e})" if error and not report.averages else ""
-        return f"{LEVELS[report.case].capitalize()}: {MAPS[report.case]}{measured}."
+        return self.classifier.inspection.exactness
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of what is ours; the classifier's own is left alone."""
+        self.training = mode
+        return self
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Return logits (B, C) and contributions (B, C, k) of images (B, channels, H, W)."""
+        output: HeadOutput = self.head(self.tokens(images))
+        return output
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor, patches: bool = False) -> Tokens:
+        """Return what the heads need of images, and the classifier's own logits.
+
+        Args:
+            images: (B, channels, H, W), on any device.
+            patches: Whether patch tokens are wanted even where they cost many runs of the head.
+        """
+        tokens: Tokens = self.classifier(self.classifier.accept(images), patches)
+        return tokens
+
+    def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
+        """Return the picture of a training patch near a prototype; None where there is none.
+
+        Args:
+            label: The class.
+            part: Which of its prototypes.
+            rank: 0 for the nearest patch, 1 for the next.
+        """
+        return None if self.patches is None else self.patches(label, part, rank)
+
+    def name_images(self, name: Callable[[int], str]) -> None:
+        """Note the names of the training images of the nearest patches.
+
+        Args:
+            name: Gives the name of a training image by its index.
+        """
+        known = self.dictionary.patch_score > -torch.inf
+        self.image_names = [
+            [
+                [name(index) for index in ranks[there].tolist()]
+                for ranks, there in zip(of_class, known[label], strict=True)
+            ]
+            for label, of_class in enumerate(self.dictionary.patch_index)
+        ]
+
+    def stored(self) -> Prototypes:
+        """Return all that defines the prototypes, without the classifier."""
+        return Prototypes(
+            tensors_of(self.head, self.dictionary),
+            list(self.class_names),
+            self.image_names,
+            self.head.name,
+            self.head.exact,
+            weights_hash(self.classifier.model),
+            self.input_config,
+            self.structure,
+            self.settings,
+            self.certificate,
+        )
+
+    def take(self, stored: Prototypes, place: Path | str) -> None:
+        """Take over prototypes that were found before, of the same shape.
+
+        Args:
+            stored: The prototypes.
+            place: Where they are, for the message.
+
+        Raises:
+            CheckpointError: If they were found for another classifier.
+        """
+        head = self.classifier.effective_head()
+        stored.expect_classifier(place, self.classifier.model, *head)
+        self.hold_heads({stored.refinement: stored.exact})
+        stored.fill(self.head, self.dictionary)
+        self.class_names, self.image_names = stored.class_names, stored.images
+        self.certificate, self.settings = stored.certificate, stored.settings
 
     def save(self, folder: str | Path) -> Path:
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
@@ -85,98 +226,37 @@ class PrototypeNetwork(nn.Module):
         Raises:
             DataError: If the files cannot be written.
         """
-        write_prototypes(Path(folder), self._describe())
-        return Path(folder)
+        target = user_path(folder)
+        write_prototypes(target, self.stored())
+        return target
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> HeadOutput:
-        """Return logits (B, C) and contributions (B, C, k) of images."""
-        images = self.classifier.accept(images)
-        output: HeadOutput = self.head(self.classifier(images, patches=False))
-        return output
-
-    @torch.no_grad()
-    def explain(
-        self, image: str | Path | Image.Image | np.ndarray | Tensor, of: int | str | None = None
-    ) -> Explanation:
+    def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:
         """Explain one logit of one image.
 
         Args:
-            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, or a tensor
-                (C, H, W) that is already what the network expects.
-            of: The class, by index or name; None explains the predicted one.
+            image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, all preprocessed as
+                the loader did; or a tensor (C, H, W) that is already what the network expects.
+            target: The class, by name or index; None explains the predicted one.
 
         Raises:
-            DataError: If the image cannot be read or has another shape, or there is no such class.
+            DataError: If the image cannot be read or has another shape, there is no such class, or
+                it has no prototypes.
         """
-        pixels, name = self._prepare(image)
-        device = self.head.bias.device
-        tokens = self.classifier(self.classifier.accept(pixels[None]), patches=False)
-        logits = tokens.logits[0].float()
-        label = int(logits.argmax()) if of is None else self._label(of)
-        chosen = torch.tensor([label], device=device)
-        contributions = self.head(tokens).contributions[0, label]
-        maps = self.head.maps(tokens, chosen)[0].cpu().numpy()
-        probability = logits.softmax(0)
-        patches = [self._patch(label, part) for part in range(len(maps))] if self._patch else []
-        found = [patch for patch in patches if patch is not None]
-        factor = float(tokens.scale[0])
-        sample = Sample(
-            image=to_picture(pixels, self.classifier.config),
-            name=name,
-            true_class="",
-            predicted_class=self.class_names[label],
-            probability=float(probability[label]),
-            logit=float(logits[label]),
-            bias=float(self.head.bias[label]),
-            contributions=contributions.tolist(),
-            maps=list(maps),
-            predicted_label=label,
-            scale_note=None if factor == 1 else f"This image's factor 1/s is {factor:.3g}.",
-            looks_like=found if len(found) == len(patches) else [],
-        )
-        best = logits.topk(min(_RANKED, len(logits)))
-        ranking = tuple(
-            Ranked(i, self.class_names[i], value, float(probability[i]))
-            for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
-        return Explanation(sample, ranking, self.exactness)
+        label = None if target is None else [class_index(target, self.class_names)]
+        if label is not None:
+            self._expect_prototypes(label[0])
+        prepare = self.preprocessing or Preprocessing(self.classifier.config)
+        pixels, name = prepare(image)
+        (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
+        self._expect_prototypes(explanation.label)
+        return explanation
 
-    def _prepare(self, image: str | Path | Image.Image | np.ndarray | Tensor) -> tuple[Tensor, str]:
-        config = self.classifier.config
-        if isinstance(image, Tensor):
-            expected = (config.channels, *config.size)
-            if image.shape != expected:
-                raise DataError(
-                    f"The image is a tensor of shape {tuple(image.shape)}, but the classifier "
-                    f"takes {expected}: give a PIL image to have it resized and normalised."
-                )
-            return image.float(), "image"
-        name = "image"
-        if isinstance(image, str | Path):
-            name = str(image)
-            image = read_image(Path(image), upright=True)
-        elif not isinstance(image, Image.Image):
-            array = np.asarray(image)
-            shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-            if not shaped or array.dtype != np.uint8:
-                raise DataError(
-                    f"The image is an array of shape {array.shape} and type {array.dtype}, but "
-                    "must be (H, W, 3) or (H, W) of uint8."
-                )
-            image = Image.fromarray(array)
-        return Transform(config)(Annotated(image.convert("RGB"))).image, name
-
-    def _label(self, of: int | str) -> int:
-        if isinstance(of, str):
-            if of not in self.class_names:
-                raise DataError(
-                    f"There is no class '{of}': the first ones are "
-                    f"{', '.join(self.class_names[:3])}."
-                )
-            return self.class_names.index(of)
-        if not 0 <= of < len(self.class_names):
+    def _expect_prototypes(self, label: int) -> None:
+        if not bool(self.dictionary.found[label]):
+            found = [self.class_names[i] for i in self.dictionary.found.nonzero()[:3, 0].tolist()]
             raise DataError(
-                f"There is no class {of}: classes are 0 to {len(self.class_names) - 1}."
+                f"Class '{self.class_names[label]}' has no prototypes, because there was no "
+                f"training image of it: explain another one ({', '.join(found)}, ...) with "
+                "target, or fit with images of it."
             )
-        return of

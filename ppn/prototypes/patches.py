@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader
 from ppn.data.images import read_image
 from ppn.data.transforms import to_picture
 from ppn.errors import DataError
-from ppn.io.files import parse_json, write_bytes
-from ppn.io.schema import mismatch
-from ppn.report.content import Patch
+from ppn.explanation.record import Patch
+from ppn.io.files import write_bytes
 from ppn.visualization.heatmap import crop_patch
 from ppn.visualization.images import CONTEXT
 
@@ -75,8 +74,10 @@ class Gallery:
         self.names = names
         self.scores = scores
 
-    def patch(self, label: int, part: int) -> Patch | None:
+    def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the nearest patch of a prototype; None where there is no picture of it."""
+        if rank > 0:  # only the nearest is kept
+            return None
         try:
             row = read_image(self.folder / f"{label:05d}.jpg")
         except DataError:
@@ -87,32 +88,3 @@ class Gallery:
         box = (margin, margin, _TILE - margin, _TILE - margin)
         name = self.names[label][part][0] if self.names and self.names[label][part] else ""
         return Patch(tile, box, float(self.scores[label, part]), name)
-
-
-def read_names(path: Path, found: PartDictionary) -> list[list[list[str]]]:
-    """Return the names of the nearest images from the `prototypes.json` of a run.
-
-    Args:
-        path: The file.
-        found: The prototypes that it is about.
-
-    Raises:
-        DataError: If it is something else.
-    """
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-        text = mismatch(content, {"classes": [{"prototypes": [[{"image": str}]]}]})
-        if text is not None:
-            raise ValueError(text)
-        names = [
-            [[patch["image"] for patch in ranks] for ranks in entry["prototypes"]]
-            for entry in content["classes"]
-        ]
-        if [[len(ranks) for ranks in entry] for entry in names] != found.known_patches.tolist():
-            raise ValueError("it is about other prototypes than those of the checkpoint")
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path} is not what `ppn fit` writes ({reason}): delete it or fit again."
-        ) from None
-    return names

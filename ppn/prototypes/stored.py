@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from ppn.errors import CheckpointError
@@ -13,12 +12,10 @@ from ppn.prototypes.journal import fingerprint
 from ppn.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.head import PrototypeHead
-    from ppn.refinement.refine import Strategy
     from ppn.types import InputConfig
 
 TOLERANCE = 1e-6
@@ -34,7 +31,8 @@ class Prototypes:
             and the buffers of a `PartDictionary`.
         class_names: C names.
         images: Names of the training images of the nearest patches, [class][prototype][rank].
-        refinement: How rows were split.
+        refinement: Name of the refinement that split the rows.
+        exact: Whether prototypes sum to the rows.
         weights: Fingerprint of the classifier's weights; see `weights_hash`.
         input: What the classifier expects of an image.
         structure: Its `architecture`, `image_size`, `model_options`, and the `features` that were
@@ -47,7 +45,8 @@ class Prototypes:
     tensors: dict[str, Tensor]
     class_names: list[str]
     images: list[list[list[str]]]
-    refinement: Strategy
+    refinement: str
+    exact: bool
     weights: str
     input: InputConfig
     structure: dict[str, Any] = field(default_factory=dict)
@@ -95,8 +94,7 @@ class Prototypes:
     @property
     def _terms(self) -> Tensor:
         """(C, terms, D), what sums to the head: a baseline that is not exact has but the rows."""
-        exact = self.refinement != "unrefined"
-        return self.tensors["prototypes"] if exact else self.tensors["weight"][:, None]
+        return self.tensors["prototypes"] if self.exact else self.tensors["weight"][:, None]
 
     @property
     def inexactness(self) -> float:
@@ -113,32 +111,12 @@ class Prototypes:
 
 def tensors_of(head: PrototypeHead, dictionary: PartDictionary) -> dict[str, Tensor]:
     """Return the tensors of `Prototypes`, on the CPU."""
-    prototypes = head.prototypes.detach()
-    if head.offset is not None:
-        offset = head.offset.detach().double()
-        exact = prototypes.double() + offset - offset.mean(dim=1, keepdim=True)
-        prototypes = exact.float()
-        # What rounding a learned split takes from the sum goes to the last prototype.
-        prototypes[:, -1] += (exact.sum(1) - prototypes.double().sum(1)).float()
-    found = {"prototypes": prototypes, "bias": head.bias, **dict(dictionary.named_buffers())}
+    found = {
+        "prototypes": head.prototypes,
+        "bias": head.bias,
+        **dict(dictionary.named_buffers()),
+    }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
-
-
-def image_names(dictionary: PartDictionary, name: Callable[[int], str]) -> list[list[list[str]]]:
-    """Return the names of the images of the nearest patches, [class][prototype][rank].
-
-    Args:
-        dictionary: What discovery has found.
-        name: Gives the name of a training image by its index.
-    """
-    known = dictionary.patch_score > -torch.inf
-    return [
-        [
-            [name(index) for index in ranks[there].tolist()]
-            for ranks, there in zip(of_class, known[label], strict=True)
-        ]
-        for label, of_class in enumerate(dictionary.patch_index)
-    ]
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -1,13 +1,13 @@
-"""From a stream of batches to decomposed classes, with one group of classes in memory."""
+"""From a stream of batches to the tokens of one class after the other."""
 
 from __future__ import annotations
 
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 
-from ppn.prototypes.decompose import ClassTokens, DiscoverySettings, PatchGrid, decompose
+from ppn.discovery.base import ClassTokens
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.prototypes.certificate import CertificateSample
-    from ppn.prototypes.dictionary import PartDictionary
-    from ppn.prototypes.head import PrototypeHead
-    from ppn.refinement.refine import Strategy
 
 TokenBatch = tuple[Tokens, list[int], torch.Tensor]
 """Tokens of a batch, the label of each image, and which images (B,) they are."""
@@ -56,7 +53,7 @@ def group_size(
 def class_by_class(
     batches: Iterable[TokenBatch],
     names: Sequence[str],
-    sample: CertificateSample,
+    sample: CertificateSample | None = None,
     sort: bool = False,
 ) -> Iterator[ClassTokens]:
     """Join the tokens of each class.
@@ -64,7 +61,7 @@ def class_by_class(
     Args:
         batches: Tokens in the order of the classes, each class in one piece.
         names: Name of each class.
-        sample: Is given every image, for the certificate.
+        sample: Is given every image, for the certificate; None where there is to be none.
         sort: Whether batches come in any order; then all tokens are kept in memory at once.
 
     Yields:
@@ -77,45 +74,11 @@ def class_by_class(
                 yield from (_joined(done, names, pending.pop(done)) for done in list(pending))
             rows = list(positions)
             chosen = tokens.rows(rows)
-            sample.add(label, chosen)
+            if sample is not None:
+                sample.add(label, chosen)
             pending.setdefault(label, []).append((chosen, indices[rows]))
     for label in sorted(pending):
         yield _joined(label, names, pending.pop(label))
-
-
-def decompose_stream(
-    classes: Iterable[ClassTokens],
-    weight: Tensor,
-    heads: dict[Strategy, PrototypeHead],
-    chosen: Strategy,
-    dictionary: PartDictionary,
-    pixels: tuple[int, int],
-    settings: DiscoverySettings,
-    sizes: Iterable[int],
-    finished: Callable[[list[int]], None] | None = None,
-) -> None:
-    """Decompose classes, some at a time; see `decompose`.
-
-    Args:
-        classes: Their tokens, one class after the other.
-        weight: (C, D) float64, the effective head.
-        heads: For each refinement strategy the head to fill.
-        chosen: The strategy whose prototypes the patches and diagnostics are about.
-        dictionary: Where parts, patches and diagnostics go.
-        pixels: Height and width of the network's input.
-        settings: How to find and refine.
-        sizes: How many classes are kept in memory and factorised together, for each such group.
-        finished: Called with the labels of each group when it is done.
-    """
-    remaining = iter(classes)
-    for size in sizes:
-        group = list(islice(remaining, size))
-        if not group:
-            break
-        grid = PatchGrid(group[0].grid, pixels)
-        decompose(group, weight, heads, chosen, dictionary, grid, settings)
-        if finished is not None:
-            finished([item.label for item in group])
 
 
 def _joined(label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]) -> ClassTokens:

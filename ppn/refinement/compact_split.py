@@ -8,8 +8,9 @@ import torch
 
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import Refined, Refinement, exact_sum
+from ppn.refinement.cam_split import cam_shares
 from ppn.refinement.ridge import solve_ridge
-from ppn.refinement.shares import cam_shares, compact_shares
+from ppn.refinement.shares import compact_shares
 
 if TYPE_CHECKING:
     from torch import Tensor

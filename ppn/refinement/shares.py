@@ -6,13 +6,6 @@ import torch
 from torch import Tensor
 
 
-def cam_shares(coefficients: Tensor) -> Tensor:
-    """Share of each part at each token, (n, k): e_i / sum_j e_j, and 1/k where the sum is 0."""
-    total = coefficients.sum(dim=-1, keepdim=True)
-    equal = torch.full_like(coefficients, 1 / coefficients.shape[-1])
-    return torch.where(total > 0, coefficients / total.clamp(min=1e-30), equal)
-
-
 def centres(maps: Tensor, grid: tuple[int, int], power: float) -> tuple[Tensor, Tensor]:
     """Where each part is in each image: the mean of the cells, weighted by a power of its map.
 

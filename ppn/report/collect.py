@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,19 @@ import numpy as np
 import torch
 
 from ppn.data.transforms import to_picture
-from ppn.report.content import ClassCard, Patch, Prototype, Report, Sample
-from ppn.report.summary import certificate_facts, facts, metrics, notes, sensitivity, strategies
+from ppn.explanation.explain import explain
+from ppn.explanation.record import Patch
+from ppn.report.content import ClassCard, Prototype, Report
+from ppn.report.measured import measured
+from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
-    from ppn.classifier.head_case import HeadCase
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import ImageView
+    from ppn.explanation.record import Explanation
     from ppn.metrics.evaluation import Results
-    from ppn.tasks.prototypes import PrototypeTask
-    from ppn.types import Batch, Split
+    from ppn.prototypes.network import PrototypeNetwork
+    from ppn.types import Split
 
 _CANDIDATES = 96
 """Evaluated images among which those that are explained are chosen."""
@@ -44,7 +47,7 @@ class Selection:
 
 @torch.no_grad()
 def collect(
-    network: PrototypeTask,
+    network: PrototypeNetwork,
     data: FineGrainedDataModule,
     split: Split,
     results: Results,
@@ -62,104 +65,67 @@ def collect(
     network.eval()
     samples = _samples(network, data, split, selection.samples)
     count = len(data.class_names)
-    first = [sample.predicted_label for sample in samples]
+    first = [sample.label for sample in samples]
     labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
+    cards = _cards(network, data, labels, results, selection.patches)
     figures = {
         **results.figures,
-        "head": network.classifier.report.to_dict(),
+        "head": network.classifier.inspection.to_dict(),
         "certificate": network.certificate,
     }
+    found = measured(figures, "The evaluation")
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
-        model=str(network.record.structure["architecture"]),
+        model=str(network.structure["architecture"]),
         dataset=f"{dataset}, {count} classes",
         split=f"{split}, {figures['images']} images",
-        facts=facts(figures),
+        facts=facts(found),
         certificate=certificate_facts(network),
-        metrics=metrics(figures),
-        strategies=strategies(figures),
-        lower_is_better=frozenset(),
-        sensitivity=sensitivity(figures),
-        samples=samples,
-        classes=_cards(network, data, labels, results, selection.patches),
-        notes=notes(network, figures),
+        metrics=metrics(found),
+        explainers=explainers(found),
+        sensitivity=sensitivity(found),
+        samples=[_with_patches(sample, cards) for sample in samples],
+        classes=cards,
+        notes=notes(network, found),
         total_classes=count,
         created=date.today().isoformat(),
     )
 
 
 def _samples(
-    network: PrototypeTask, data: FineGrainedDataModule, split: Split, wanted: int
-) -> list[Sample]:
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
+) -> list[Explanation]:
     """Explain clear right predictions of different classes, and some wrong ones."""
     view = data.view(split)
     spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
     candidates = view.at(view.indices[spread])
-    right: list[Sample] = []
-    wrong: list[Sample] = []
+    explained: list[Explanation] = []
     for batch in _batches(candidates, data.batch_size, network):
-        for sample, correct in _explain(network, data, view, batch):
-            (right if correct else wrong).append(sample)
-    right.sort(key=lambda sample: -sample.probability)
-    wrong.sort(key=lambda sample: -sample.probability)
+        names = [view.source.name(index) for index in batch["index"].tolist()]
+        explained += explain(network, batch["image"], names, true=batch["label"].tolist())
+    explained.sort(key=lambda sample: -sample.probability)
+    right = [sample for sample in explained if sample.class_name == sample.true_class]
+    wrong = [sample for sample in explained if sample.class_name != sample.true_class]
     wrong = wrong[: min(_WRONG, wanted)]
     # The clearest of each class first, then the rest.
-    clearest = {sample.predicted_label: sample for sample in reversed(right)}
+    clearest = {sample.label: sample for sample in reversed(right)}
     different = sorted(clearest.values(), key=lambda sample: -sample.probability)
-    others = [sample for sample in right if clearest[sample.predicted_label] is not sample]
+    others = [sample for sample in right if clearest[sample.label] is not sample]
     return [*different, *others][: wanted - len(wrong)] + wrong
 
 
-def _explain(
-    network: PrototypeTask, data: FineGrainedDataModule, view: ImageView, batch: Batch
-) -> list[tuple[Sample, bool]]:
-    tokens = network.tokens(batch["image"])
-    logits, contributions = network.head(tokens)
-    predicted = logits.argmax(1)
-    maps = network.head.maps(tokens, predicted).cpu().numpy()
-    probability = logits.softmax(1)
-    explained = []
-    for row, label in enumerate(predicted.tolist()):
-        true = int(batch["label"][row])
-        sample = Sample(
-            image=to_picture(batch["image"][row], network.input_config),
-            name=view.source.name(int(batch["index"][row])),
-            true_class=data.class_names[true],
-            predicted_class=data.class_names[label],
-            probability=float(probability[row, label]),
-            logit=float(tokens.logits[row, label]),
-            bias=float(network.head.bias[label]),
-            contributions=contributions[row, label].tolist(),
-            maps=list(maps[row]),
-            predicted_label=label,
-            scale_note=_note(network.classifier.report.case, float(tokens.scale[row])),
-        )
-        explained.append((sample, label == true))
-    return explained
-
-
-def _note(case: HeadCase, scale: float) -> str | None:
-    """What a reader of one explanation must know of the head behind it."""
-    return {
-        "mean_linear": None,
-        "mean_norm_linear": (
-            "The classifier normalises its pooled features: contributions carry this image's "
-            f"factor 1/s = {scale:.3g}."
-        ),
-        "class_token": (
-            "The classifier reads its class token alone: contributions are exact, heatmaps "
-            "indicative."
-        ),
-        "pre_logits": (
-            "Layers lie between patches and classifier: contributions are exact, heatmaps are "
-            "gradient times feature."
-        ),
-    }[case]
+def _with_patches(sample: Explanation, cards: list[ClassCard]) -> Explanation:
+    """Give an explanation the nearest patches of its class, where the report shows that."""
+    for card in cards:
+        if card.label == sample.label:
+            nearest = (p.patches[0] if p.patches else None for p in card.prototypes)
+            return replace(sample, patches=tuple(nearest))
+    return sample
 
 
 def _cards(
-    network: PrototypeTask,
+    network: PrototypeNetwork,
     data: FineGrainedDataModule,
     labels: list[int],
     results: Results,
@@ -169,17 +135,18 @@ def _cards(
     found = network.dictionary
     pictures = _pictures(network, data, labels, patches)
     parts = data.part_names
+    consistency = results.having("best_part", "best_share", "consistent")
+    shares = results.having("share", "accuracy")
     cards = []
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            consistency = results.consistency
             rated = consistency is not None and int(consistency.images[label]) > 0
             prototypes.append(
                 Prototype(
                     index=index,
                     patches=pictures[label, index],
-                    share=float(results.shares.share[label, index]),
+                    share=float(shares.share[label, index]),
                     cosine=float(found.cosine[label, index]),
                     part=parts[int(consistency.best_part[label, index])]
                     if consistency is not None and rated
@@ -192,21 +159,21 @@ def _cards(
                     else None,
                 )
             )
-        evaluated = int(results.shares.images[label]) > 0
+        evaluated = int(shares.images[label]) > 0
         cards.append(
             ClassCard(
                 label=label,
                 name=data.class_names[label],
                 prototypes=prototypes,
                 images=int(found.images[label]),
-                accuracy=float(results.shares.accuracy[label]) if evaluated else None,
+                accuracy=float(shares.accuracy[label]) if evaluated else None,
             )
         )
     return cards
 
 
 def _pictures(
-    network: PrototypeTask, data: FineGrainedDataModule, labels: list[int], count: int
+    network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
 ) -> dict[tuple[int, int], list[Patch]]:
     """The nearest training patches of each (class, prototype), with the prototype's map."""
     found = network.dictionary
@@ -242,7 +209,8 @@ def _pictures(
     return pictures
 
 
-def _batches(view: ImageView, size: int, network: PrototypeTask) -> Any:  # noqa: ANN401
+def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
     """Batches of a view on the network's device, without workers: few images, read once."""
+    device = network.dictionary.parts.device
     for batch in torch.utils.data.DataLoader(view, batch_size=size):
-        yield {key: value.to(network.device) for key, value in batch.items()}
+        yield {key: value.to(device) for key, value in batch.items()}

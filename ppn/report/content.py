@@ -2,7 +2,7 @@
 
 Two conventions hold throughout. Rates that belong to a record (`share`, `accuracy`, `part_rate`,
 `probability`, `cosine`) are fractions: 0.92, not 92. Values that carry a `unit` (`Metric`, `Fact`,
-`StrategyRow`) are printed as they are: 92.0 with the unit "%".
+`Column`) are printed as they are: 92.0 with the unit "%".
 """
 
 from __future__ import annotations
@@ -11,30 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
+    from ppn.explanation.record import Explanation, Patch
 
 Better = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A real training patch near to a prototype.
-
-    Attributes:
-        image: The training image as the network saw it.
-        box: The patch: x0, y0, x1, y1 in pixels of `image`.
-        score: Similarity of the patch to the prototype (inner product).
-        name: The image's name, shown to the reader.
-        heatmap: (H, W) the prototype's map on the whole image, any resolution.
-    """
-
-    image: Image.Image
-    box: tuple[float, float, float, float]
-    score: float
-    name: str
-    heatmap: NDArray[np.floating[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,55 +60,6 @@ class ClassCard:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One explained image: its logit and the contributions that add up to it.
-
-    Attributes:
-        image: The image as the network saw it.
-        name: The image's name.
-        true_class: Name of the true class; empty where it is unknown.
-        predicted_class: Name of the predicted class.
-        probability: Softmax probability of the predicted class, a fraction.
-        logit: The black box's own logit of the predicted class, not the sum of the parts: the
-            report prints the difference between the two.
-        bias: The predicted class's bias.
-        contributions: (k) what each prototype adds to the logit.
-        maps: (k) of (H, W), each prototype's map on the image.
-        predicted_label: Index of the predicted class, by which its `ClassCard` is found.
-        scale_note: One sentence on a factor that the contributions carry (normalised heads), or
-            on what heatmaps are not (heads that do not average patches).
-        looks_like: (k) nearest training patch of each prototype; empty: taken from the class's
-            card where the report shows one.
-    """
-
-    image: Image.Image
-    name: str
-    true_class: str
-    predicted_class: str
-    probability: float
-    logit: float
-    bias: float
-    contributions: list[float]
-    maps: list[NDArray[np.floating[Any]]]
-    predicted_label: int
-    scale_note: str | None = None
-    looks_like: list[Patch] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        k = len(self.contributions)
-        if len(self.maps) != k or len(self.looks_like) not in (0, k):
-            raise ValueError(
-                f"sample {self.name!r} has {k} contributions but {len(self.maps)} maps and "
-                f"{len(self.looks_like)} patches: give one of each per prototype."
-            )
-
-    @property
-    def residual(self) -> float:
-        """The sum of contributions and bias, minus the black box's logit: what is not exact."""
-        return sum(self.contributions) + self.bias - self.logit
-
-
-@dataclass(frozen=True)
 class Metric:
     """One measured number and what is needed to read it.
 
@@ -137,67 +67,83 @@ class Metric:
         name: E.g. "Consistency".
         value: In units of `unit`.
         unit: E.g. "%"; empty for a plain number.
-        chance: Name of each chance level and its value in the same unit.
+        levels: Name of each level that knows nothing of the image, or that uses annotations, and
+            its value in the same unit.
         protocol: Name of the protocol, e.g. "evalprotopnet-2023".
         constants: The protocol's constants, printed as they are.
         help: One or two sentences: what is measured.
         error: Standard error, in the same unit.
-        better: Which direction is good.
+        better: Which direction is good; None where neither is.
         bounds: Ends of the scale; None: 0 to 100 for "%", 0 to 1 for plain numbers that fit.
     """
 
     name: str
     value: float
     unit: str = ""
-    chance: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
     protocol: str = ""
     constants: dict[str, Any] = field(default_factory=dict)
     help: str = ""
     error: float | None = None
-    better: Better = "higher"
+    better: Better | None = "higher"
     bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
-class StrategyRow:
-    """One way to share the residual and what it scores.
+class Column:
+    """A column of the explainers' table: its head, the unit of its values, and what is good."""
+
+    title: str
+    unit: str = ""
+    better: Better | None = "higher"
+
+
+@dataclass(frozen=True)
+class ExplainerRow:
+    """One way to explain the same classifier, and what it scores.
 
     Attributes:
         name: E.g. "cam_split".
-        values: Name of each column and the value in it; rows may differ in their columns.
+        values: What it scores, by column; rows may differ in their columns.
         chosen: Whether this report's prototypes come from it.
-        exact: Whether its prototypes sum to the head; others are shown for reference only.
+        exact: Whether its contributions add up to the logit; others are shown for reference only.
+        kind: "method", or what else the row is for.
     """
 
     name: str
-    values: dict[str, float]
+    values: dict[Column, float]
     chosen: bool = False
     exact: bool = True
+    kind: str = "method"
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Consistency as a function of the protocol's two constants.
+    """A metric as a function of two of its protocol's constants.
 
     Attributes:
-        half_sizes: (R) half sizes of the window in pixels.
-        thresholds: (T) shares of images from which a prototype counts as consistent.
-        values: (R) lists of (T) scores in %.
-        default: Half size and threshold of the protocol itself.
+        metric: Title of the metric and its unit.
+        rows: Name and (R) values of the first constant.
+        columns: Name and (T) values of the second.
+        values: (R) lists of (T) scores.
+        default: The two constants of the protocol itself.
+        bounds: Ends of the scores' scale.
     """
 
-    half_sizes: list[int]
-    thresholds: list[float]
+    metric: str
+    rows: tuple[str, list[float]]
+    columns: tuple[str, list[float]]
     values: list[list[float]]
-    default: tuple[int, float] | None = None
+    default: tuple[float, float] | None = None
+    bounds: tuple[float, float] = (0.0, 100.0)
 
     def __post_init__(self) -> None:
+        (first, down), (second, across) = self.rows, self.columns
         shape = {len(row) for row in self.values}
-        if len(self.values) != len(self.half_sizes) or shape != {len(self.thresholds)}:
+        if len(self.values) != len(down) or shape != {len(across)}:
             raise ValueError(
                 f"sensitivity has {len(self.values)} rows of {sorted(shape)} values: give one row "
-                f"per half size ({len(self.half_sizes)}) and one value per threshold "
-                f"({len(self.thresholds)})."
+                f"per {first} ({len(down)}) and one value per {second} ({len(across)})."
             )
 
 
@@ -230,11 +176,10 @@ class Report:
         split: Which images were evaluated, e.g. "test".
         facts: The key numbers, shown large; three to five.
         certificate: The numbers that show exactness, and what they were computed on.
-        metrics: Measured part metrics.
-        strategies: The strategies compared.
-        lower_is_better: Columns of `strategies` in which the smallest value is the best.
-        sensitivity: Consistency over the protocol's constants.
-        samples: Explained images; the first one also opens the page.
+        metrics: Measured metrics.
+        explainers: The ways to explain the same classifier that are compared.
+        sensitivity: Metrics over the constants of their protocols.
+        samples: Explained images, each of its predicted class; the first one also opens the page.
         classes: The classes shown, in order.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
@@ -249,10 +194,9 @@ class Report:
     facts: list[Fact] = field(default_factory=list)
     certificate: list[Fact] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
-    strategies: list[StrategyRow] = field(default_factory=list)
-    lower_is_better: frozenset[str] = frozenset()
-    sensitivity: Sensitivity | None = None
-    samples: list[Sample] = field(default_factory=list)
+    explainers: list[ExplainerRow] = field(default_factory=list)
+    sensitivity: list[Sensitivity] = field(default_factory=list)
+    samples: list[Explanation] = field(default_factory=list)
     classes: list[ClassCard] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None

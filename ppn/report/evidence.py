@@ -1,4 +1,4 @@
-"""Measured numbers, laid out: scales with their chance levels, and tables."""
+"""Measured numbers, laid out: scales with their floors, and tables."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
-    from ppn.report.content import Metric, Report, Sensitivity
+    from ppn.report.content import Column, Metric, Report, Sensitivity
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A chance level on a scale."""
+    """Another level on a scale."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of the strategies' table."""
+    """One value of the explainers' table."""
 
     text: str
     best: bool
@@ -43,8 +43,8 @@ class Cell:
 
 def gauge(metric: Metric) -> Gauge:
     """Lay out one metric on a scale of its own."""
-    values = [metric.value, *metric.chance.values()]
-    bounds = metric.bounds or _bounds(values, metric.unit, bool(metric.chance))
+    values = [metric.value, *metric.levels.values()]
+    bounds = metric.bounds or _bounds(values, metric.unit, bool(metric.levels))
     error = f"{metric.error:.2g}" if metric.error is not None else None
     text = number(metric.value, metric.unit)
     if bounds is None:
@@ -56,7 +56,7 @@ def gauge(metric: Metric) -> Gauge:
 
     ticks = [
         Tick(name, number(value, metric.unit), at(value))
-        for name, value in sorted(metric.chance.items(), key=lambda item: item[1])
+        for name, value in sorted(metric.levels.items(), key=lambda item: item[1])
     ]
     span = None
     if metric.error:
@@ -65,64 +65,66 @@ def gauge(metric: Metric) -> Gauge:
     return Gauge(metric, text, error, at(metric.value), span, labels, ticks)
 
 
-def _bounds(values: list[float], unit: str, chance: bool) -> tuple[float, float] | None:
+def _bounds(values: list[float], unit: str, levels: bool) -> tuple[float, float] | None:
     if unit == "%" and min(values) >= 0 and max(values) <= 100:
         return 0.0, 100.0
     if not unit and min(values) >= 0 and max(values) <= 1 and max(values) >= 0.01:
         return 0.0, 1.0
-    if not chance or min(values) == max(values):
+    if not levels or min(values) == max(values):
         return None  # a dot on a scale of its own making shows nothing
     low, high = min(0.0, *values), max(0.0, *values)
     margin = 0.1 * (high - low)
     return low - margin * (low < 0), high + margin * (high > 0)
 
 
-def comparison(report: Report) -> tuple[list[str], list[list[Cell]]]:
-    """Lay out the strategies: the columns' names, and a list of cells for each row.
+def comparison(report: Report) -> tuple[list[Column], list[list[Cell]]]:
+    """Lay out the explainers: the columns, and a list of cells for each row.
 
-    The best value of a column is sought among exact strategies: the others solve an easier task.
+    The best value of a column is sought among exact methods: the others solve an easier task.
     """
-    columns = list(dict.fromkeys(name for row in report.strategies for name in row.values))
-    best: dict[str, float] = {}
-    for name in columns:
-        found = [row.values[name] for row in report.strategies if row.exact and name in row.values]
-        if len(found) > 1:
-            best[name] = min(found) if name in report.lower_is_better else max(found)
+    columns = list(dict.fromkeys(name for row in report.explainers for name in row.values))
+    exact = [row for row in report.explainers if row.exact and row.kind == "method"]
+    best: dict[Column, float] = {}
+    for column in columns:
+        found = [row.values[column] for row in exact if column in row.values]
+        if len(found) > 1 and column.better is not None:
+            best[column] = min(found) if column.better == "lower" else max(found)
     rows = [
         [
             Cell(
-                number(row.values.get(name)),
-                row.exact and name in best and row.values.get(name) == best[name],
+                number(row.values.get(column)),
+                row in exact and column in best and row.values.get(column) == best[column],
             )
-            for name in columns
+            for column in columns
         ]
-        for row in report.strategies
+        for row in report.explainers
     ]
     return columns, rows
 
 
 @dataclass(frozen=True)
 class Shade:
-    """One cell of the sensitivity table; `strength` in [0, 1] on an absolute scale of 0 to 100."""
+    """One cell of a sensitivity table; `strength` in [0, 1] on the metric's whole scale."""
 
     text: str
     strength: float
     default: bool
 
 
-def shades(table: Sensitivity) -> list[tuple[int, list[Shade]]]:
-    """Lay out the sensitivity table row by row, with the half size of each."""
+def shades(table: Sensitivity) -> list[tuple[float, list[Shade]]]:
+    """Lay out a sensitivity table row by row, with the first constant's value of each."""
+    low, high = table.bounds
     return [
         (
-            half,
+            down,
             [
                 Shade(
-                    f"{value:.1f}",
-                    round(min(max(value / 100, 0), 1), 3),
-                    table.default == (half, threshold),
+                    number(value) if high - low <= 1 else f"{value:.1f}",
+                    round(min(max((value - low) / (high - low), 0), 1), 3),
+                    table.default == (down, across),
                 )
-                for threshold, value in zip(table.thresholds, row, strict=True)
+                for across, value in zip(table.columns[1], row, strict=True)
             ],
         )
-        for half, row in zip(table.half_sizes, table.values, strict=True)
+        for down, row in zip(table.rows[1], table.values, strict=True)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ppn.explanation.record import part_title
 from ppn.visualization.images import patch_crop, patch_in_image
 from ppn.visualization.numbers import number, percent, short
 from ppn.visualization.palette import identity_colour, ink_on
@@ -72,7 +73,7 @@ def _row(prototype: Prototype, total: float) -> Row:
     colour = identity_colour(prototype.index)
     nearest = prototype.patches[:_PATCHES]
     return Row(
-        title=f"Part {prototype.index + 1}",
+        title=part_title(prototype.index),
         colour=colour,
         ink=ink_on(colour),
         pictures=[

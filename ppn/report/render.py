@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.panels import panel
-from ppn.report.samples import explain
+from ppn.report.samples import steps
 from ppn.version import __version__
 from ppn.visualization.numbers import number
 
@@ -55,16 +55,16 @@ def render(report: Report) -> str:
     )
     environment.filters["number"] = number
     cards = {card.label: card for card in report.classes}
-    columns, strategies = comparison(report)
+    columns, rows = comparison(report)
     script = _source(environment, _SCRIPT)
     return environment.get_template("index.html.j2").render(
         report=report,
-        samples=[explain(sample, cards.get(sample.predicted_label)) for sample in report.samples],
+        samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
         panels=[panel(card) for card in report.classes],
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
-        strategies=list(zip(report.strategies, strategies, strict=True)),
-        shades=shades(report.sensitivity) if report.sensitivity else [],
+        explainers=list(zip(report.explainers, rows, strict=True)),
+        sensitivity=[(table, shades(table)) for table in report.sensitivity],
         styles=Markup("\n".join(_source(environment, name) for name in _STYLES)),
         script=Markup(script),
         script_hash=_integrity(script),

@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ppn.classifier.head_case import CASES, MAPS, HeadCase
-from ppn.metrics.parts import SWEEP_HALF_SIZES, SWEEP_THRESHOLDS
-from ppn.report.content import Fact, Metric, Sensitivity, StrategyRow
+from ppn.report.content import Column, ExplainerRow, Fact, Metric, Sensitivity
+from ppn.report.measured import ERROR, SWEEP
+from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
-    from ppn.tasks.prototypes import PrototypeTask
+    from ppn.prototypes.network import PrototypeNetwork
+    from ppn.report.content import Better
+    from ppn.report.measured import Measured, MeasuredMetric
 
-_CHANCE = {"random": "random maps", "centre": "image centre", "uniform": "uniform map"}
-# Key in the results: title, unit, and what it measures.
-_METRICS = {
-    "consistency": (
-        "Consistency",
-        "%",
-        "Share of prototypes whose maximum covers the same annotated part in most of their "
-        "class's images.",
-    ),
-    "stability": (
-        "Stability",
-        "%",
-        "Share of images on which noise does not change the parts that a prototype covers. Maps "
-        "that ignore the image are perfectly stable: read it beside consistency.",
-    ),
-    "distinctiveness": (
-        "Distinctiveness",
-        "",
-        "1 minus the mean overlap of fixed boxes at the maxima of a class's prototypes.",
-    ),
-    "distinct_peaks": (
-        "Distinct peaks",
-        "",
-        "1 minus the share of prototype pairs whose maxima lie in the same cell.",
-    ),
-}
-_COLUMNS = {"consistency": "Consistency %", "stability": "Stability %"} | {
-    name: name.capitalize() for name in ("distinctiveness", "distinct_peaks")
-}
+_FACTS = ("accuracy", "agreement")
+"""Metrics that stand at the top of the page, beside the black box's."""
 
 
-_LIMITS: dict[HeadCase, str] = {
-    "mean_linear": (
-        "The sum of a class's maps is its class activation map; what is new is the split."
-    ),
-    "mean_norm_linear": (
-        "The sum of a class's maps is its class activation map, times one factor per image; what "
-        "is new is the split."
-    ),
-    "class_token": (
-        "Maps are indicative: this black box classifies its class token alone. Contributions are "
-        "exact; a map shows which patch tokens are like a part in the class token's space, not "
-        "what they contribute."
-    ),
-    "pre_logits": (
-        "Maps are the gradient of a contribution times the patch features: layers lie between "
-        "patches and the last linear one. Contributions are exact; a map's mean misses its "
-        "contribution by the completeness error."
-    ),
-}
-
-
-def facts(figures: dict[str, Any]) -> list[Fact]:
+def facts(found: Measured) -> list[Fact]:
     """Return the key numbers, shown large."""
+    figures = found.figures
     images = figures["images"]
     shown = [
         Fact(
@@ -79,17 +34,12 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
             f"black box {figures['blackbox_accuracy']:.2%}, on the same images",
         ),
     ]
-    if figures.get("consistency") is not None:
-        chance = figures["chance"]
-        shown.append(
-            Fact(
-                "Consistency",
-                figures["consistency"],
-                f"chance: {chance['centre']['consistency']:.0f} % at the image centre, "
-                f"{chance['random']['consistency']:.0f} % for random maps",
-                "%",
-            )
-        )
+    for metric in found.map_metrics[:1]:
+        levels = [
+            f"{title} {number(value, metric.unit)}"
+            for title, value in _levels(found, metric).items()
+        ]
+        shown.append(Fact(metric.title, figures[metric.key], ", ".join(levels), metric.unit))
     shown.append(
         Fact("Largest logit error", figures["max_logit_error"], "parts and bias against black box")
     )
@@ -105,13 +55,13 @@ def facts(figures: dict[str, Any]) -> list[Fact]:
     return shown
 
 
-def certificate_facts(network: PrototypeTask) -> list[Fact]:
+def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     """Return what discovery measured on training images, and the head it found."""
     values = network.certificate
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
-        Fact("Head", CASES[head.case], "found by computing on input, not by the model's name"),
-        Fact("What is exact", head.level, MAPS[head.case]),
+        Fact("Head", head.words.case, "found by computing on input, not by the model's name"),
+        Fact("What is exact", head.level, head.words.maps),
     ]
     if not values:
         return shown
@@ -160,72 +110,100 @@ def certificate_facts(network: PrototypeTask) -> list[Fact]:
     ]
 
 
-def metrics(figures: dict[str, Any]) -> list[Metric]:
-    """Return the measured metrics with their chance levels and constants."""
-    shown = []
-    for key, (title, unit, text) in _METRICS.items():
-        if figures.get(key) is None:
-            continue
-        protocol = figures["protocols"][key]
-        chance = {
-            name: row[key]
-            for kind, name in _CHANCE.items()
-            if (row := figures["chance"][kind]).get(key) is not None
-        }
-        shown.append(
-            Metric(
-                title,
-                figures[key],
-                unit,
-                chance,
-                protocol["protocol"],
-                protocol["constants"],
-                text,
-                figures.get(f"{key}_standard_error"),
-            )
+def metrics(found: Measured) -> list[Metric]:
+    """Return what was measured of the network; first what has floors to be held against."""
+    shown = [
+        Metric(
+            metric.title,
+            found.figures[metric.key],
+            metric.unit,
+            _levels(found, metric),
+            metric.protocol,
+            metric.constants,
+            metric.help,
+            found.figures.get(f"{metric.key}{ERROR}"),
+            _better(metric),
+            metric.bounds,
         )
-    return shown
+        for metric in found.metrics.values()
+        if found.figures.get(metric.key) is not None and metric.key not in _FACTS
+    ]
+    return sorted(shown, key=lambda metric: not metric.levels)
 
 
-def strategies(figures: dict[str, Any]) -> list[StrategyRow]:
-    """Return one row for each refinement strategy that was evaluated."""
+def explainers(found: Measured) -> list[ExplainerRow]:
+    """Return one row for each explainer that was evaluated; floors stand on the scales."""
+    columns = {m.key: Column(m.title, m.unit, _better(m)) for m in found.map_metrics}
     return [
-        StrategyRow(
-            name,
-            {title: row[key] for key, title in _COLUMNS.items() if row.get(key) is not None},
-            chosen=name == figures["strategy"],
-            exact=name != "unrefined",
+        ExplainerRow(
+            explainer.title,
+            {
+                column: explainer.scores[key]
+                for key, column in columns.items()
+                if explainer.scores.get(key) is not None
+            },
+            name == found.refinement,
+            explainer.exact,
+            explainer.kind,
         )
-        for name, row in figures["strategies"].items()
+        for name, explainer in found.explainers.items()
+        if explainer.kind != "floor"
     ]
 
 
-def sensitivity(figures: dict[str, Any]) -> Sensitivity | None:
-    """Return consistency over the protocol's constants, where parts are annotated."""
-    if figures.get("consistency_sweep") is None:
-        return None
-    constants = figures["protocols"]["consistency"]["constants"]
-    half_sizes, thresholds = list(SWEEP_HALF_SIZES), list(SWEEP_THRESHOLDS)
-    default = (36, constants["threshold"])
-    return Sensitivity(half_sizes, thresholds, figures["consistency_sweep"], default)
+def sensitivity(found: Measured) -> list[Sensitivity]:
+    """Return each metric over two of its constants, where it was measured so.
+
+    Such a metric KEY has the figure KEY_sweep, a list of lists. Its axes are the constants
+    `sweep_NAMEs`, each of them the values tried of the constant NAME, rows first.
+    """
+    tables = []
+    for metric in found.metrics.values():
+        values = found.figures.get(f"{metric.key}{SWEEP}")
+        constants = metric.constants
+        axes = [name for name in constants if f"sweep_{name}s" in constants]
+        if values is None or len(axes) != 2:
+            continue
+        down, across = (constants[f"sweep_{name}s"] for name in axes)
+        first, second = (name.replace("_", " ") for name in axes)
+        own = (constants[axes[0]], constants[axes[1]])
+        default = own if own[0] in down and own[1] in across else None
+        bounds = metric.bounds or (0.0, max(1e-9, *(v for row in values for v in row)))
+        tables.append(
+            Sensitivity(metric.name, (first, down), (second, across), values, default, bounds)
+        )
+    return tables
 
 
-def notes(network: PrototypeTask, figures: dict[str, Any]) -> list[str]:
+def _levels(found: Measured, metric: MeasuredMetric) -> dict[str, float]:
+    """What a metric gives for maps that know nothing of the image, and for those that know all."""
+    return {
+        explainer.title: explainer.scores[metric.key]
+        for explainer in found.explainers.values()
+        if explainer.kind in ("floor", "ceiling") and explainer.scores.get(metric.key) is not None
+    }
+
+
+def _better(metric: MeasuredMetric) -> Better | None:
+    found: dict[bool | None, Better | None] = {True: "higher", False: "lower", None: None}
+    return found[metric.higher_is_better]
+
+
+def notes(network: PrototypeNetwork, found: Measured) -> list[str]:
     """Return the honest limits of what the report shows."""
     height, width = network.input_config.size
-    head = network.classifier.report
+    head = network.classifier.inspection
     shown = [
         "Exactness is linear algebra: any vectors that sum to a row of the head are exact. That "
         "the parts mean something is for the metrics to show, beside their chance levels.",
-        _LIMITS[head.case],
+        head.words.limit,
         f"Maps are as coarse as the features of the last stage and are enlarged to {height} x "
         f"{width} pixels for show; a cell's receptive field is larger than the cell.",
         "How the residual is shared, the starting point of the factorisation and the images used "
         "are decisions of this package where the paper leaves them open.",
+        "Metrics that need keypoints, masks or boxes are left out where the data has none.",
     ]
-    if figures.get("consistency") is None:
-        shown.append("The data has no part annotations, so consistency and stability are missing.")
-    if figures["max_logit_error"] > 1e-3:
+    if found.figures["max_logit_error"] > 1e-3:
         shown.append(
             "Logits differ by more than rounding in 32-bit would explain: the black box probably "
             "ran in lower precision than the sum of parts."

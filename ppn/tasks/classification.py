@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningModule
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -13,11 +14,20 @@ from torchmetrics.classification import MulticlassAccuracy
 from ppn.classifier.build import (
     build_classifier,
     cosine_with_warmup,
-    decay_groups,
     freeze,
     named_modules,
 )
-from ppn.classifier.record import Record, expect_classes, expect_content, read_record
+from ppn.classifier.record import (
+    CLASS_NAMES,
+    Record,
+    expect_classes,
+    expect_content,
+    read_record,
+)
+from ppn.data.class_names import expect_same_names
+from ppn.errors import DataError, PPNError
+from ppn.io.schema import Maybe
+from ppn.tasks.last_epoch import keep_last_epoch
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -49,6 +59,10 @@ class ClassificationTask(LightningModule):
         weight_decay: Weight decay of matrices and kernels; biases and norms have none.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         label_smoothing: Of the cross-entropy, in [0, 1).
+
+    Raises:
+        DataError: If there are fewer than two classes.
+        PPNError: If a number is out of its range.
     """
 
     def __init__(
@@ -68,6 +82,22 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.1,
     ) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise DataError(
+                "There is only one class, and a classifier needs at least two: give the folder "
+                "that holds a folder of images for each class."
+            )
+        for name, value in (
+            ("lr", lr),
+            ("weight_decay", weight_decay),
+            ("warmup_epochs", warmup_epochs),
+        ):
+            if value < 0:
+                raise PPNError(f"{name} is {value}, but must not be negative.")
+        if not 0 <= label_smoothing < 1:
+            raise PPNError(
+                f"label_smoothing is {label_smoothing}, but must be at least 0 and less than 1."
+            )
         self.save_hyperparameters(logger=False)  # config.yaml has them
         self.classifier = build_classifier(
             architecture, num_classes, weights, pretrained, image_size, model_options
@@ -91,6 +121,7 @@ class ClassificationTask(LightningModule):
         # Lightning's own mean over processes is wrong where they have unequally many images.
         self.mean_loss = MeanMetric()
         self.results: dict[str, Any] = {}
+        self.class_names: list[str] = []
 
     @property
     def input_config(self) -> InputConfig:
@@ -100,6 +131,13 @@ class ClassificationTask(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C) of images (B, 3, H, W)."""
         return self.classifier.classify(images)
+
+    def setup(self, stage: str) -> None:
+        """Take the names of classes from the data; see to it that training saves its last epoch."""
+        data = getattr(self.trainer, "datamodule", None)
+        self.class_names = list(getattr(data, "class_names", []))
+        if stage == "fit":
+            keep_last_epoch(self.trainer)
 
     def train(self, mode: bool = True) -> ClassificationTask:
         """Switch to training mode; what is frozen stays in evaluation mode."""
@@ -148,7 +186,7 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its cosine schedule with warm-up, stepped per batch."""
-        groups = decay_groups(self, self.weight_decay)
+        groups = param_groups_weight_decay(self, self.weight_decay)
         optimizer: torch.optim.Optimizer
         if self.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=self.lr)
@@ -169,12 +207,14 @@ class ClassificationTask(LightningModule):
         for name in ("architecture", "image_size", "model_options"):
             structure[name] = self.hparams[name]
         Record(type(self).__name__, self.hparams["num_classes"], structure).write(checkpoint)
+        checkpoint[CLASS_NAMES] = self.class_names or None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with another number of classes."""
+        """Refuse a checkpoint of other classes."""
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.hparams["num_classes"])
-        expect_content("to load", checkpoint, self, {})
+        expect_content("to load", checkpoint, self, {CLASS_NAMES: Maybe([str])})
+        expect_same_names("Checkpoint to load", checkpoint.get(CLASS_NAMES), self.class_names)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch["image"])

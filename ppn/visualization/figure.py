@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from PIL import Image
 
-from ppn.report.samples import AMPLIFY
-from ppn.visualization.heatmap import crop_patch, overlay
+from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
 from ppn.visualization.images import CONTEXT, fit
-from ppn.visualization.numbers import MINUS, number, printed_sum, short
+from ppn.visualization.numbers import MINUS, printed_sum, short
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from PIL import Image
 
-    from ppn.report.content import Sample
+    from ppn.explanation.record import Explanation
 
 # Inches.
 _TILE = 1.5
@@ -36,47 +35,47 @@ _INK = "#16181d"
 _SOFT = "#5c6370"
 _FAINT = "#c9ccd1"
 _PAPER = "#fbfaf7"
+# Else the same explanation gives another file every second.
+_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def draw(sample: Sample, verdict: str, exactness: str) -> Image.Image:
-    """Draw an explained image.
+def draw(explanation: Explanation, kind: str) -> bytes:
+    """Draw an explained image, up to five parts in a row.
 
     Args:
-        sample: The image and its parts.
-        verdict: How likely the class is, printed beside its name.
-        exactness: What is exact about the parts, printed below.
+        explanation: The explained image.
+        kind: Format that matplotlib writes, such as "png" or "svg".
 
     Returns:
-        RGB picture; up to five parts in a row.
+        The content of a file.
     """
-    k = len(sample.contributions)
+    k = len(explanation.contributions)
     columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
-    row_height = _TILE + _CAPTION + (_PATCH + _NAME if sample.looks_like else 0.0)
-    terms = [*sample.contributions, sample.bias]
-    largest = max(abs(value) for value in (*terms, sample.logit))
-    exact = abs(sample.residual) <= 1e-4 * max(largest, 1e-12)
-    texts, total = printed_sum(terms, sample.logit, exact)
+    patches = any(explanation.patches)
+    row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
+    terms = [*explanation.contributions, explanation.bias]
+    texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
+    equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
 
     width = 2 * _MARGIN + (columns + 2) * _TILE + (columns + 1) * _GAP
-    note = textwrap.wrap(_note(sample, exactness, exact), int((width - 2 * _MARGIN) * 15.5))
+    note = textwrap.wrap(" ".join(explanation.notes), int((width - 2 * _MARGIN) * 15.5))
     height = _HEAD + rows * row_height + 0.35 + 0.17 * len(note)
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
 
-    _title(page, sample.predicted_class, verdict, width)
-    _tile(page, sample.image, (_MARGIN, _HEAD), _TILE)
+    _title(page, explanation.class_name, explanation.verdict, width)
+    _tile(page, explanation.image, (_MARGIN, _HEAD), _TILE)
     _caption(page, (_MARGIN, _HEAD + _TILE), total, "logit")
-    if sample.looks_like:
+    if patches:
         y = _HEAD + _TILE + _CAPTION + _PATCH / 2
         words = "looks like\nthis training\npatch"
         _text(page, _MARGIN, y, words, size=9, color=_SOFT, linespacing=1.4)
-    top = max(float(np.nanmax(np.abs(grid), initial=0.0)) for grid in sample.maps)
-    for index in range(k):
+    for index, top in enumerate(scale_tops(explanation.maps)):
         row, column = divmod(index, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
-        _sign(page, corner, texts[index], first=index == 0)
-        _part(page, sample, index, corner, texts[index], top)
+        _sign(page, corner, texts[index], "" if index else equals)
+        _part(page, explanation, index, corner, texts[index], top)
     corner = (_MARGIN + (columns + 1) * (_TILE + _GAP), _HEAD + (rows - 1) * row_height)
     _sign(page, corner, texts[-1])
     _constant(page, corner)
@@ -92,16 +91,9 @@ def draw(sample: Sample, verdict: str, exactness: str) -> Image.Image:
         linespacing=1.5,
     )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
-    return _render(figure)
-
-
-def _note(sample: Sample, exactness: str, exact: bool) -> str:
-    gap = number(abs(sample.residual))
-    if exact:
-        check = f"Parts and bias add up to the black box's own logit; the difference is {gap}."
-    else:
-        check = f"The parts do not add up: they miss the black box's logit by {gap}."
-    return " ".join(filter(None, (exactness, check, sample.scale_note)))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, facecolor=_PAPER, metadata=_UNDATED.get(kind))
+    return buffer.getvalue()
 
 
 def _title(page: Axes, name: str, verdict: str, width: float) -> None:
@@ -117,19 +109,22 @@ def _title(page: Axes, name: str, verdict: str, width: float) -> None:
 
 
 def _part(
-    page: Axes, sample: Sample, index: int, corner: tuple[float, float], text: str, top: float
+    page: Axes,
+    explanation: Explanation,
+    index: int,
+    corner: tuple[float, float],
+    text: str,
+    top: float,
 ) -> None:
     """One prototype: its map on the image, what it adds, and its nearest training patch."""
     x, y = corner
     colour = identity_colour(index)
-    # The number says how much; the map says where, and so has a scale of its own, within limits.
-    own = float(np.nanmax(np.abs(sample.maps[index]), initial=0.0))
-    pixels = fit(sample.image, round(_TILE * _DPI))
-    heat = overlay(sample.image, sample.maps[index], pixels, max(own, top / AMPLIFY), colour)
+    pixels = fit(explanation.image, round(_TILE * _DPI))
+    heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
     _tile(page, heat, corner, _TILE, colour)
-    _caption(page, (x, y + _TILE), text, f"Part {index + 1}", colour)
-    if sample.looks_like:
-        patch = sample.looks_like[index]
+    _caption(page, (x, y + _TILE), text, explanation.titles[index], colour)
+    patch = explanation.patches[index]
+    if patch is not None:
         y += _TILE + _CAPTION
         _tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _PATCH, colour)
         _text(page, x, y + _PATCH + 0.13, short(patch.name, 20), size=6.5, color=_SOFT)
@@ -175,10 +170,10 @@ def _frame(
     )
 
 
-def _sign(page: Axes, corner: tuple[float, float], text: str, first: bool = False) -> None:
-    """What stands before a term: its sign, after an equals sign for the first."""
+def _sign(page: Axes, corner: tuple[float, float], text: str, equals: str = "") -> None:
+    """What stands before a term: its sign, after `equals` for the first."""
     minus = text.startswith(MINUS)
-    sign = ("=" + minus * MINUS) if first else (MINUS if minus else "+")
+    sign = equals + minus * MINUS or "+"
     x, y = corner[0] - _GAP / 2, corner[1] + _TILE / 2
     _text(page, x, y, sign, size=15, color=_SOFT, ha="center")
 
@@ -204,10 +199,3 @@ def _caption(
 def _text(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text centred on its height; a dollar sign in it is no formula."""
     page.text(x, y, text, **{"va": "center", **style}, parse_math=False)
-
-
-def _render(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=_PAPER)
-    buffer.seek(0)
-    return Image.open(buffer).convert("RGB")

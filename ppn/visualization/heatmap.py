@@ -10,6 +10,8 @@ from PIL import Image
 from ppn.visualization.palette import scale
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _OPACITY = 0.6  # at the map's maximum: the plumage still shows through
@@ -17,6 +19,18 @@ _FADE = 0.7  # how much colour the picture loses where the map is zero
 _DIM = 0.12  # and how much light
 _SHADE = 0.7  # opacity of the black that marks evidence against the class
 _CONTOUR = 0.5  # the outline runs at half of the scale's maximum
+_AMPLIFY = 3.0  # at most: beyond, the noise of an empty map would look like evidence
+
+
+def scale_tops(maps: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
+    """Value at the top of the scale of each map of one image.
+
+    A number says how much a part adds; its map says where, and so has a scale of its own, within
+    limits.
+    """
+    own = [float(np.nanmax(np.abs(grid), initial=0.0)) for grid in maps]
+    least = max(own, default=0.0) / _AMPLIFY
+    return [max(top, least) for top in own]
 
 
 def overlay(

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from ppn.visualization.heatmap import crop_patch, overlay
 
 if TYPE_CHECKING:
-    from ppn.report.content import Patch
+    from ppn.explanation.record import Patch
 
 QUALITY = 80
 WHOLE = 176  # longer side, in pixels, of a gallery's training image
@@ -41,7 +41,12 @@ def patch_crop(patch: Patch, side: int = CROP) -> str:
 
 
 def patch_in_image(patch: Patch, colour: str, side: int = WHOLE) -> str:
-    """Data URI of the whole training image with the patch's box and, where known, its heatmap."""
+    """Data URI of the whole training image with the patch's box and, where known, its heatmap.
+
+    Pillow draws the box: torchvision's `draw_bounding_boxes` has one width for all lines, so that a
+    coloured line on a white one takes two calls, works on tensors, and lets a box at the image's
+    edge run out of it.
+    """
     size = fit(patch.image, side)
     if patch.heatmap is None:
         picture = patch.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)

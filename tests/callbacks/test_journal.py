@@ -37,7 +37,7 @@ def command(base, run_dir, *more):
         "--model=PrototypeTask",
         "--model.architecture=test_resnet",
         "--model.image_size=64",
-        "--model.compare=[equal]",
+        "--model.compare=[Equal]",
         f"--model.classifier_ckpt={base / 'box.pth'}",
         "--data=CUBDataModule",
         f"--data.root={base / 'CUB_200_2011'}",
@@ -116,7 +116,8 @@ def test_a_group_of_which_a_class_is_damaged_is_found_again(world, tmp_path, mon
 @pytest.mark.parametrize(
     "change",
     [
-        ["--trainer.callbacks.strength=2"],
+        ["--model.refinement=CamSplit", "--model.refinement.ridge=2"],
+        ["--trainer.callbacks.discoverer=NMF", "--trainer.callbacks.discoverer.seed=1"],
         ["--model.k=2"],
         ["--data.crop=box"],
         ["--data.batch_size=4"],

@@ -12,6 +12,7 @@ from lightning import Trainer
 
 from ppn.callbacks.discovery import PrototypeDiscovery
 from ppn.data.cub import CUBDataModule
+from ppn.refinement import Equal
 from ppn.tasks.prototypes import PrototypeTask
 from tests import fakes
 
@@ -19,7 +20,7 @@ from tests import fakes
 def discover(base, run_dir):
     data = CUBDataModule(str(base / "CUB_200_2011"), num_workers=0, batch_size=4, val_fraction=0.0)
     network = PrototypeTask(
-        3, str(base / "box.pth"), architecture="test_resnet", image_size=64, compare=["equal"]
+        3, str(base / "box.pth"), architecture="test_resnet", image_size=64, compare=[Equal()]
     )
     trainer = Trainer(
         accelerator="cpu",
@@ -31,7 +32,7 @@ def discover(base, run_dir):
         callbacks=[PrototypeDiscovery()],
     )
     trainer.fit(network, datamodule=data)
-    assert network.dictionary.complete
+    assert network.network.dictionary.filled
 
 
 def held():

@@ -46,7 +46,7 @@ def ppn(world, command, run_dir, *more):
         [
             command,
             "--model=PrototypeTask",
-            "--model.compare=[equal]",
+            "--model.compare=[Equal]",
             "--data=CUBDataModule",
             f"--data.root={world / 'CUB_200_2011'}",
             "--data.num_workers=0",
@@ -190,7 +190,7 @@ def test_the_certificate_is_in_the_summary(tracked, stage):
 def test_metrics_of_the_stage_are_logged_and_the_run_is_finished(world, tracked):
     figures = json.loads((world / "test/metrics.json").read_text())
     assert logged(tracked["test"], "test/consistency") == pytest.approx(figures["consistency"])
-    equal = figures["strategies"]["equal"]["distinct_peaks"]
+    equal = figures["explainers"]["equal"]["distinct_peaks"]
     assert logged(tracked["test"], "test/distinct_peaks/equal") == pytest.approx(equal)
     assert tracked["fit"]["exits"] == tracked["test"]["exits"] == [0]
 

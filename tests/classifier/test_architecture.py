@@ -6,7 +6,7 @@ from ppn.classifier.architecture import is_code, make_model
 from ppn.classifier.build import build_classifier
 from ppn.classifier.record import KEY, Record
 from ppn.errors import CheckpointError, HeadError
-from ppn.tasks.loading import load_network
+from ppn.prototypes.checkpoint import load_checkpoint
 from ppn.tasks.prototypes import PrototypeTask
 
 USERS = """
@@ -73,8 +73,8 @@ def exact(classifier, size, tolerance=1e-5):
 )
 def test_torchvisions_models_are_cut_by_computing(name, case, size):
     classifier = build_classifier(f"torchvision:{name}", 5, image_size=size)
-    assert classifier.report.case == case
-    assert classifier.report.grid == ((2, 2) if size == 64 else (7, 7))
+    assert classifier.inspection.case == case
+    assert classifier.inspection.grid == ((2, 2) if size == 64 else (7, 7))
     assert exact(classifier, size)
 
 
@@ -91,7 +91,7 @@ def test_squeezenet_has_no_last_linear_layer():
 def test_a_users_model_needs_no_methods(users):
     classifier = build_classifier("users_models:Net", 5, image_size=32, model_options={"width": 6})
     # The last convolution alone is bypassed by the sum; `body` is what all passes through.
-    assert (classifier.report.case, classifier.report.features) == ("pre_logits", "body")
+    assert (classifier.inspection.case, classifier.inspection.features) == ("pre_logits", "body")
     assert classifier.width == 6
     assert exact(classifier, 32)
 
@@ -99,8 +99,8 @@ def test_a_users_model_needs_no_methods(users):
 def test_a_users_features_can_be_named(users):
     options = {"features": "stem"}
     classifier = build_classifier("users_models:Net", 5, image_size=32, model_options=options)
-    assert (classifier.report.case, classifier.report.features) == ("pre_logits", "stem")
-    assert classifier.report.grid == (16, 16)
+    assert (classifier.inspection.case, classifier.inspection.features) == ("pre_logits", "stem")
+    assert classifier.inspection.grid == (16, 16)
     with pytest.raises(HeadError, match="no module 'neck' to take features from"):
         build_classifier("users_models:Net", 5, image_size=32, model_options={"features": "neck"})
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_alone_runs_no_code(users, tmp_path, architecture):
         assert KEY in content
         torch.save(content, path)
         with pytest.raises(CheckpointError, match=f"wants to run '{architecture}'"):
-            PrototypeTask(3, path) if kind == "ClassificationTask" else load_network(path)
+            PrototypeTask(3, path) if kind == "ClassificationTask" else load_checkpoint(path)
 
 
 def test_a_user_who_names_the_code_may_load_it(users, tmp_path):
@@ -167,5 +167,5 @@ def test_a_user_who_names_the_code_may_load_it(users, tmp_path):
     content = {"state_dict": network.state_dict()}
     network.on_save_checkpoint(content)
     torch.save(content, tmp_path / "w.ckpt")
-    loaded = load_network(str(tmp_path / "w.ckpt"), "users_models:Net")
+    loaded = load_checkpoint(str(tmp_path / "w.ckpt"), "users_models:Net")
     assert isinstance(loaded.classifier.model.stem, nn.Conv2d)

@@ -49,7 +49,7 @@ def pool_then(*layers):
 
 def cut_of(model, size=(20, 12)):
     classifier = Classifier(model, InputConfig(size)).eval()
-    cut = live_cut(classifier.model, classifier.report)
+    cut = live_cut(classifier.model, classifier.inspection)
     images = torch.randn(3, 3, *size)
     with torch.no_grad():
         features, _ = cut.split.run(images)
@@ -59,13 +59,13 @@ def cut_of(model, size=(20, 12)):
 def test_behind_an_activation_a_patch_is_lifted_through_it():
     layer = nn.Conv2d(8, 6, 1)
     classifier, cut, features = cut_of(Toy(pool_then(layer, nn.Hardswish()), 6))
-    assert classifier.report.case == "pre_logits"
-    assert classifier.report.single
+    assert classifier.inspection.case == "pre_logits"
+    assert classifier.inspection.single
     with torch.no_grad():
         expected = nn.functional.hardswish(layer(features.leaves[0]))
         lifted = lift(cut, features, single=True)
     assert torch.allclose(lifted, expected.flatten(2).mT, atol=1e-6)
-    assert classifier.report.grid == (5, 3)
+    assert classifier.inspection.grid == (5, 3)
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_lifting_equals_the_head_on_constant_maps_image_by_image(head, width):
     classifier, cut, features = cut_of(Toy(head(), width))
     raw = features.leaves[0]
     with torch.no_grad():
-        lifted = lift(cut, features, classifier.report.single)
+        lifted = lift(cut, features, classifier.inspection.single)
         for image, row, column in [(0, 0, 0), (2, 4, 1)]:
             vector = raw[image, :, row, column]
             constant = vector[None, :, None, None].expand(1, -1, 5, 3)
             (expected,) = cut.split.model.head(constant).flatten(1)
             assert torch.allclose(lifted[image, row * 3 + column], expected, atol=1e-5)
     # A convolution over the whole map has no value on one cell.
-    assert classifier.report.single == (not isinstance(cut.split.model.head, nn.Sequential))
+    assert classifier.inspection.single == (not isinstance(cut.split.model.head, nn.Sequential))
 
 
 def test_a_network_that_amplifies_the_rounding_of_a_batch_size_is_supported():
@@ -98,7 +98,7 @@ def test_a_network_that_amplifies_the_rounding_of_a_batch_size_is_supported():
             return super().forward_features(x) * (1 + 0.01 * len(x))
 
     classifier, _, _ = cut_of(Chaotic(pool_then()))
-    assert classifier.report.case == "mean_linear"
+    assert classifier.inspection.case == "mean_linear"
 
 
 def test_lifting_in_chunks_changes_nothing(monkeypatch):
@@ -113,7 +113,7 @@ def test_class_tokens_lift_patches_through_their_norm():
     model = timm.create_model("test_vit", num_classes=5, fc_norm=True, global_pool="token")
     nn.init.normal_(model.fc_norm.weight)
     classifier = Classifier(model, InputConfig((160, 160))).eval()
-    assert classifier.report.case == "class_token"
+    assert classifier.inspection.case == "class_token"
     images = torch.randn(2, 3, 160, 160)
     with torch.no_grad():
         tokens = classifier(images)
@@ -133,7 +133,7 @@ def test_a_class_token_at_the_end_is_found_by_computing():
             return self.fc(x[:, -1])
 
     classifier = Classifier(Last(None), InputConfig((16, 16)))
-    report = classifier.report
+    report = classifier.inspection
     assert (report.case, report.prefix, report.suffix) == ("class_token", 0, 1)
     assert report.grid == (4, 4)
 
@@ -141,7 +141,7 @@ def test_a_class_token_at_the_end_is_found_by_computing():
 def test_gradient_maps_of_a_linear_head_are_its_contributions():
     layer = nn.Conv2d(8, 6, 1, bias=False)
     classifier, cut, features = cut_of(Toy(pool_then(layer), 6))
-    assert classifier.report.completeness_error < 1e-5
+    assert classifier.inspection.completeness_error < 1e-5
     directions = torch.randn(3, 4, 6)
     maps = gradient_maps(cut, features, directions)
     raw = features.leaves[0].flatten(2).mT
@@ -193,7 +193,7 @@ def test_a_head_that_ends_on_a_sequence_is_read_where_it_goes_on():
             return self.fc(x.flatten(2).mT).mean(1)
 
     classifier = Classifier(Sequence(None), InputConfig((20, 12)))
-    assert (classifier.report.case, classifier.report.reads) == ("mean_linear", ("mean",))
+    assert (classifier.inspection.case, classifier.inspection.reads) == ("mean_linear", ("mean",))
 
 
 def test_an_activation_in_place_after_the_last_layer_is_refused():
@@ -211,8 +211,8 @@ def test_a_norm_on_the_way_keeps_gradient_maps_complete():
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), norm, nn.Linear(8, 6, False)), 6
     )
     classifier, cut, features = cut_of(model)
-    assert classifier.report.case == "pre_logits"
-    assert classifier.report.completeness_error < 1e-5
+    assert classifier.inspection.case == "pre_logits"
+    assert classifier.inspection.completeness_error < 1e-5
     raw = features.leaves[0].clone().requires_grad_()
     z = model.head(raw)
     (gradient,) = torch.autograd.grad(z[:, 0].sum(), raw)
@@ -266,6 +266,6 @@ def test_a_module_that_pools_its_patches_and_gives_them_too_is_looked_into(poole
             return self.fc(self.body(x)[1])
 
     torch.manual_seed(0)
-    report = Classifier(Pooled(), InputConfig((16, 16))).report
+    report = Classifier(Pooled(), InputConfig((16, 16))).inspection
     case = "mean_norm_linear" if pooled_by == "mean" else "pre_logits"
     assert (report.case, report.features, report.layout) == (case, "body.stem", "NCHW")

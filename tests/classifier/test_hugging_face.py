@@ -36,13 +36,13 @@ def test_logits_and_maps_are_exact_as_the_head_allows(name):
         classifier = Classifier(model, InputConfig())
         tokens = classifier(images)
         logits = model(images).logits
-        assert classifier.report.case == case
+        assert classifier.inspection.case == case
         assert torch.equal(tokens.logits, logits)
         weight, bias = classifier.effective_head()
         explained = tokens.scale[:, None] * (tokens.pooled @ weight.T.float()) + bias.float()
         error = (explained - logits).abs().max() / logits.std()
         assert error <= 1e-4
-        if classifier.report.averages:
+        if classifier.inspection.averages:
             means = (tokens.tokens @ weight.T.float()).mean(1)
             expected = tokens.pooled @ weight.T.float()
             assert (means - expected).abs().max() / expected.std() <= 1e-5

@@ -25,7 +25,7 @@ def classifier(request):
     model = timm.create_model(request.param, num_classes=7).eval()
     size = timm.data.resolve_model_data_config(model)["input_size"][1:]
     made = Classifier(model, InputConfig(tuple(size))).eval()
-    assert made.report.case == CASES[request.param]
+    assert made.inspection.case == CASES[request.param]
     for linear in made.linears:
         nn.init.normal_(linear.weight, std=0.1)
     return made

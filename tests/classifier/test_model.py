@@ -27,7 +27,7 @@ def test_tokens_and_effective_head_give_the_models_own_logits(
     model = (scrambled(model) if scramble else model.eval()).double()
     size = (64, 64) if "img_size" in options else size_of(model)
     classifier = Classifier(model, InputConfig(size))
-    assert (classifier.report.case, classifier.report.layout) == (case, layout)
+    assert (classifier.inspection.case, classifier.inspection.layout) == (case, layout)
     images = torch.randn(3, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         tokens = classifier(images)
@@ -45,7 +45,7 @@ def test_the_norm_is_found_by_where_it_runs_not_by_its_values():
     classifier = Classifier(
         timm.create_model("test_vit", global_pool="avg"), InputConfig((160, 160))
     )
-    assert classifier.report.norm == "fc_norm"
+    assert classifier.inspection.norm == "fc_norm"
 
 
 def test_tokens_run_row_by_row():

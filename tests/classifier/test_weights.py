@@ -1,5 +1,10 @@
+import argparse
+import datetime
+import pathlib
 import pickle
+import types
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -134,6 +139,54 @@ def test_truncated_files_give_one_sentence(tmp_path, source, name, kept):
     with pytest.raises(CheckpointError) as error:
         read_checkpoint(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        argparse.Namespace(lr=0.1, out=pathlib.Path("runs")),
+        {"best": np.float64(0.9), "epoch": np.int64(3), "seen": np.arange(3)},
+        [datetime.datetime(2026, 1, 1), types.SimpleNamespace(a=1), np.float32(1)],
+    ],
+    ids=["namespace", "numpy", "others"],
+)
+def test_what_training_scripts_save_beside_weights_is_read(tmp_path, source, beside):
+    torch.save({"model": source.state_dict(), "args": beside}, tmp_path / "w.pth")
+    model = target()
+    load_weights(model, str(tmp_path / "w.pth"), NAME)
+    assert same(model, source)
+
+
+def test_weights_without_the_counters_of_batch_norms_fit(tmp_path, source):
+    state = {k: v for k, v in source.state_dict().items() if "num_batches_tracked" not in k}
+    assert len(state) < len(source.state_dict())
+    torch.save(state, tmp_path / "w.pth")
+    model = target()
+    load_weights(model, str(tmp_path / "w.pth"), NAME, whole=True)
+    assert same(model, source)
+
+
+def test_a_whole_model_is_named_and_never_made(tmp_path, source):
+    torch.save({"state_dict": source.state_dict(), "bomb": Bomb()}, tmp_path / "bomb.pth")
+    torch.save(source, tmp_path / "model.pth")
+    for name, told in (
+        ("bomb", "holds a '(builtins.)?exec'"),
+        ("model", r"holds a 'timm\.\S+ResNet'"),
+    ):
+        with pytest.raises(CheckpointError, match=told) as error:
+            read_checkpoint(tmp_path / f"{name}.pth")
+        assert "state_dict()" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_an_empty_file_is_said(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match="is empty"):
+        read_checkpoint(tmp_path / name)
+
+
+def test_messages_have_no_escape_codes():
+    assert str(CheckpointError("\x1b[1mWeights\x1b[0m do not fit.")) == "Weights do not fit."
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -3,44 +3,18 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import pytest
 import yaml
 from PIL import Image
 
 from ppn.__main__ import main
-
-STRATEGIES = {"cam_split": (80.0, 0.95), "equal": (60.0, 0.9)}
-CHANCE = {"random": (0.0, 0.98), "centre": (50.0, 0.0)}
-
-
-def scores(consistency, distinct_peaks):
-    return {
-        "consistency": consistency,
-        "consistency_standard_error": 4.0,
-        "stability": 40.0,
-        "distinctiveness": 0.8,
-        "distinct_peaks": distinct_peaks,
-    }
+from tests.measured import ABOUT, figures
 
 
 def write(folder, module="CUBDataModule", crop="box", **changes):
     """A run's files."""
-    figures = {
-        "split": "test",
-        "model": "PrototypeTask",
-        "images": 243,
-        "accuracy": 0.9,
-        "blackbox_accuracy": 0.9,
-        "agreement": 1.0,
-        **scores(*STRATEGIES["cam_split"]),
-        "strategy": "cam_split",
-        "strategies": {name: scores(*values) for name, values in STRATEGIES.items()},
-        "chance": {name: scores(*values) for name, values in CHANCE.items()},
-        "protocols": {"consistency": {"protocol": "evalprotopnet-2023", "constants": {}}},
-        "head": {"level": "contributions and maps exact"},
-        **changes,
-    }
     config = {
         "model": {"init_args": {"architecture": "resnet_50", "k": 3}},
         "data": {
@@ -49,7 +23,7 @@ def write(folder, module="CUBDataModule", crop="box", **changes):
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(figures))
+    (folder / "metrics.json").write_text(json.dumps(figures(**changes)))
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
@@ -57,7 +31,8 @@ def write(folder, module="CUBDataModule", crop="box", **changes):
 @pytest.fixture
 def runs(tmp_path):
     first = write(tmp_path / "a/test")
-    second = write(tmp_path / "b/test", accuracy=0.8, agreement=0.95, **scores(70.0, 0.5))
+    changes = {"consistency": 70.0, "distinct_peaks": 0.5, "toy_drift": 22.5}
+    second = write(tmp_path / "b/test", accuracy=0.8, agreement=0.95, **changes)
     return [str(first), str(second)]
 
 
@@ -66,7 +41,7 @@ def test_the_table_shows_both_runs_by_names_that_differ(runs, capsys):
     out = capsys.readouterr().out
     for text in ("a/test", "b/test", "resnet_50", "80.0 ± 4.0", "70.0 ± 4.0", "95.0", "0.950"):
         assert text in out, text
-    assert "chance: centre %" in out
+    assert "Consistency %, chance: centre" in out
     assert "contributions and maps exact" in out
     assert "Not comparable" not in out
 
@@ -78,7 +53,10 @@ def test_the_table_shows_both_runs_by_names_that_differ(runs, capsys):
         ({"split": "val"}, "split differ: test (a); val (b)"),
         ({"images": 99}, "images differ: 243 (a); 99 (b)"),
         ({"crop": "frame"}, "options of the data differ between: a; b"),
-        ({"protocols": {}}, "protocols differ between: a; b"),
+        (
+            {"metrics": {**ABOUT, "toy_drift": {**ABOUT["toy_drift"], "constants": {"toys": 8}}}},
+            "protocols differ between: a; b",
+        ),
     ],
 )
 def test_what_is_not_comparable_is_said_everywhere(tmp_path, capsys, changes, told):
@@ -95,12 +73,14 @@ def test_tables_hold_the_numbers(runs, tmp_path):
         assert main(["compare", *runs, "--out", str(tmp_path / f"out.{suffix}")]) == 0
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["consistency %"]) for row in rows] == [80, 70]
+    assert [float(row["Consistency %"]) for row in rows] == [80, 70]
+    assert [float(row["Consistency %, standard error"]) for row in rows] == [4, 4]
     assert [float(row["accuracy %"]) for row in rows] == [90, 80]
-    assert [float(row["chance: centre %"]) for row in rows] == [50, 50]
+    assert [float(row["Consistency %, chance: centre"]) for row in rows] == [50, 50]
+    assert [row["k"] for row in rows] == ["3", "3"]
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["runs"][1]["distinct_peaks"] == 0.5
-    assert found["runs"][0]["strategies"]["equal"]["consistency"] == 60
+    assert found["runs"][1]["Distinct peaks"] == 0.5
+    assert found["runs"][0]["explainers"]["equal"]["consistency"] == 60
     assert found["notes"] == []
     head, rule, *lines = (tmp_path / "out.md").read_text().splitlines()
     assert len({line.count("|") for line in (head, rule, *lines)}) == 1
@@ -117,7 +97,7 @@ def test_figures_are_drawn(runs, tmp_path):
         assert picture.width > 1000
 
 
-def test_the_figure_has_every_strategy_run_and_chance_level(runs, monkeypatch):
+def test_the_figure_has_every_explainer_run_and_floor(runs, monkeypatch):
     from matplotlib.figure import Figure
 
     from ppn.commands.comparison_figure import draw
@@ -128,17 +108,51 @@ def test_the_figure_has_every_strategy_run_and_chance_level(runs, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (drawn.append(f), save(f, *a, **k)))
     draw(read_runs(runs), ["A note."], "svg")
     (figure,) = drawn
-    consistency = figure.axes[0]
-    assert [bar.get_height() for bar in consistency.patches] == [80, 80, 60, 60]
+    consistency, _, drift, *rest = figure.axes
+    heights = {80: 2, 60: 2, 90: 2, 65: 2, 10: 2}
+    assert Counter(bar.get_height() for bar in consistency.patches) == heights
     assert [text.get_text() for text in consistency.get_xticklabels()] == ["a/test", "b/test"]
-    levels = sorted(line.get_ydata()[0] for line in consistency.lines if len(line.get_xdata()) == 2)
+    levels = [line.get_ydata()[0] for line in consistency.lines if len(line.get_xdata()) == 2]
     assert levels.count(50.0) == 2
+    assert consistency.get_title(loc="left") == "Consistency % ↑"
+    assert drift.get_title(loc="left") == "Toy drift px ↓"
+    assert (drift.get_ylim()[0], drift.get_ylim()[1]) == pytest.approx((-1, 52))
+    assert sorted(bar.get_height() for bar in drift.patches)[:2] == [3.5, 3.5]
+    assert not any(axis.axison for axis in rest)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        *STRATEGIES,
-        "chance: image centre",
-        "chance: random maps",
+        "cam_split",
+        "equal",
+        "unrefined (not exact)",
+        "Toy maps",
+        "shuffled head (control)",
+        "chance: random",
+        "chance: centre",
     ]
+
+
+def test_a_metric_that_ppn_does_not_know_has_columns_too(runs, tmp_path, capsys):
+    assert main(["compare", *runs, "--out", str(tmp_path / "out.csv")]) == 0
+    out = capsys.readouterr().out
+    for text in ("Consistency % ↑", "Toy drift px ↓", "Toy weight g  ", "22.5", "123"):
+        assert text in out, text
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["Toy drift px"]) for row in rows] == [12.5, 22.5]
+    assert [float(row["Toy drift px, chance: random"]) for row in rows] == [40.5, 40.5]
+    assert main(["compare", *runs, "--out", str(tmp_path / "out.tex")]) == 0
+    assert r"Toy drift px $\downarrow$" in (tmp_path / "out.tex").read_text()
+
+
+def test_runs_with_different_metrics_are_compared_in_what_they_share(tmp_path, capsys):
+    fewer = {key: ABOUT[key] for key in ("consistency", "toy_weight")}
+    given = [str(write(tmp_path / "a")), str(write(tmp_path / "b", metrics=fewer))]
+    assert main(["compare", *given, "--out", str(tmp_path / "out.csv")]) == 0
+    assert "Not comparable" not in capsys.readouterr().out
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Consistency %"] for row in rows] == ["80.0", "80.0"]
+    assert main(["compare", *given, "--out", str(tmp_path / "out.svg")]) == 0
 
 
 def test_a_black_box_has_fewer_numbers_and_no_figure(runs, tmp_path, capsys):
@@ -169,6 +183,24 @@ def _list(folder):
     (folder / "metrics.json").write_text("[]")
 
 
+def _old(folder):
+    (folder / "metrics.json").write_text(json.dumps(figures(strategies={}, chance={})))
+
+
+def _no_kind(folder):
+    explainers = {"cam_split": {"kind": "toy", "title": "", "exact": True}}
+    (folder / "metrics.json").write_text(json.dumps(figures(explainers=explainers)))
+
+
+def _no_scale(folder):
+    metrics = {"toy_drift": {**ABOUT["toy_drift"], "bounds": [3, 3]}}
+    (folder / "metrics.json").write_text(json.dumps(figures(metrics=metrics)))
+
+
+def _no_number(folder):
+    (folder / "metrics.json").write_text(json.dumps(figures(toy_drift="far")))
+
+
 def _bad_config(folder):
     (folder / "config.yaml").write_text("a: [")
 
@@ -180,6 +212,10 @@ def _bad_config(folder):
         (_broken, "cannot be read"),
         (_foreign, "is not what `ppn test` writes"),
         (_list, "is not what ppn writes"),
+        (_old, "is from an earlier version of ppn: run `ppn test` again"),
+        (_no_kind, "explainers['cam_split'].kind is none of method, control, floor, ceiling"),
+        (_no_scale, "bounds are not two ends of a scale"),
+        (_no_number, "toy_drift is no number"),
         (_bad_config, "config.yaml cannot be read"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ppn.__main__ import main
+from ppn.commands.explain import _class
 
 QUIET = [
     "--trainer.accelerator=cpu",
@@ -120,7 +121,7 @@ def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_pat
 
 def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):
     base, _ = world
-    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--class", "plate") == 0
+    assert explain(base, str(base / "photos"), "--out", str(tmp_path), "--target", "plate") == 0
     written = sorted(path.name for path in tmp_path.glob("*.json"))
     assert len(written) == 12
     assert {"0.json", "0-2.json"} <= set(written)
@@ -128,16 +129,72 @@ def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path)
     assert names == {"plate"}
 
 
+def photo(base, path, label="mug", index=0):
+    """A copy of one of the photos."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((base / f"photos/{label}/{index}.png").read_bytes())
+    return path
+
+
+def explained(folder):
+    """Which image each name explains."""
+    assert {p.stem for p in folder.glob("*.png")} == {p.stem for p in folder.glob("*.json")}
+    return {p.stem: json.loads(p.read_text())["image"] for p in folder.glob("*.json")}
+
+
+def test_no_image_takes_the_name_of_another(world, tmp_path):
+    base, _ = world
+    out = tmp_path / "out"
+    names = ("a/x.png", "b/x.png", "c/x-2.png", "d/X.png", "e/x-2-2.png", "f/x.png")
+    files = [str(photo(base, tmp_path / name, index=i)) for i, name in enumerate(names)]
+    assert explain(base, *files, "--out", str(out)) == 0
+    first = explained(out)
+    assert sorted(first.values()) == sorted(files)
+    # In another order they keep their names, and another image of the same name gets a new one.
+    assert explain(base, *files[::-1], "--out", str(out)) == 0
+    assert explained(out) == first
+    other = str(photo(base, tmp_path / "g/x.png"))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert explain(base, other, files[0], files[0], "--out", str(out)) == 0
+    assert len(explained(out)) == 7
+    assert other in explained(out).values()
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_a_picture_of_the_users_is_never_overwritten(world, tmp_path):
+    base, _ = world
+    own = photo(base, tmp_path / "own.png")
+    before = own.read_bytes()
+    for _ in range(2):  # pictures of the first time are not explained the second time
+        assert explain(base, str(tmp_path), "--out", str(tmp_path)) == 0
+        assert own.read_bytes() == before
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["own-2.json", "own-2.png", "own.png"]
+
+
+def test_relative_names_of_two_folders_keep_apart(world, tmp_path, monkeypatch):
+    base, _ = world
+    for name in ("a", "b"):
+        monkeypatch.chdir(photo(base, tmp_path / name / "x.png").parent)
+        assert explain(base, "x.png", "--out", str(tmp_path / "out")) == 0
+    assert set(explained(tmp_path / "out")) == {"x", "x-2"}
+
+
+def test_a_target_is_a_name_first_and_an_index_second():
+    assert _class("1", ["a", "b", "c"]) == 1
+    assert _class("1", ["3", "2", "1"]) == "1"
+    assert _class("0", ["3", "2", "1"]) == 0
+
+
 def test_the_gallery_shows_the_patches_that_the_checkpoint_names(world):
     import ppn
 
     base, _ = world
     network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
-    sample = network.explain(base / "photos/plate/1.png", of="plate").sample
+    sample = network.explain(base / "photos/plate/1.png", target="plate")
     described = json.loads((base / "run/prototypes.json").read_text())["classes"][1]["prototypes"]
-    assert [p.name for p in sample.looks_like] == [d[0]["image"] for d in described]
+    assert [p.name for p in sample.patches] == [d[0]["image"] for d in described]
     moved = ppn.load(base / "run/checkpoints/prototypes.ckpt", gallery=base / "run/gallery")
-    assert len(moved.explain(base / "photos/plate/1.png").sample.looks_like) == 3
+    assert len(moved.explain(base / "photos/plate/1.png").patches) == 3
 
 
 def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
@@ -156,10 +213,16 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["x.png"], "x.png is missing"),
-        ([], "arguments are required: images"),
-        (["x.png", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["{base}/photos/mug/1.png", "--class", "cup"], "There is no class 'cup'"),
-        (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is no folder"),
+        ([], "images must be given: see ppn explain --help."),
+        (["x.png", "--nonsense"], "There is no option --nonsense"),
+        (
+            ["{base}/photos/mug/1.png", "--target", "cup"],
+            "There is no class 'cup': the first ones are",
+        ),
+        (["{base}/photos/mug/1.png", "--target", "plat"], "did you mean 'plate'?"),
+        (["{base}/photos/mug/1.png", "--target", "2"], "There is no class '2'"),
+        (["{base}/photos/mug/1.png", "--class", "mug"], "There is no option --class"),
+        (["{base}/photos/mug/1.png", "--gallery", "nowhere"], "nowhere is not a folder"),
         (["{base}/photos/mug/1.png", "--out", "{base}/mine.pth"], "cannot be written"),
     ],
 )

@@ -2,9 +2,6 @@
 
 import numpy as np
 
-GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
-"""The operations of RandAugment that leave colours alone."""
-
 
 def pixels_of(image):
     """(H, W, 3) in [0, 255] of a tensor normalised with mean and deviation 0.5."""

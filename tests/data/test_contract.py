@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ppn.data import augmentation as augmentations
 from ppn.data.catalog import CATALOG
 from ppn.data.folder import ImageFolderDataModule
 from ppn.data.published import PublishedDataModule
 from ppn.data.split import balanced
 from ppn.errors import DataError
 from tests import ddp
-from tests.data.markers import GEOMETRIC, colour, extent, marker, pixels_of
+from tests.data.markers import colour, extent, marker, pixels_of
 from tests.data.sets import SETS, write_all
 
 PUBLISHED = [name for name, fake in SETS.items() if issubclass(fake.module, PublishedDataModule)]
@@ -236,13 +235,10 @@ def test_masks_lie_on_the_objects(name, build):
         assert (covered & shown).sum() / (covered | shown).sum() > 0.97
 
 
-@pytest.mark.parametrize(
-    "augmentation", ["none", "flip", "standard", "randaugment", "part_prototype"]
-)
+@pytest.mark.parametrize("augmentation", ["none", "flip", "standard"])
 @pytest.mark.parametrize("crop", ["frame", "box"])
 @pytest.mark.parametrize("name", ANNOTATED)
-def test_annotations_follow_the_pixels(name, crop, augmentation, build, monkeypatch):
-    monkeypatch.setattr(augmentations, "_OPERATIONS", GEOMETRIC)  # keeps markers white
+def test_annotations_follow_the_pixels(name, crop, augmentation, build):
     fake, data = SETS[name], build(name, masks=True, crop=crop)
     view = data.view("train", augmentation)
     found = 0
@@ -255,11 +251,8 @@ def test_annotations_follow_the_pixels(name, crop, augmentation, build, monkeypa
         if not boxed:
             assert (box <= visible + 1.5)[:2].all()
             assert (box >= visible - 1.5)[2:].all()
-        elif augmentation in ("none", "flip", "standard"):
-            assert np.abs(box - visible).max() <= 1.5
         else:
-            assert (box[:2] <= visible[:2] + 1.5).all()
-            assert (box[2:] >= visible[2:] - 1.5).all()
+            assert np.abs(box - visible).max() <= 1.5
         if fake.marked is None:
             found += 1
             continue

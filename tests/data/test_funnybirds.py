@@ -132,7 +132,7 @@ def test_real_keypoints_lie_on_pixels_of_their_parts(real, funnybirds_root):
 
 
 @pytest.mark.parametrize("crop", ["frame", "box"])
-@pytest.mark.parametrize("augmentation", ["none", "flip", "standard", "part_prototype"])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "standard"])
 def test_real_masks_show_the_part_at_its_keypoint_after_transforms(
     crop, augmentation, funnybirds_root
 ):

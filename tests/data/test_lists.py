@@ -108,7 +108,7 @@ ANNOTATION = "Annotation/n02085620-Chihuahua/n02085620_0"
 BOXED = "<annotation><object><bndbox>{}</bndbox></object></annotation>"
 CASES = [
     ("cub", "images.txt", first_line("1"), "line 1: expected 2 columns"),
-    ("cub", "images.txt", last_line_twice, "line 19: 18 is listed before"),
+    ("cub", "images.txt", last_line_twice, "line 19: 18 is listed twice"),
     ("cub", "images.txt", last_line_gone, "no line for image"),
     ("cub", "images.txt", as_directory, "cannot be read"),
     ("cub", "images.txt", latin, "cannot be read"),
@@ -118,8 +118,8 @@ CASES = [
     ("cub", "image_class_labels.txt", column(1, "0"), "class 0, which"),
     ("cub", "bounding_boxes.txt", column(3, "nan"), "line 1: expected 5 columns"),
     ("cub", "bounding_boxes.txt", column(3, "0"), "line 1: the box has no width"),
-    ("cub", "bounding_boxes.txt", last_line_twice, "line 19: image 18 is listed before"),
-    ("cub", "classes.txt", last_line_twice, "line 4: 3 is listed before"),
+    ("cub", "bounding_boxes.txt", last_line_twice, "line 19: image 18 is listed twice"),
+    ("cub", "classes.txt", last_line_twice, "line 4: 3 is listed twice"),
     ("cub", "parts/part_locs.txt", no_first_line, "no line for part 1 of image 1"),
     ("cub", "parts/part_locs.txt", column(2, "x"), "line 1: expected 5 columns"),
     ("cub", "parts/part_locs.txt", column(1, "16"), "line 1: part 16 is not listed"),
@@ -150,7 +150,7 @@ CASES = [
     ),
     ("aircraft", "data/images_variant_trainval.txt", column(1, "A380"), "line 1: .*'A380'"),
     ("aircraft", "data/images_variant_trainval.txt", first_line("007"), "line 1: expected 2"),
-    ("aircraft", "data/images_variant_trainval.txt", last_line_twice, "line 13: .*listed before"),
+    ("aircraft", "data/images_variant_trainval.txt", last_line_twice, "line 13: .*listed twice"),
     ("aircraft", "data/images_variant_test.txt", as_directory, "cannot be read"),
     ("aircraft", "data/images_box.txt", no_first_line, "no line for image"),
     ("aircraft", "data/images_box.txt", column(2, "x"), "line 1: expected 5 columns"),
@@ -173,7 +173,7 @@ CASES = [
         "funnybirds",
         "dataset_train.json",
         entries(lambda c: c[2].update(class_idx="../0")),
-        "entry 2: class_idx is no whole number",
+        r"train\.json, \[2\]\.class_idx: expected `int`, got `str`",
     ),
     ("cars", "devkit/cars_train_annos.mat", mat(outside("annotations")), "must lie below"),
     ("dogs", "train_list.mat", mat(outside("file_list")), "must lie below"),
@@ -181,12 +181,18 @@ CASES = [
     ("pets", "annotations/trainval.txt", first_line("cat 1 1"), "line 1: expected 4 columns"),
     ("pets", "annotations/trainval.txt", column(1, "x"), "line 1: expected 4 columns"),
     ("pets", "annotations/trainval.txt", column(1, "9"), "has label 8"),
-    ("pets", "annotations/trainval.txt", last_line_twice, "line 13: .*listed before"),
+    ("pets", "annotations/trainval.txt", last_line_twice, "line 13: .*listed twice"),
     ("pets", "annotations/xmls/Abyssinian_2.xml", half, "cannot be read"),
     ("pets", "annotations/trimaps/Abyssinian_2.png", half, "cannot be read"),
-    ("funnybirds", "classes.json", half, "is no JSON"),
-    ("funnybirds", "classes.json", text("{}"), "holds no list"),
-    ("funnybirds", "dataset_train.json", entries(lambda c: c[2].pop("class_idx")), "entry 2: .*no"),
+    ("funnybirds", "classes.json", half, "is not JSON"),
+    ("funnybirds", "classes.json", text("{}"), r"classes\.json, expected `array`, got `object`"),
+    ("funnybirds", "classes.json", text("[]"), r"classes\.json, it lists nothing: get"),
+    (
+        "funnybirds",
+        "dataset_train.json",
+        entries(lambda c: c[2].pop("class_idx")),
+        r"\[2\]: object missing required field `class_idx`",
+    ),
     (
         "funnybirds",
         "dataset_train.json",
@@ -195,7 +201,7 @@ CASES = [
     ),
     ("funnybirds", "train_part_map/0/000001.png", half, "cannot be read"),
     ("funnybirds", "train_part_map/0/000001.png", lambda p: p.unlink(), "is missing"),
-    ("food", "meta/train.json", half, "is no JSON"),
+    ("food", "meta/train.json", half, "is not JSON"),
     ("food", "meta/train.json", text("[1, 2]"), "does not list images by class"),
     (
         "food",
@@ -210,7 +216,7 @@ CASES = [
     ("folder_table", "images.csv", column(3, "90"), "line 2: the box's second corner"),
     ("folder_table", "images.csv", column(0, "../a.png"), "line 2: path '../a.png' must lie"),
     ("folder_table", "images.csv", column(0, "gone.png"), "gone.png is missing"),
-    ("folder_table", "images.csv", last_line_twice, "line 20: .*listed before"),
+    ("folder_table", "images.csv", last_line_twice, "line 20: .*listed twice"),
     ("folder_table", "images.csv", first_line("path,name"), "no column 'label'"),
     ("folder_table", "images.csv", text(""), "no column 'path'"),
     ("folder_table", "images.csv", text("path,label\n"), "lists no image"),
@@ -242,7 +248,7 @@ def test_damage_is_named_in_one_sentence(name, file, damage, message, tmp_path):
     said = str(error.value)
     assert "\n" not in said
     assert str(root) in said or "training and for test" in said
-    lines = ("line", "entry", "cannot be read", "no variable", "is no JSON", "has no box")
+    lines = ("line", "entry", "cannot be read", "no variable", "is not JSON", "has no box")
     if any(word in said for word in lines):
         assert str((root / file).parent) in said
 

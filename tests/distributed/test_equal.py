@@ -27,7 +27,7 @@ def uneven_cub(root, train):
 
 
 def commands(base, run_dir, processes):
-    """Both stages: train, find prototypes, refine those by gradient, and measure."""
+    """Both stages: train, find prototypes, and measure."""
     common = [
         "--data=CUBDataModule",
         f"--data.root={base / 'CUB_200_2011'}",
@@ -43,7 +43,7 @@ def commands(base, run_dir, processes):
         *("--model.image_size=64", "--model.optimizer=sgd", "--model.lr=0.1"),
         f"--data.batch_size={6 // processes}",
     ]
-    network = ["--model=PrototypeTask", "--model.compare=[equal]", "--data.batch_size=3"]
+    network = ["--model=PrototypeTask", "--model.compare=[Equal]", "--data.batch_size=3"]
     given = [
         "--model.architecture=test_resnet",
         "--model.image_size=128",  # 4 x 4 cells, as distinctiveness pools 2 x 2
@@ -105,8 +105,8 @@ class TestProcesses:
         assert set(ours["state_dict"]) == set(theirs["state_dict"])
         for name, value in ours["state_dict"].items():
             assert torch.equal(theirs["state_dict"][name], value), name
-        assert theirs["ppn_certificate"] == ours["ppn_certificate"]
-        assert (ours["state_dict"]["dictionary.found"] == 1).all()
+        assert theirs["ppn_network"] == ours["ppn_network"]
+        assert (ours["state_dict"]["network.dictionary.found"] == 1).all()
         found = [(world(train, n) / "found/prototypes.json").read_text() for n in (1, processes)]
         assert found[0] == found[1]
 
@@ -128,6 +128,17 @@ class TestProcesses:
             if isinstance(value, float):
                 value = pytest.approx(value, abs=1e-6)
             assert theirs[name] == value, name
+
+    def test_predictions_are_one_whole_table(self, world, train, processes):
+        ours, theirs = (
+            list(csv.reader((world(train, n) / "predicted/predictions.csv").open()))
+            for n in (1, processes)
+        )
+        assert len(ours) == 1 + sum(8 - n for n in train)
+        assert [row[:3] for row in theirs] == [row[:3] for row in ours]
+        for row, other in zip(ours[1:], theirs[1:], strict=True):
+            numbers = [float(cell) for cell in row[3:]]
+            assert [float(cell) for cell in other[3:]] == pytest.approx(numbers, abs=1e-6)
 
     def test_training_is_equal(self, world, train, processes):
         ours, theirs = (world(train, n) / "trained" for n in (1, processes))

@@ -67,7 +67,7 @@ def test_backbone_builds_with_data_and_has_its_head(name, monkeypatch):
     monkeypatch.setitem(vgg.cfgs, "vgg19", [8, "M"] * 5)
     more = ["--model.init_args.weights=null", "--model.init_args.pretrained=false"]
     cli = built([*flags("probe", name, "synthetic_birds"), *more])
-    assert cli.model.classifier.report.case == CASES[name]
+    assert cli.model.classifier.inspection.case == CASES[name]
     assert cli.model.hparams["num_classes"] == cli.datamodule.num_classes == 24
     assert cli.model.hparams["freeze_backbone"]
     given = backbone_arguments(name)
@@ -79,7 +79,7 @@ def test_backbone_builds_with_data_and_has_its_head(name, monkeypatch):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_real_backbone_has_its_head(name):
     given = {**backbone_arguments(name), "pretrained": False, "weights": None}
-    assert build_classifier(num_classes=10, **given).report.case == CASES[name]
+    assert build_classifier(num_classes=10, **given).inspection.case == CASES[name]
 
 
 def test_published_weights_fit_the_mean_of_vit():

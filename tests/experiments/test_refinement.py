@@ -54,7 +54,7 @@ def test_planted_parts_are_found_whichever_way_they_are_looked_for(tmp_path):
 
 def test_one_prototype_leaves_nothing_to_split(tmp_path):
     rows = score(Cell("NMF", 1, 0), planted(), "key", tmp_path)
-    exact = [r for r in rows if r["maps"] != "unrefined" and not r["maps"].startswith("chance")]
+    exact = [row for row in rows if row["exact"]]
     assert len({row["consistency"] for row in exact}) == 1
     # The head's row sees both parts, and points at either.
     assert exact[0]["consistency"] < 100
@@ -87,7 +87,7 @@ def test_mean_and_spread_are_over_what_was_asked_for():
         {"maps": "equal", "lambda": None, "k": k, "consistency": value}
         for k, value in ((3, 10.0), (3, 20.0), (5, 99.0))
     ]
-    assert mean_std(rows, "consistency", maps="equal", k=3, strength=None) == (
+    assert mean_std(rows, "consistency", maps="equal", k=3, ridge=None) == (
         15.0,
         pytest.approx(50**0.5),
     )
@@ -95,9 +95,10 @@ def test_mean_and_spread_are_over_what_was_asked_for():
 
 
 def test_the_summary_holds_every_way_against_the_default_seed_by_seed():
-    def row(maps, strength, seed, k, consistency):
+    def row(maps, ridge, seed, k, consistency):
         figures = {"stability": 50.0, "distinct_peaks": 0.5, "distinctiveness": 0.25}
-        found = {"discoverer": DEFAULT[0], "maps": maps, "lambda": strength, "seed": seed, "k": k}
+        found = {"discoverer": DEFAULT[0], "maps": maps, "lambda": ridge, "seed": seed, "k": k}
+        found |= {"kind": "method", "exact": True}
         return {**found, "consistency": consistency, **figures}
 
     values = {
@@ -135,7 +136,7 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
     text = (folder / "results.md").read_text()
     assert "| CAM-weighted NMF | cam_split | 3 |" in text
     assert text.count("chance: centre") == 2  # once in the summary, once for k = 2
-    assert {"strategies.png", "strategies.svg", "strength.png", "strength.svg"} <= {
+    assert {"strategies.png", "strategies.svg", "ridge.png", "ridge.svg"} <= {
         file.name for file in folder.iterdir()
     }
     assert all((folder / file).is_file() for file in re.findall(r"!\[.*\]\((.*)\)", text))

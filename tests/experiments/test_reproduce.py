@@ -22,7 +22,9 @@ from experiments.reproduce.run import Step, is_done, run, steps
 from experiments.reproduce.tables import published
 from ppn.classifier.build import build_classifier
 from ppn.data.catalog import CATALOG
+from ppn.report.measured import measured
 from tests import fakes
+from tests.measured import figures
 
 ROOT = Path(__file__).parents[2]
 NAME = "synthetic_birds/test_resnet"
@@ -52,7 +54,7 @@ def test_smoke_gives_tables_and_figures_as_expected(smoke):
     code, folder = smoke
     assert code == 0
     text = (folder / "results.md").read_text()
-    for strategy in ("cam_split", "nelder_mead", "unrefined NMF", "chance: centre"):
+    for strategy in ("cam_split", "nelder_mead", "unrefined", "chance: centre"):
         assert re.search(rf"^\| {strategy} \|.* ± ", text, flags=re.MULTILINE)
     assert "one black box for all seeds" in text
     assert "`mean_linear`" in text
@@ -72,13 +74,13 @@ def test_numbers_are_those_of_the_runs(smoke):
     with (folder / "results.csv").open() as file:
         table = list(csv.DictReader(file))
     for seed in (0, 1):
-        figures = yaml.safe_load((folder / NAME / f"test-{seed}" / "metrics.json").read_text())
+        kept = yaml.safe_load((folder / NAME / f"test-{seed}" / "metrics.json").read_text())
         (row,) = (
             r
             for r in table
             if (r["seed"], r["maps"], r["metric"]) == (str(seed), "equal", "stability")
         )
-        assert float(row["value"]) == figures["strategies"]["equal"]["stability"]
+        assert float(row["value"]) == kept["explainers"]["equal"]["stability"]
     # The seeds are different runs of one black box.
     assert len({p.name for p in (folder / NAME).glob("classifier-*")}) == 1
     seen = [r["value"] for r in table if (r["maps"], r["metric"]) == ("", "gini")]
@@ -148,7 +150,7 @@ def test_written_expectations_are_met_and_no_drift_beyond_them(tmp_path):
         for maps, metric, value in (("equal", "consistency", 40.0), ("", "agreement", 0.98))
         for seed in range(3)
     )
-    expected.write(file, "cpu", summary)
+    expected.write(file, "cpu", summary, measured(figures(), "results"))
     # What must be exact is not learned from a run that was not.
     (drift,) = expected.check(file, "cpu", summary, ["a/b"])
     assert drift.name == "agreement"

@@ -21,6 +21,7 @@ def network(classes=5, k=3):
     weight = torch.randn(classes, WIDTH, dtype=torch.float64)
     return SimpleNamespace(
         classifier=SimpleNamespace(effective_head=lambda: (weight, torch.zeros(classes))),
+        k=k,
         head=SimpleNamespace(prototypes=torch.randn(classes, k, WIDTH)),
     ), weight
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.sweeping.spec import read_sweep
+from experiments.zoo.crawl import read as read_zoo
 from ppn.commands.compare import main as compare
 from ppn.commands.examination import COLUMNS, Examination
-from ppn.commands.zoo import read as read_zoo
+from ppn.data.class_names import class_names_of
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
 from tests.commands.test_compare import write
@@ -70,6 +71,20 @@ def test_damaged_support_tables(runs, content):
     file.write_bytes(content)
     rows = outcome(lambda: read_zoo(file), file)
     assert rows is None or all(isinstance(row, Examination) for row in rows)
+
+
+NAMES = {"id2label": {"0": "ant", "1": "bee", "2": "cat"}, "names": ["ant", "bee", "cat"]}
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml", "txt"])
+@given(data=st.data())
+def test_damaged_names_of_classes(runs, suffix, data):
+    file = runs[0] / f"names.{suffix}"
+    whole = json.dumps(NAMES).encode() if suffix != "txt" else b"ant\nbee\ncat\n"
+    contents = damaged(whole) | rewritten(NAMES).map(lambda c: json.dumps(c).encode())
+    file.write_bytes(data.draw(contents))
+    names = outcome(lambda: class_names_of(file, 3), file)
+    assert names is None or (len(names) == 3 and all(isinstance(n, str) and n for n in names))
 
 
 @given(PLAIN, PLAIN)

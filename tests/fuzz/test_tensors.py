@@ -17,12 +17,12 @@ from ppn.classifier.record import read_record
 from ppn.classifier.weights import read_checkpoint, state_dict_of
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.certificate import CertificateSample
+from ppn.prototypes.checkpoint import load_checkpoint
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.journal import Journal
 from ppn.prototypes.stored import TOLERANCE
-from ppn.tasks.loading import load_network
 from ppn.tasks.prototypes import PrototypeTask
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
 from tests.prototypes.test_from_classifier import Named
@@ -107,7 +107,7 @@ def test_prototype_tensors_of_any_value_type_and_shape(pair, data):
 
 def test_an_unknown_type_is_refused():
     header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}).encode()
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         parse_tensors(len(header).to_bytes(8, "little") + header + b"\0")
 
 
@@ -116,7 +116,7 @@ def journal(tmp_path_factory):
     """A journal of one class, and what it filled."""
     torch.manual_seed(0)
     modules = (
-        {"cam_split": PrototypeHead(2, 2, 3)},
+        {"cam_split": PrototypeHead(2, 2, 3, "cam_split")},
         PartDictionary(2, 2, 3, 1),
         CertificateSample(2, 3, 4),
     )
@@ -182,7 +182,7 @@ def test_records_that_someone_made_up(checkpoint, data):
     made_up = data.draw(rewritten(plain))
     state = data.draw(st.sampled_from([whole["state_dict"], {}, [], None, {"w": 1}]))
     torch.save({**made_up, "state_dict": state}, path)
-    network = outcome(lambda: load_network(str(path)), path, "timm cannot make")
+    network = outcome(lambda: load_checkpoint(str(path)), path, "timm cannot make")
     if network is not None:
         assert all(isinstance(name, str) for name in network.class_names)
         assert len(network.class_names) == CLASSES

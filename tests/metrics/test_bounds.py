@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from ppn.metrics import peak
 from ppn.metrics.bounds import axis, candidates
+from ppn.metrics.maps import peak
 from tests.metrics import literal
 
 CASES = [((7, 7), (224, 224)), ((5, 9), (100, 231)), ((14, 3), (96, 40)), ((9, 9), (7, 300))]

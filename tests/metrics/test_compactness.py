@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from ppn.metrics import Compactness
+from ppn.metrics import Compactness, EvaluationShape
 from ppn.metrics.compactness import effective_prototypes, gini, hoyer
+
+SHAPE = EvaluationShape(num_classes=3, k=2)
 
 
 def literal(row):
@@ -30,7 +32,7 @@ def test_figures_equal_the_literal_loops(k):
     values = torch.randn(12, k, generator=generator, dtype=torch.float64)
     values[3] = 0
     values[4] = -values[4].abs()
-    metric = Compactness()
+    metric = Compactness().setup(SHAPE)
     metric.update(values)
     result = metric.compute()
     figures = [literal(row) for row in values.tolist()]

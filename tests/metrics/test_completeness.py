@@ -3,14 +3,16 @@ import statistics
 import pytest
 import torch
 
-from ppn.metrics import Completeness
+from ppn.metrics import Completeness, EvaluationShape
+
+SHAPE = EvaluationShape(num_classes=3, k=2)
 
 
 def test_figures_equal_the_literal_loops_over_batches():
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(7, 2, 3, 4, generator=generator)
     contributions = maps.mean((2, 3)) + 0.3 * torch.randn(7, 2, generator=generator)
-    metric = Completeness()
+    metric = Completeness().setup(SHAPE)
     for rows in (slice(0, 4), slice(4, 4), slice(4, 7)):
         metric.update(maps[rows], contributions[rows])
     result = metric.compute()
@@ -25,6 +27,6 @@ def test_figures_equal_the_literal_loops_over_batches():
 
 def test_maps_whose_mean_is_the_contribution_are_complete():
     maps = torch.randn(5, 3, 4, 4, dtype=torch.float64)
-    metric = Completeness()
+    metric = Completeness().setup(SHAPE)
     metric.update(maps, maps.mean((2, 3)))
     assert metric.compute().max_error < 1e-12

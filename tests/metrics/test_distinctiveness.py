@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ppn.metrics import Distinctiveness, DistinctPeaks
+from ppn.metrics import Distinctiveness, DistinctPeaks, EvaluationShape
 from tests.metrics import literal
+
+SHAPE = EvaluationShape(num_classes=3, k=2)
 
 
 def draw(k, grid, images=6):
@@ -17,7 +19,7 @@ def draw(k, grid, images=6):
 )
 def test_distinctiveness_equals_the_literal_loops(k, grid):
     maps = draw(k, grid)
-    metric = Distinctiveness()
+    metric = Distinctiveness().setup(SHAPE)
     metric.update(maps)
     result = metric.compute()
     expected = literal.distinctiveness(maps)
@@ -28,7 +30,7 @@ def test_distinctiveness_equals_the_literal_loops(k, grid):
 
 def test_only_the_strongest_prototypes_count():
     maps = draw(9, (8, 8))
-    metric = Distinctiveness(top=2)
+    metric = Distinctiveness(top=2).setup(SHAPE)
     metric.update(maps)
     assert metric.compute().score.item() == pytest.approx(literal.distinctiveness(maps, 2))
 
@@ -41,7 +43,7 @@ def spots(*cells, grid=8):
 
 
 def test_same_place_is_0_and_far_apart_is_1():
-    metric = Distinctiveness()
+    metric = Distinctiveness().setup(SHAPE)
     metric.update(spots((0, 0), (0, 0), (0, 0)))
     assert metric.compute().score == 0
     metric.reset()
@@ -51,7 +53,7 @@ def test_same_place_is_0_and_far_apart_is_1():
 
 def test_boxes_are_not_clipped_at_the_image():
     # Maxima at x = 0 (the border is replicated) and x = 83 of 224: boxes of 100 px overlap by 17.
-    metric = Distinctiveness(box=100)
+    metric = Distinctiveness(box=100).setup(SHAPE)
     metric.update(spots((0, 0), (0, 2)))
     overlap = 100 * (100 - 83)
     assert metric.compute().score.item() == pytest.approx(1 - overlap / (20000 - overlap))
@@ -67,7 +69,7 @@ def test_distinctness_equals_the_literal_loops():
                 coincide += cells[a] == cells[b]
                 pairs += 1
     assert 0 < coincide < pairs
-    metric = DistinctPeaks()
+    metric = DistinctPeaks().setup(SHAPE)
     metric.update(maps)
     result = metric.compute()
     assert result.score.item() == pytest.approx(1 - coincide / pairs, abs=1e-12)
@@ -76,7 +78,7 @@ def test_distinctness_equals_the_literal_loops():
 
 @pytest.mark.parametrize("kind", [Distinctiveness, DistinctPeaks])
 def test_one_prototype_has_no_pair(kind):
-    metric = kind()
+    metric = kind().setup(SHAPE)
     metric.update(torch.rand(4, 1, 7, 7))
     result = metric.compute()
     assert result.images == 0
@@ -84,7 +86,7 @@ def test_one_prototype_has_no_pair(kind):
 
 
 def test_constants():
-    assert Distinctiveness(size=448).constants == {
+    assert Distinctiveness().setup(SHAPE._replace(size=448)).constants == {
         "top": 5,
         "box": 144,
         "size": 448,
@@ -92,5 +94,5 @@ def test_constants():
         "upsampling": "bilinear",
     }
     assert Distinctiveness.protocol == "nonparam-2025"
-    assert Distinctiveness().constants["box"] == 72
+    assert Distinctiveness().setup(SHAPE).constants["box"] == 72
     assert DistinctPeaks().constants == {}

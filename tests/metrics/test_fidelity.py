@@ -5,14 +5,16 @@ import statistics
 import pytest
 import torch
 
-from ppn.metrics import Fidelity
+from ppn.metrics import EvaluationShape, Fidelity
+
+SHAPE = EvaluationShape(num_classes=3, k=2)
 
 
 def test_figures_equal_the_literal_loops():
     generator = torch.Generator().manual_seed(0)
     blackbox = torch.randn(9, 4, generator=generator)
     logits = blackbox + 0.8 * torch.randn(9, 4, generator=generator)
-    metric = Fidelity()
+    metric = Fidelity().setup(SHAPE)
     metric.update(logits, blackbox)
     result = metric.compute()
     pairs = list(zip(logits.flatten().tolist(), blackbox.flatten().tolist(), strict=True))
@@ -34,7 +36,7 @@ def test_figures_equal_the_literal_loops():
 
 def test_the_black_box_itself_is_exact():
     logits = torch.randn(5, 3)
-    metric = Fidelity()
+    metric = Fidelity().setup(SHAPE)
     metric.update(logits, logits)
     result = metric.compute()
     assert result.agreement == 1
@@ -42,7 +44,7 @@ def test_the_black_box_itself_is_exact():
 
 
 def test_equal_logits_have_no_scale():
-    metric = Fidelity()
+    metric = Fidelity().setup(SHAPE)
     metric.update(torch.ones(2, 3), torch.ones(2, 3))
     assert metric.compute().max_relative_error == 0
     metric.update(torch.zeros(2, 3), torch.ones(2, 3))
@@ -50,14 +52,14 @@ def test_equal_logits_have_no_scale():
 
 
 def test_a_broken_logit_is_not_hidden():
-    metric = Fidelity()
+    metric = Fidelity().setup(SHAPE)
     metric.update(torch.tensor([[0.0, float("nan")]]), torch.zeros(1, 2))
     metric.update(torch.zeros(1, 2), torch.zeros(1, 2))
     assert metric.compute().max_logit_error.isnan()
 
 
 def test_a_batch_without_images_changes_nothing():
-    metric = Fidelity()
+    metric = Fidelity().setup(SHAPE)
     metric.update(torch.zeros(0, 3), torch.zeros(0, 3))
     metric.update(torch.eye(3), torch.eye(3))
     assert metric.compute().images == 3

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from ppn.metrics import cell_peak, peak
+from ppn.metrics.maps import cell_peak, peak
 from tests.metrics import literal
 
 SIZE = (40, 56)

@@ -8,16 +8,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ppn.metrics import (
-    Compactness,
-    Consistency,
-    Distinctiveness,
-    DistinctPeaks,
-    Fidelity,
-    Stability,
-    chance_maps,
-    stability_noise,
-)
+from ppn.explainers import RandomMaps
+from ppn.metrics import Consistency, EvaluationShape, Observation, default_metrics
+from ppn.metrics.maps import peak
+from ppn.metrics.noise import stability_noise
 from tests.ddp import run
 
 IMAGES, C, K, P, S = 23, 4, 3, 5, 64
@@ -26,42 +20,41 @@ PLANS = [(range(0, 17), 4), (range(17, 23), 5)], [(range(IMAGES), 7), (range(0),
 
 
 def metrics():
-    return {
-        "consistency": Consistency(C, K, P, threshold=0.4, size=S),
-        "stability": Stability(C, K, P, size=S),
-        "distinctiveness": Distinctiveness(size=S),
-        "distinct_peaks": DistinctPeaks(),
-        "fidelity": Fidelity(),
-        "compactness": Compactness(),
-    }
+    shape = EvaluationShape(C, K, [f"part {p}" for p in range(P)], S)
+    return {m.key: m.setup(shape) for m in default_metrics([Consistency(threshold=0.4)])}
 
 
 def batch(indices):
-    """The images `indices`, each made from its own index alone, as arguments of every metric."""
+    """What there is to see of the images `indices`, each made from its own index alone."""
     indices = torch.tensor(list(indices), dtype=torch.long)
     labels = indices % 3  # class 3 has no images
-    maps = chance_maps("random", indices, labels, (K, 4, 4), seed=0).mul(5).round()
+    draw = RandomMaps().maps
+    maps = draw(indices, labels, (K, 4, 4), 0, 0).mul(5).round()
     noisy = maps + 8 * stability_noise(maps, indices, seed=0)
-    parts = chance_maps("random", indices, labels, (P, 1, 3), seed=1).squeeze(2)
+    parts = draw(indices, labels, (P, 1, 3), 1, 0).squeeze(2)
     parts = parts * torch.tensor([S, S, 1.0])
     parts[..., 2] = parts[..., 2].gt(0.3).float()
-    logits = chance_maps("random", indices, labels, (1, 1, C), seed=2)[:, 0, 0]
+    logits = draw(indices, labels, (1, 1, C), 2, 0)[:, 0, 0]
     wrong = logits + stability_noise(logits, indices, seed=3)
-    return {
-        "consistency": (maps, parts, labels),
-        "stability": (maps, noisy, parts, labels),
-        "distinctiveness": (maps,),
-        "distinct_peaks": (maps,),
-        "fidelity": (wrong, logits),
-        "compactness": (wrong[:, :K] - 0.5,),
-    }
+    return Observation(
+        {"label": labels, "index": indices, "keypoints": parts},
+        wrong,
+        logits,
+        maps,
+        noisy,
+        peak(maps, (S, S)),
+        peak(noisy, (S, S)),
+        wrong[:, :K] - 0.5,
+        additive=True,
+    )
 
 
 def feed(all_metrics, indices, size):
     indices = list(indices)
     for start in range(0, len(indices), size):
-        for name, arguments in batch(indices[start : start + size]).items():
-            all_metrics[name].update(*arguments)
+        seen = batch(indices[start : start + size])
+        for metric in all_metrics.values():
+            metric.observe(seen)
 
 
 def computed(all_metrics):
@@ -111,8 +104,11 @@ def expected():
     assert 0 < result["stability"]["empty_share"] < 1
     assert 0 < result["distinctiveness"]["score"] < 1
     assert 0 < result["distinct_peaks"]["score"] < 1
-    assert 0 < result["fidelity"]["agreement"] < 1
-    assert result["compactness"]["effective"] > 1
+    assert 0 < result["agreement"]["agreement"] < 1
+    assert 0 < result["accuracy"]["network"] < 1
+    assert result["effective_prototypes"]["effective"] > 1
+    assert result["completeness_error"]["error"] > 0.1
+    assert len(result) == len(default_metrics())
     return result
 
 

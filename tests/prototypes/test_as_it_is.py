@@ -58,8 +58,8 @@ def check(network, model, image):
     """The explanation's sum is what the classifier itself says."""
     with torch.no_grad():
         logits = model(image[None])[0]
-    sample = network.explain(image).sample
-    assert sample.predicted_label == int(logits.argmax())
+    sample = network.explain(image)
+    assert sample.label == int(logits.argmax())
     total = sum(sample.contributions) + sample.bias
     assert total == pytest.approx(float(logits.max()), abs=1e-5)
     assert "maps exact" in network.exactness
@@ -96,7 +96,7 @@ def test_images_have_as_many_channels_as_the_classifier_takes(channels):
     assert network.classifier.config.channels == channels
     image = batches(channels)[0][0][0]
     check(network, model, image)
-    picture = network.explain(image).sample.image
+    picture = network.explain(image).image
     assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
 
 
@@ -106,9 +106,9 @@ def test_a_grey_classifier_explains_files_and_arrays_in_grey(tmp_path):
     network = ppn.from_classifier(model, batches(1), k=2, config=config)
     grey = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
     Image.fromarray(grey).save(tmp_path / "grey.png")
-    expected = network.explain((torch.from_numpy(grey)[None] / 255 - 0.4) / 0.2).sample
+    expected = network.explain((torch.from_numpy(grey)[None] / 255 - 0.4) / 0.2)
     for given in (grey, np.stack([grey] * 3, 2), tmp_path / "grey.png", Image.fromarray(grey)):
-        sample = network.explain(given).sample
+        sample = network.explain(given)
         assert sample.contributions == pytest.approx(expected.contributions, abs=1e-5)
         assert sample.logit == pytest.approx(expected.logit, abs=1e-5)
 
@@ -153,10 +153,10 @@ def test_what_cannot_be_explained_is_refused(model, message):
     ("batch", "message"),
     [
         ((torch.zeros(3, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(3)), "images are uint8"),
-        ((torch.zeros(3, 3, SIZE, SIZE), torch.eye(3)), "labels are"),
+        ((torch.zeros(3, 3, SIZE, SIZE), torch.eye(3) * 0.9), "without mixing or smoothing"),
         ((torch.zeros(3, 3, SIZE, SIZE), torch.arange(3.0)), "one whole number per image"),
         ((torch.zeros(3, 3, SIZE, SIZE), torch.arange(2)), "for 3 images"),
-        ((torch.zeros(3, SIZE, SIZE), torch.arange(3)), "no tensor"),
+        ((torch.zeros(3, SIZE, SIZE), torch.arange(3)), "collate them to one tensor"),
     ],
 )
 def test_what_no_classifier_is_trained_with_is_refused(batch, message):
@@ -182,8 +182,8 @@ def test_the_module_that_was_named_is_taken_again_from_files(tmp_path):
     network = ppn.from_classifier(model, batches(), k=2, features="body.0")
     network.save(tmp_path)
     loaded = ppn.load(tmp_path, model=model)
-    assert loaded.classifier.report == network.classifier.report
-    assert loaded.classifier.report.features == "body.0"
-    ours, theirs = network.explain(image).sample, loaded.explain(image).sample
+    assert loaded.classifier.inspection == network.classifier.inspection
+    assert loaded.classifier.inspection.features == "body.0"
+    ours, theirs = network.explain(image), loaded.explain(image)
     assert ours.contributions == theirs.contributions
     assert all(np.array_equal(a, b) for a, b in zip(ours.maps, theirs.maps, strict=True))

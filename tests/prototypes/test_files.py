@@ -74,8 +74,8 @@ def test_saving_twice_writes_the_same_bytes(world, tmp_path):
 
 def test_the_description_says_what_a_reader_needs(world):
     content = json.loads((world[2] / DESCRIPTION).read_text())
-    assert (content["format"], content["format_version"]) == ("ppn prototypes", 1)
-    assert content["settings"]["discoverer"] == "nmf"
+    assert (content["format"], content["format_version"]) == ("ppn prototypes", 2)
+    assert content["settings"]["discoverer"]["name"] == "nmf"
     assert content["classifier"]["input"]["size"] == [64, 64]
     first = content["classes"][1]
     assert (first["name"], first["images"]) == ("bee", 4)
@@ -146,21 +146,21 @@ def put(key, value):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (put("format", "other"), "its format is 'other' 1, but this version of ppn reads"),
-        (put("format_version", 2), "reads 'ppn prototypes' 1"),
-        (put("format_version", True), "format_version is no whole number"),
+        (put("format", "other"), "its format is 'other' 2, but this version of ppn reads"),
+        (put("format_version", 1), "reads 'ppn prototypes' 2"),
+        (put("format_version", True), "format_version: expected `int`, got `bool`"),
         (put("classes", []), "are not those of"),
-        (put("classes", {}), "classes is no list"),
-        (put("classes/1/name", 7), r"classes\[1\].name is no text"),
+        (put("classes", {}), "classes: expected `array`, got `object`"),
+        (put("classes/1/name", 7), r"classes\[1\]\.name: expected `str`, got `int`"),
         (put("classes/1/label", 0), "labels do not count"),
         (put("classes/0/prototypes/1", []), "are not those of"),
         (put("classes/0/name", "\ud800"), "surrogates not allowed"),
         (put("classifier/input/size", [64]), "classifier.input"),
         (put("classifier/input/crop_pct", 1e-9), "classifier.input"),
         (put("classifier/input/std", [0, 1, 1]), "classifier.input"),
-        (put("classifier/weights", None), "classifier.weights is no text"),
-        (put("refinement", "magic"), "no refinement 'magic'"),
-        (put("tensors", []), "tensors is no object"),
+        (put("classifier/weights", None), "classifier.weights: expected `str`, got `null`"),
+        (put("refinement", "magic"), "refinement: expected `object`, got `str`"),
+        (put("tensors", []), "tensors: expected `object`, got `array`"),
     ],
 )
 def test_a_description_of_another_shape_is_refused(copy, edit, message):
@@ -186,7 +186,7 @@ def change(name, index, value):
         (change("prototypes", (0, 0, 0), float("nan")), "prototypes has values that are not"),
         (change("patch_score", (0, 0, 0), float("inf")), "patch_score has values that are not"),
         (change("prototypes", (0, 0, 0), 5.0), "do not sum to the rows"),
-        (change("found", 1, 0), "classes without prototypes"),
+        (change("found", 1, 2), "no classes with prototypes"),
         (change("patch_index", (0, 0, 0), -1), "no images"),
         (lambda t: t.pop("bias"), "lacks 'bias'"),
         (lambda t: t.update(more=torch.zeros(1)), "unexpected 'more'"),
@@ -203,5 +203,5 @@ def test_tensors_of_another_kind_are_refused(copy, damage, message):
 def test_a_folder_needs_its_classifier_and_a_checkpoint_brings_it(world, tmp_path):
     with pytest.raises(CheckpointError, match="is a folder: give"):
         ppn.load(world[2])
-    with pytest.raises(CheckpointError, match="is no folder: give"):
+    with pytest.raises(CheckpointError, match="is not a folder: give"):
         ppn.load(tmp_path / "x.ckpt", model=world[0])

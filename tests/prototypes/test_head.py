@@ -1,6 +1,6 @@
 import torch
 
-from ppn.prototypes.head import PrototypeHead, split_loss
+from ppn.prototypes.head import PrototypeHead
 from ppn.types import Tokens
 
 
@@ -11,8 +11,8 @@ def tokens(batch=5, grid=(3, 4), width=16, classes=6):
     )
 
 
-def head(classes=6, k=3, width=16, learnable=False):
-    made = PrototypeHead(classes, k, width, learnable)
+def head(classes=6, k=3, width=16):
+    made = PrototypeHead(classes, k, width)
     made.prototypes.copy_(torch.randn(classes, k, width))
     made.bias.copy_(torch.randn(classes))
     return made
@@ -45,25 +45,3 @@ def test_half_precision_around_the_head_does_not_reach_it():
         inside = made(given).logits
     assert inside.dtype == torch.float32
     assert torch.equal(inside, made(given).logits)
-
-
-def test_a_learned_offset_changes_the_split_but_never_the_sum():
-    made = head(learnable=True)
-    before = made.refined.detach().clone()
-    made.offset.data.normal_(0, 10)
-    assert (made.refined - before).abs().max() > 1
-    assert torch.allclose(made.refined.sum(1), before.sum(1), atol=1e-4)
-
-
-def test_the_split_loss_is_zero_for_maps_that_are_their_parts_shares():
-    parts = torch.eye(2, 8).expand(4, 2, 8)
-    features = torch.zeros(4, 6, 8)
-    features[:, :3, 0] = 2.0
-    features[:, 3:, 1] = 3.0
-    given = Tokens(features, (2, 3), features.mean(1), torch.ones(4), torch.zeros(4, 2))
-    maps = torch.zeros(4, 2, 6)
-    maps[:, 0, :3], maps[:, 1, 3:] = 1.0, 5.0
-    perfect = split_loss(given, maps.reshape(4, 2, 2, 3), parts)
-    swapped = split_loss(given, maps.flip(1).reshape(4, 2, 2, 3), parts)
-    assert perfect < 1e-6
-    assert swapped > 0.5

@@ -5,9 +5,10 @@ import torch
 
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import ClassProblem
+from ppn.refinement.cam_split import CamSplit, cam_shares
 from ppn.refinement.compact_split import CompactSplit
 from ppn.refinement.ridge import solve_ridge
-from ppn.refinement.shares import cam_shares, centres, compact_shares
+from ppn.refinement.shares import centres, compact_shares
 
 GRID = (4, 5)
 
@@ -136,6 +137,12 @@ def test_follows_its_definition():
         shares = weights * e / (weights * e).sum(1, keepdim=True)
     found = CompactSplit(ridge=2.0, spread=0.2, rounds=2).refine(case).prototypes
     assert torch.allclose(found.double(), split(shares), atol=2e-3)
+
+
+def test_without_rounds_it_is_cam_split():
+    case = problem()
+    expected = CamSplit().refine(case).prototypes
+    assert torch.allclose(CompactSplit(rounds=0).refine(case).prototypes, expected, atol=1e-6)
 
 
 def test_without_rounds_it_is_the_split_of_the_shares_as_they_are():

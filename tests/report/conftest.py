@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppn.classifier.head_case import HeadInspection
+from ppn.explanation.record import Explanation, Patch, Ranked
 from ppn.report.content import (
     ClassCard,
+    Column,
+    ExplainerRow,
     Fact,
     Metric,
-    Patch,
     Prototype,
     Report,
-    Sample,
     Sensitivity,
-    StrategyRow,
 )
+
+HEAD = HeadInspection("mean_norm_linear", "NCHW", 0, 0, None, 0, ("fc",), ("all",), (1.0,))
+CONSISTENCY, NEGATIVE = Column("Consistency", "%"), Column("Negative", better="lower")
 
 
 def picture(rng, side=224):
@@ -57,17 +61,22 @@ def card(rng, label, k, patches):
 
 def sample(rng, label, k, contributions=None):
     contributions = contributions or [float(c) for c in rng.uniform(0.5, 4, k)]
-    return Sample(
+    name, logit = f"Bird {label:03d}", sum(contributions) - 0.25
+    return Explanation(
         image=picture(rng),
         name=f"test {label}.jpg",
-        true_class=f"Bird {label:03d}",
-        predicted_class=f"Bird {label:03d}",
-        probability=0.987,
-        logit=sum(contributions) - 0.25,
+        label=label,
+        class_name=name,
+        logit=logit,
         bias=-0.25,
-        contributions=contributions,
-        maps=[heatmap(rng) for _ in range(k)],
-        predicted_label=label,
+        contributions=tuple(contributions),
+        maps=tuple(heatmap(rng) for _ in range(k)),
+        patches=tuple(patch(rng, f"class {label} image {i}.jpg") for i in range(k)),
+        ranking=(Ranked(label, name, logit, 0.987),),
+        probability=0.987,
+        inspection=HEAD,
+        scale=0.5,
+        true_class=name,
     )
 
 
@@ -95,13 +104,21 @@ def build(k=3, classes=2, samples=1, patches=2, **changes):
                 error=3.1,
             )
         ],
-        strategies=[
-            StrategyRow("equal", {"consistency": 47.0, "negative": 0.04}),
-            StrategyRow("cam_split", {"consistency": 67.4, "negative": 0.01}, chosen=True),
-            StrategyRow("unrefined", {"consistency": 90.0}, exact=False),
+        explainers=[
+            ExplainerRow("equal", {CONSISTENCY: 47.0, NEGATIVE: 0.04}),
+            ExplainerRow("cam_split", {CONSISTENCY: 67.4, NEGATIVE: 0.01}, chosen=True),
+            ExplainerRow("unrefined", {CONSISTENCY: 90.0}, exact=False),
+            ExplainerRow("shuffled", {CONSISTENCY: 95.0}, kind="control"),
         ],
-        lower_is_better=frozenset({"negative"}),
-        sensitivity=Sensitivity([27, 36], [0.7, 0.8], [[60.0, 50.0], [75.0, 67.4]], (36, 0.8)),
+        sensitivity=[
+            Sensitivity(
+                "Consistency %",
+                ("half size", [27, 36]),
+                ("threshold", [0.7, 0.8]),
+                [[60.0, 50.0], [75.0, 67.4]],
+                (36, 0.8),
+            )
+        ],
         samples=[sample(rng, n % max(classes, 1), k) for n in range(samples)],
         classes=[card(rng, n, k, patches) for n in range(classes)],
         notes=["Exactness is not interpretability."],

@@ -66,7 +66,7 @@ def test_the_page_fits_the_screen_and_stays_silent(make_report, page, tmp_path, 
 def test_hostile_and_long_names_do_no_harm(make_report, page, tmp_path):
     report = make_report()
     sample = replace(
-        report.samples[0], name=HOSTILE_IMAGE + LONG, predicted_class=LONG, true_class=HOSTILE_CLASS
+        report.samples[0], name=HOSTILE_IMAGE + LONG, class_name=LONG, true_class=HOSTILE_CLASS
     )
     first, second = report.classes
     patches = [replace(p, name=HOSTILE_IMAGE) for p in first.prototypes[0].patches]

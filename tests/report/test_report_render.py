@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ppn.errors import DataError
+from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
-from ppn.report.content import ClassCard, Fact, Prototype, Report, Sensitivity
+from ppn.report.content import ClassCard, Column, Fact, Prototype, Report, Sensitivity
 from ppn.report.render import render, write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -83,20 +84,32 @@ def test_every_name_is_escaped(make_report, make_sample):
                 report.metrics[0],
                 name=SCRIPT,
                 unit=IMAGE,
-                chance={IMAGE: 1.0},
+                levels={IMAGE: 1.0},
                 protocol=SCRIPT,
                 constants={IMAGE: SCRIPT},
                 help=SCRIPT,
             )
         ],
-        strategies=[replace(report.strategies[0], name=IMAGE, values={SCRIPT: 1.0})],
+        explainers=[
+            replace(
+                report.explainers[0], name=IMAGE, values={Column(SCRIPT, IMAGE): 1.0}, kind=SCRIPT
+            )
+        ],
+        sensitivity=[
+            replace(
+                report.sensitivity[0],
+                metric=SCRIPT,
+                rows=(IMAGE, [27, 36]),
+                columns=(SCRIPT, [0.7, 0.8]),
+            )
+        ],
         samples=[
             replace(
                 make_sample([1.0, 2.0, 3.0]),
                 name=IMAGE,
                 true_class=IMAGE,
-                predicted_class=SCRIPT,
-                scale_note=SCRIPT,
+                class_name=SCRIPT,
+                ranking=(Ranked(1, SCRIPT, 1.0, 0.9),),
             )
         ],
         classes=[
@@ -121,7 +134,9 @@ def test_the_printed_contributions_and_bias_add_up_to_the_printed_logit(make_rep
 
 def test_a_sum_that_misses_the_logit_is_called_so(make_report, make_sample):
     good = make_sample([1.0, 2.0])
-    assert "do not add up" not in render(replace(make_report(k=2), samples=[good]))
+    whole = render(replace(make_report(k=2), samples=[good]))
+    assert "do not add up" not in whole
+    assert "factor 1/s = 0.5." in whole
     html = render(replace(make_report(k=2), samples=[replace(good, logit=good.logit + 0.5)]))
     assert "do not add up" in html
     assert "differs from the black box's logit by 0.500" in html.replace("&#39;", "'")
@@ -160,7 +175,7 @@ def test_fields_may_be_missing(make_report, make_sample):
         replace(
             bare,
             classes=[ClassCard(7, "seven", [prototype, second], images=3)],
-            samples=[replace(make_sample([1.0]), true_class="")],
+            samples=[replace(make_sample([1.0]), true_class="", patches=(None,))],
         )
     )
     assert "No patches in this report" in html
@@ -177,33 +192,35 @@ def test_any_number_of_parts(make_report, k):
     assert ("other parts" in html) == (k > 4)
 
 
-def test_the_best_exact_strategy_is_marked(make_report):
+def test_the_best_exact_method_is_marked_in_the_direction_of_the_column(make_report):
     html = render(make_report())
-    table = html[html.index('id="strategies"') : html.index("</table>")]
+    table = html[html.index('id="explainers"') : html.index("</table>")]
     assert re.findall(r"<strong>([^<]+)</strong>", table) == ["67.4", "0.010"]
     assert table.count("not exact") == 1
+    assert table.count("lower is better") == 1
+    assert "control, exact sum" in table
 
 
-def test_chance_levels_stand_on_the_scale(make_report):
+def test_floors_stand_on_the_scale(make_report):
     html = render(make_report())
-    assert "chance level image centre 22.0" in html
+    assert "; image centre 22.0" in html
     assert '<span class="tick" style="left:22.0%">' in html
     assert '<span class="mark" style="left:67.4%">' in html
 
 
-def test_patches_come_from_the_sample_where_its_class_is_not_shown(make_report, make_sample):
+def test_patches_are_shown_where_their_class_is_not(make_report, make_sample):
     report = make_report()
     patches = [p.patches[0] for p in report.classes[1].prototypes]
-    elsewhere = replace(make_sample([1.0, 2.0, 3.0], label=99), looks_like=patches)
+    elsewhere = replace(make_sample([1.0, 2.0, 3.0], label=99), patches=tuple(patches))
     html = render(replace(report, samples=[elsewhere], classes=[]))
     assert "Nearest training patch of Part 3, from class 1 image 0.jpg" in html
 
 
 def test_records_that_do_not_fit_are_refused(make_sample):
     with pytest.raises(ValueError, match="one of each per prototype"):
-        replace(make_sample([1.0, 2.0]), maps=[np.zeros((7, 7))])
+        replace(make_sample([1.0, 2.0]), maps=(np.zeros((7, 7)),))
     with pytest.raises(ValueError, match="one row per half size"):
-        Sensitivity([36], [0.8], [[1.0, 2.0]])
+        Sensitivity("Consistency %", ("half size", [36]), ("threshold", [0.8]), [[1.0, 2.0]])
 
 
 def test_the_report_is_one_file(make_report, tmp_path):

@@ -94,9 +94,9 @@ def test_biases_and_norms_have_no_weight_decay():
     model = classifier(weight_decay=0.3)
     model.trainer = type("T", (), {"estimated_stepping_batches": 10, "max_epochs": 2})()
     groups = model.configure_optimizers()["optimizer"].param_groups
-    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
-    assert all(p.ndim > 1 for p in groups[0]["params"])
-    assert all(p.ndim <= 1 for p in groups[1]["params"])
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.3]
+    assert all(p.ndim > 1 for p in groups[1]["params"])
+    assert all(p.ndim <= 1 for p in groups[0]["params"])
     total = sum(len(group["params"]) for group in groups)
     assert total == len(list(model.parameters()))
 

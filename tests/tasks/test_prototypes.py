@@ -5,12 +5,13 @@ import timm
 import torch
 from lightning import Trainer
 
+import ppn
 from ppn.callbacks.discovery import PrototypeDiscovery
 from ppn.data.cub import CUBDataModule
 from ppn.errors import CheckpointError, DiscoveryError
-from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
+from ppn.prototypes.files import DESCRIPTION, TENSORS
+from ppn.refinement import Equal
 from ppn.tasks.classification import ClassificationTask
-from ppn.tasks.loading import load_network
 from ppn.tasks.prototypes import PrototypeTask
 from tests import fakes
 
@@ -55,14 +56,16 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
         model_options=options,
         k=2,
     )
-    before = {k: v.clone() for k, v in network.classifier.state_dict().items()}
+    before = {k: v.clone() for k, v in network.network.classifier.state_dict().items()}
     trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
-    assert all(torch.equal(v, before[k]) for k, v in network.classifier.state_dict().items())
-    assert network.certificate["agreement"] == 1.0
-    assert network.certificate["relative_logit_error"] <= 1e-4
-    assert network.certificate["max_sum_error"] <= 1e-6
+    assert all(
+        torch.equal(v, before[k]) for k, v in network.network.classifier.state_dict().items()
+    )
+    assert network.network.certificate["agreement"] == 1.0
+    assert network.network.certificate["relative_logit_error"] <= 1e-4
+    assert network.network.certificate["max_sum_error"] <= 1e-6
 
-    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    loaded = ppn.load(str(tmp_path / "checkpoints/prototypes.ckpt"))
     images = torch.randn(4, 3, 160, 160)
     with torch.no_grad():
         logits, contributions = loaded(images)
@@ -73,7 +76,7 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     labels = torch.tensor([0, 1, 2, 0])
     maps = loaded.head.maps(tokens, labels)
     assert torch.allclose(maps.mean((2, 3)), contributions[torch.arange(4), labels], atol=1e-5)
-    assert loaded.certificate == network.certificate
+    assert loaded.certificate == network.network.certificate
 
 
 @pytest.mark.parametrize(
@@ -98,12 +101,12 @@ def test_heads_that_do_not_average_patches_keep_exact_contributions(
     )
     run = trainer(tmp_path, callbacks=[PrototypeDiscovery()])
     run.fit(network, datamodule=data)
-    assert network.certificate["level"] == level
-    assert network.certificate["agreement"] == 1.0
-    assert network.certificate["relative_logit_error"] <= 1e-4
-    assert network.certificate["max_sum_error"] <= 1e-6
+    assert network.network.certificate["level"] == level
+    assert network.network.certificate["agreement"] == 1.0
+    assert network.network.certificate["relative_logit_error"] <= 1e-4
+    assert network.network.certificate["max_sum_error"] <= 1e-6
 
-    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    loaded = ppn.load(str(tmp_path / "checkpoints/prototypes.ckpt"))
     images = torch.randn(4, 3, size, size)
     with torch.no_grad():
         logits, contributions = loaded(images)
@@ -111,8 +114,9 @@ def test_heads_that_do_not_average_patches_keep_exact_contributions(
     assert torch.allclose(logits, expected, atol=1e-4 * float(expected.std()))
     assert torch.allclose(contributions.sum(-1) + loaded.head.bias, logits, atol=1e-5)
 
-    run.test(loaded, datamodule=data)  # in inference mode
-    figures = loaded.results
+    checkpoint = str(tmp_path / "checkpoints/prototypes.ckpt")
+    run.test(network, datamodule=data, ckpt_path=checkpoint)  # in inference mode
+    figures = network.results
     assert figures["agreement"] == 1.0
     assert figures["max_relative_logit_error"] <= 1e-4
     assert figures["head"]["level"] == level
@@ -123,40 +127,13 @@ def test_heads_that_do_not_average_patches_keep_exact_contributions(
     assert figures["distinct_peaks"] > 0  # maps that are nowhere zero have their own maxima
 
 
-def test_gradient_maps_can_be_learned_from(data, tmp_path):
-    model = timm.create_model("lcnet_035", num_classes=3)
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
-    network = PrototypeTask(
-        3, str(tmp_path / "weights.pth"), "lcnet_035", 96, k=2, learn=True, lr=0.01
-    )
-    run = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        limit_val_batches=0,
-        default_root_dir=tmp_path,
-        callbacks=[PrototypeDiscovery()],
-    )
-    run.fit(network, datamodule=data)
-    offset = network.head.offset
-    assert offset.abs().max() > 0
-    refined, weight = network.head.refined, network.dictionary.weight
-    assert (refined.double().sum(1) - weight).abs().max() <= 1e-5 * weight.abs().max()
-    stored = read_prototypes(tmp_path)  # which holds the sums to 1e-6
-    assert torch.allclose(stored.tensors["prototypes"], refined, atol=1e-6)
-    assert not torch.equal(stored.tensors["prototypes"], network.head.prototypes)
-
-
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory):
     """The weights of a black box, and the folder in which `fit` has left its prototypes."""
     base = tmp_path_factory.mktemp("fitted")
     model = timm.create_model("test_resnet", num_classes=3)
     torch.save(model.state_dict(), base / "weights.pth")
-    network = PrototypeTask(3, str(base / "weights.pth"), "test_resnet", 96, k=2, compare=["equal"])
+    network = PrototypeTask(3, str(base / "weights.pth"), "test_resnet", 96, k=2, compare=[Equal()])
     trainer(base / "run", callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
     return base, network
 
@@ -171,8 +148,8 @@ def test_prototypes_are_taken_over_from_files(fitted, data, tmp_path):
         prototypes=str(base / "run"),
     )
     assert again.input_config == network.input_config
-    assert again.class_names == network.class_names
-    assert again.certificate == network.certificate
+    assert again.network.class_names == network.network.class_names
+    assert again.network.certificate == network.network.certificate
     ours, theirs = again.state_dict(), network.state_dict()
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
     trainer(tmp_path).validate(again, datamodule=data, verbose=False)
@@ -183,8 +160,8 @@ def test_prototypes_are_taken_over_from_files(fitted, data, tmp_path):
     trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(again, datamodule=data)
     for name in (TENSORS, DESCRIPTION):
         assert (tmp_path / name).read_bytes() == (base / "run" / name).read_bytes()
-    loaded = load_network(str(tmp_path / "checkpoints/prototypes.ckpt"))
-    assert torch.equal(loaded.head.prototypes, network.head.prototypes)
+    loaded = ppn.load(str(tmp_path / "checkpoints/prototypes.ckpt"))
+    assert torch.equal(loaded.head.prototypes, network.network.head.prototypes)
 
 
 def test_files_that_do_not_fit_the_network_are_refused(fitted, tmp_path):
@@ -210,8 +187,8 @@ def test_training_mode_leaves_the_black_box_in_evaluation():
     network = PrototypeTask(3, architecture="test_resnet")
     network.train()
     assert network.training
-    assert not any(module.training for module in network.classifier.modules())
-    assert not any(parameter.requires_grad for parameter in network.classifier.parameters())
+    assert not any(module.training for module in network.network.classifier.modules())
+    assert not any(parameter.requires_grad for parameter in network.network.classifier.parameters())
 
 
 def test_discovery_refuses_other_models(data, tmp_path):
@@ -232,4 +209,4 @@ def test_a_checkpoint_of_another_class_is_not_a_network(tmp_path, data):
     run.strategy.connect(model)
     run.save_checkpoint(tmp_path / "classifier.ckpt")
     with pytest.raises(CheckpointError, match="holds a ClassificationTask"):
-        load_network(str(tmp_path / "classifier.ckpt"))
+        ppn.load(str(tmp_path / "classifier.ckpt"))

@@ -1,4 +1,4 @@
-"""What tells the classes apart: one value of each of seven attributes, and a name made of them."""
+"""The seven attributes whose values make up a class, and the names made from them."""
 
 from __future__ import annotations
 

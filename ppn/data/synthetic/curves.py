@@ -1,4 +1,4 @@
-"""Smooth outlines: splines, tapering ribbons, and the frames of reference they are given in."""
+"""Smooth outlines: splines, tapering ribbons, and the coordinate frames that they are drawn in."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class SyntheticBirds(AnnotatedDataset):
     Args:
         num_classes: Number of classes, 2 to 200; a larger set only adds classes.
         images_per_class: Number of images of each class.
-        split: "train" or "test"; they share no drawing.
+        split: "train" or "test"; no drawing is in both.
         seed: Seed of all drawings, at least 0.
         size: Height and width of the images in pixels, at least 64.
 

@@ -1,4 +1,4 @@
-"""How a bird stands: everything about its outline that says nothing of its class."""
+"""How a bird stands: what varies in its outline without changing its class."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What is exact about each architecture of timm: the support table, docs/models.md."""

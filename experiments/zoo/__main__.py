@@ -1,0 +1,86 @@
+"""Examine the architectures of timm, and write the support table."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from pathlib import Path
+
+import timm
+from jsonargparse.typing import (  # noqa: TC002 - the parser reads the signature
+    NonNegativeInt,
+    PositiveFloat,
+)
+from rich.table import Table
+
+from experiments.zoo.crawl import architectures, fill, read
+from experiments.zoo.table import counts, page
+from ppn.allocator import keep_memory
+from ppn.commands.parsing import run
+from ppn.errors import PPNError
+from ppn.io.files import write_bytes
+from ppn.io.terminal import console
+
+
+def zoo(
+    filter: str | None = None,
+    out: str = "table.csv",
+    markdown: str | None = None,
+    limit: NonNegativeInt | None = None,
+    memory: PositiveFloat = 8.0,
+    timeout: PositiveFloat = 300.0,
+    json: bool = False,
+) -> int:
+    """Examine every architecture of timm that a table does not have yet.
+
+    Args:
+        filter: Only those whose name matches, such as 'vit_*'.
+        out: CSV file, made or continued.
+        markdown: Write the table as a page here.
+        limit: Examine at most so many more; 0 only reads the table.
+        memory: GiB that each may take.
+        timeout: Seconds that each may take.
+        json: Print JSON.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        PPNError: If no name matches, or a file is another kind of table or cannot be written.
+    """
+    names = architectures(filter)
+    fill(names, Path(out), limit, memory, timeout)
+    rows = [row for row in read(Path(out)) if row.model in set(names)]
+    found = counts(rows)
+    if markdown is not None:
+        write_bytes(Path(markdown), page(rows, names, timm.__version__).encode())
+    if json:
+        print(json_format.dumps({"tried": len(rows), "of": len(names), "counts": found}))
+        return 0
+    table = Table("case", "architectures", title=f"{len(rows)} of {len(names)} tried")
+    for name, count in found.items():
+        table.add_row(name, str(count))
+    console().print(table)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The command line; None takes it from `sys.argv`.
+
+    Returns:
+        Exit code: 0, or 2 after a mistake in the input.
+    """
+    keep_memory()
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return run("python -m experiments.zoo", zoo, given)
+    except PPNError as error:
+        sys.stderr.write(f"experiments.zoo: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

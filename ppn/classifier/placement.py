@@ -1,0 +1,194 @@
+"""Whether patch tokens have a place: change a region of the image, and the token there must move.
+
+The shape of a tensor does not tell patches from channels, learned queries or shuffled tokens.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
+
+if TYPE_CHECKING:
+    from ppn.classifier.cut_point import CutPoint, Features
+    from ppn.classifier.layout import Location
+
+LOCATED = 0.9
+"""Share of patches whose own token moves most, above which tokens count as located."""
+_SOMEWHERE = 0.8
+"""Share of pairs of patches in order, from which tokens count as mixed rather than misplaced."""
+_CLEAR = 0.95
+_AT_ONCE = 4
+"""Regions that are changed in one batch, beside the image as it is."""
+_SHIFTS = (0.0, -0.5, 0.5)
+"""Where the middle of a token's receptive field may be, in cells from the middle of its region.
+
+Padding decides it: after convolutions of stride 2 that pad one pixel, it is the region's corner.
+"""
+_FLAT = 1e-3
+"""Relative difference of the tokens' movements up to which all of them moved alike."""
+
+
+class Placement(NamedTuple):
+    """How well tokens follow the regions that they are said to be of.
+
+    `share`: of the patches that were tried, those whose own token moves most when their region
+    changes, in [0, 1]; `order`: of the pairs among them, those where the two own tokens moved
+    more, in sum, than the two exchanged, which mixing over the whole image does not hide (1/2 by
+    chance); `flat`: whether all tokens moved alike, so that neither means anything.
+    """
+
+    share: float
+    order: float
+    flat: bool = False
+
+
+class Placements:
+    """The placements of what a cut gives, each measured once.
+
+    Args:
+        split: The cut classifier.
+        features: What it gives for a batch of images.
+        reference: A tensor of the type and device that it takes.
+        thorough: Whether to look at a copy with other weights where these show no place.
+    """
+
+    def __init__(
+        self, split: CutPoint, features: Features, reference: Tensor, thorough: bool
+    ) -> None:
+        self.split = split
+        self.features = features
+        self.reference = reference
+        self.thorough = thorough
+        self.trusting = False
+        """Whether tokens that all moved alike may have a place all the same."""
+        self._known: dict[tuple[int, Location], Placement] = {}
+
+    def somewhere(self, leaf: int, location: Location) -> bool:
+        """Whether tokens are of their regions, if blurred over others."""
+        placement = self.of(leaf, location)
+        return (self.trusting and placement.flat) or _follows(placement)
+
+    def of(self, leaf: int, location: Location) -> Placement:
+        """Return the placement of the tokens at a location in one tensor of the features."""
+        key = (leaf, location)
+        if key not in self._known:
+            found = self._measured(self.split, leaf, location)
+            if self.thorough and not _follows(found):
+                # Or so it seems: the last blocks of fresh networks may do nothing.
+                other = self._with_other_weights(leaf, location)
+                found = other._replace(share=found.share) if _follows(other) else found
+            self._known[key] = found
+        return self._known[key]
+
+    @property
+    def flat(self) -> bool:
+        """Whether all tokens moved alike wherever they were looked for, and thus said nothing."""
+        return bool(self._known) and all(found.flat for found in self._known.values())
+
+    def _with_other_weights(self, leaf: int, location: Location) -> Placement:
+        """Measure a copy of the network with noise on its weights, none of which is zero then."""
+        try:
+            model = deepcopy(self.split.model)
+        except (RuntimeError, TypeError):
+            return Placement(0.0, 0.0)
+        _disturb(model)
+        if isinstance(self.split, ModuleCutPoint):
+            return self._measured(ModuleCutPoint(model, self.split.name), leaf, location)
+        return self._measured(MethodCutPoint(model), leaf, location)
+
+    def _measured(self, split: CutPoint, leaf: int, location: Location) -> Placement:
+        tried = []
+        for shift in _SHIFTS:
+            found = self._tried(split, leaf, location, shift, 8, 2)
+            if found.share > LOCATED or found.flat:
+                return found
+            tried.append((found, shift))
+        best, shift = max(tried)
+        # Few regions and images tell mixed tokens from misplaced ones only where it is clear.
+        clear = best.order > _CLEAR and self._cells(leaf, location) > 8
+        return best if clear else self._tried(split, leaf, location, shift, 16, 4)
+
+    def _cells(self, leaf: int, location: Location) -> int:
+        rows, columns = location.grid(self.features.leaves[leaf], self.features.size)
+        return rows * columns
+
+    def _tried(
+        self,
+        split: CutPoint,
+        leaf: int,
+        location: Location,
+        shift: float,
+        regions: int,
+        images: int,
+    ) -> Placement:
+        """Change some regions of some images, and compare how far all tokens move."""
+        features = self.features
+        grid = location.grid(features.leaves[leaf], features.size)
+        cells = _spread(grid, regions)
+        moved = []
+        for seed in range(images):
+            shape = (2, features.channels, *features.size)
+            image, other = noise_like(self.reference, shape, 10 + seed)
+            rows = []
+            for some in [cells[i : i + _AT_ONCE] for i in range(0, len(cells), _AT_ONCE)]:
+                changed = [_changed(image, other, grid, cell, shift) for cell in some]
+                found, _ = split.run(torch.stack([image, *changed]))
+                tokens = location.read(found.leaves[leaf]).detach().double().cpu()
+                rows.append((tokens[1:] - tokens[:1]).norm(dim=2))
+            moved.append(torch.cat(rows))
+        return _compared(torch.stack(moved), torch.tensor(cells))
+
+
+def _follows(placement: Placement) -> bool:
+    if placement.share > LOCATED:
+        return True
+    return not placement.flat and placement.order >= _SOMEWHERE
+
+
+def _compared(moved: Tensor, cells: Tensor) -> Placement:
+    """Summarise movements (images, R, N) of all tokens, as regions of some cells changed."""
+    mean = moved.mean(dim=0)
+    top = mean.amax(dim=1)
+    flat = bool((top - mean.amin(dim=1) <= _FLAT * top).double().mean() > 0.5)
+    share = (mean.argmax(dim=1) == cells).double().mean().item()
+    among = moved[:, :, cells]
+    own = among.diagonal(dim1=1, dim2=2)
+    gain = own[:, :, None] + own[:, None] - among - among.mT
+    first, second = torch.triu_indices(len(cells), len(cells), 1)
+    order = (gain[:, first, second] > 0).double().mean().item()
+    return Placement(share, order, flat)
+
+
+def _spread(grid: tuple[int, int], most: int) -> list[int]:
+    """Return some cells of a grid, in no pattern that a transposed or mirrored grid would share."""
+    order = torch.randperm(grid[0] * grid[1], generator=torch.Generator().manual_seed(0))
+    return order[:most].tolist()
+
+
+def _changed(
+    image: Tensor, other: Tensor, grid: tuple[int, int], cell: int, shift: float
+) -> Tensor:
+    """Return an image whose region of a cell is taken from another image."""
+    place = divmod(cell, grid[1])
+    rows, columns = (
+        slice(
+            max(0, round((index + shift) * extent / count)),
+            round((index + 1 + shift) * extent / count),
+        )
+        for index, count, extent in zip(place, grid, image.shape[1:], strict=True)
+    )
+    changed = image.clone()
+    changed[:, rows, columns] = other[:, rows, columns]
+    return changed
+
+
+@torch.no_grad()
+def _disturb(model: nn.Module) -> None:
+    """Add noise to all weights, in place, so that none is zero by initialisation."""
+    for seed, parameter in enumerate(model.parameters()):
+        parameter.add_(0.1 * noise_like(parameter, parameter.shape, seed))

@@ -1,0 +1,138 @@
+"""Runs side by side as text: CSV, Markdown, LaTeX, and the lines of the terminal's table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ppn.report.measured import ERROR, merged
+from ppn.visualization.numbers import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ppn.commands.finished_run import FinishedRun
+
+
+class Column(NamedTuple):
+    """A column: its name, the unit of its values, and the direction that is good.
+
+    `error_of` is the name of the column whose standard errors these are, empty for others.
+    """
+
+    name: str
+    unit: str = ""
+    arrow: str = ""
+    error_of: str = ""
+    words: bool = False
+
+
+Row = dict[str, Any]
+"""Plain values of one run by the names of columns; None where not measured."""
+_NETWORK = {
+    "accuracy": "accuracy %",
+    "blackbox_accuracy": "black box %",
+    "agreement": "agreement %",
+}
+"""Shares of images, shown in percent: name in `metrics.json`, name of the column."""
+
+
+def table(runs: Sequence[FinishedRun]) -> tuple[list[Column], list[Row]]:
+    """Return the columns of which any run knows something, and one row for each run.
+
+    Every metric of the runs has a column, its floors beside it.
+    """
+    every = merged(run.measured for run in runs)
+    rows: list[Row] = [_facts(run) for run in runs]
+    columns = [Column(name, words=True) for name in ("run", "data", "split", "model")]
+    columns += [Column("k"), Column("refinement", words=True)]
+    columns += [Column(name, "%") for name in _NETWORK.values()]
+    for metric in (m for m in every.metrics.values() if m.key not in _NETWORK):
+        name, error = metric.name, f"{metric.name}, standard error"
+        columns += [Column(name, metric.unit, metric.arrow), Column(error, metric.unit, "", name)]
+        for run, row in zip(runs, rows, strict=True):
+            row[name] = run.figures.get(metric.key)
+            row[error] = run.figures.get(f"{metric.key}{ERROR}")
+        for floor in every.floors if metric.of_maps else ():
+            columns.append(Column(f"{name}, {floor.title}", metric.unit))
+            for run, row in zip(runs, rows, strict=True):
+                found = run.measured.explainers.get(floor.name)
+                row[columns[-1].name] = None if found is None else found.scores.get(metric.key)
+    columns += [Column("exact", words=True), Column("seconds")]
+    return [c for c in columns if any(row[c.name] is not None for row in rows)], rows
+
+
+def _facts(run: FinishedRun) -> Row:
+    shares = {
+        name: None if run.figures.get(key) is None else 100 * float(run.figures[key])
+        for key, name in _NETWORK.items()
+    }
+    return {
+        "run": run.name,
+        "data": run.data or None,
+        "split": run.split,
+        "model": run.architecture or run.figures.get("model"),
+        "k": run.prototypes,
+        "refinement": run.measured.refinement,
+        **shares,
+        "exact": run.level,
+        "seconds": run.seconds,
+    }
+
+
+def shown(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Lay out as text: heads with directions, and cells with errors beside values."""
+    errors = {column.error_of: column for column in columns if column.error_of}
+    values = [column for column in columns if not column.error_of]
+    lines = []
+    for row in rows:
+        cells = []
+        for column in values:
+            text = number(row[column.name], column.unit)
+            text = text.removesuffix(f"\N{NARROW NO-BREAK SPACE}{column.unit}")
+            error = errors.get(column.name)
+            if error is not None and row[error.name] is not None:
+                text += f" ± {row[error.name]:.1f}"
+            cells.append(text)
+        lines.append(cells)
+    return [f"{column.name} {column.arrow}".rstrip() for column in values], lines
+
+
+def comma_separated(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """Return full precision; the notes in a column of their own, for they are about every row."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*(column.name for column in columns), "notes"])
+    for row in rows:
+        writer.writerow([*(row[column.name] for column in columns), " ".join(notes)])
+    return buffer.getvalue()
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """Return a table, and the notes as paragraphs."""
+    heads, lines = shown(columns, rows)
+    rule = ["---" if column.words else "---:" for column in columns if not column.error_of]
+    text = [[cell.replace("|", r"\|") for cell in line] for line in (heads, *lines)]
+    text.insert(1, rule)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in text)
+    return "\n\n".join([body, *(f"Note: {note}" for note in notes)]) + "\n"
+
+
+def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """Return a booktabs table, and the notes as comments."""
+    heads, lines = shown(columns, rows)
+    layout = "".join("l" if column.words else "r" for column in columns if not column.error_of)
+    body = [" & ".join(map(_escaped, line)) + r" \\" for line in (heads, *lines)]
+    body.insert(1, r"\midrule")
+    head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
+    tail = [r"\bottomrule", r"\end{tabular}", *(f"% Note: {note}" for note in notes)]
+    return "\n".join(["% needs \\usepackage{booktabs}", *head, *body, *tail]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {sign: "\\" + sign for sign in "&%$#_{}"}
+    special |= {"±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
+    special |= {"\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$"}
+    return "".join(special.get(sign, sign) for sign in text)

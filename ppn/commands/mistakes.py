@@ -1,0 +1,205 @@
+"""What a parser has to say about a mistake, in one sentence that names what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "list": "a list",
+    "NoneType": "nothing",
+    "PositiveInt": "a whole number of at least 1",
+    "NonNegativeInt": "a whole number of at least 0",
+    "PositiveFloat": "a number above 0",
+}
+
+
+_UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+_LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'X'?" for the most similar word; "" where none is similar."""
+    folded = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return f"did you mean '{folded[found[0]]}'?" if found else ""
+
+
+def mistake(error: BaseException, prog: str) -> str | None:
+    """Return the user's mistake behind an error as a sentence; None if it is no mistake.
+
+    Args:
+        error: Whatever was raised; jsonargparse wraps the errors of constructors.
+        prog: What the user has typed before the arguments.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from ppn.distributed import LOST
+
+    chain = list(_causes(error))
+    for found in chain:
+        if isinstance(found, PPNError):
+            return str(found)
+    for found in chain:
+        if isinstance(found, MisconfigurationException):
+            return " ".join(str(found).split())
+        if isinstance(found, RuntimeError) and "conditioned on metric" in str(found):
+            return " ".join(str(found).split()).rstrip(".") + "."  # of EarlyStopping
+        if isinstance(found, RuntimeError) and _LOST.search(str(found)):
+            return LOST
+        if isinstance(found, OSError) and found.errno in _UNWRITABLE:
+            place = found.filename or "The run's directory"
+            return (
+                f"{place} cannot be written ({found.strerror}): check the path, its permissions "
+                "and the space left on it."
+            )
+    for found in chain:
+        if isinstance(found, ArgumentError):
+            return sentence(str(found), prog)
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def sentence(message: str, prog: str, help_text: str = "") -> str:
+    """Return what is wrong with the arguments and what to do.
+
+    Args:
+        message: Of a parser's `ArgumentError`.
+        prog: What the user has typed before the arguments.
+        help_text: What the parser's `--help` prints, which names all options.
+    """
+    more = f"see {prog} --help."
+    flags = re.findall(r"--[\w.]+", help_text)
+    unknown = re.match(
+        r"unrecognized arguments: (\S+)"
+        r"|(?:Group '(.+)'|Subcommand '.+') does not accept option '(.+)'",
+        message,
+    )
+    if unknown:
+        word, group, key = unknown.groups()
+        option = word.split("=")[0] if word else "--" + ".".join(filter(None, (group, key)))
+        if not option.startswith("-"):
+            return f"There is nothing to do with '{option}': {more}"
+        hint = nearest(option, flags) or nearest(option.split(".")[0], flags)
+        return f"There is no option {option}: {hint or more}"
+    needed = re.match(r"the following arguments are required: (.+)", message)
+    if needed:
+        names = [name.split(".")[-1] for name in needed[1].split(", ")]
+        names = [f"--{name}" if f"--{name}" in flags else name for name in names]
+        return f"{' and '.join(names)} must be given: {more}"
+    valueless = re.match(r"argument (?:-\S, )?(\S+): expected (?:at least )?one argument", message)
+    if valueless:
+        return f"{valueless[1]} needs a value: {more}"
+    choice = re.match(r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.+)\)", message)
+    if choice:
+        known = re.findall(r"[\w-]+", choice[3])
+        return f"There is no {choice[1]} '{choice[2]}': {nearest(choice[2], known) or more}"
+    return _of_value(message, more)
+
+
+def _of_value(message: str, more: str) -> str:
+    """What is wrong with the value of one option."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    if not keys:
+        return f"{' '.join(message.split()).rstrip('.')}; {more}"
+    option = f"--{'.'.join(keys)}"
+    strange = re.search(
+        r"given class_path '([\w.]+)':\s+(?:Option '([^']+)' is not accepted"
+        r"|the following arguments are required: (.+))",
+        message,
+    )
+    if strange:
+        path, name, needed = strange.groups()
+        kind = path.rsplit(".", 1)[-1]
+        if needed:
+            return f"{kind} needs {needed}: set {option}.init_args.{needed.split(', ')[0]}."
+        hint = nearest(name, _options(path)) or f"its options are {', '.join(_options(path))}."
+        return f"{kind} has no option '{name}' ({option}.init_args.{name}): {hint}"
+    absent = re.search(r"File does not exist: '?([^'\n]+)", message)
+    if absent:
+        return f"{option}: there is no file {absent[1]}."
+    named = re.search(
+        r"import path (?:string|format): (\S+)|Import path (\S+) does not"
+        r"|given class_path '(.+)':\s+(?:No module named|module .* has no attribute)"
+        r"|Expected a path but (\S+) (?:.|\n)*Import path does not correspond",
+        message,
+    )
+    if named:
+        given = next(filter(None, named.groups()))
+        if re.search(r"\.(ya?ml|json)$", given):
+            return f"{option}: there is no file {given}."
+        hint = nearest(given, _classes(message)) or "give its name, or its module and name."
+        return f"There is no class '{given}' for {option}: {hint}"
+    value = re.search(
+        r"Got value: (.*)|Given value: (.*)|Not of type \w+: (\S+) does not conform", message
+    )
+    wanted = _wanted(message)
+    if value is None or not wanted:
+        return f"{option}: {' '.join(message.split(':', 1)[-1].split())}"
+    given = next(filter(None, value.groups()), "")
+    return f"{option} {given} does not fit: the value must be {wanted}."
+
+
+def _wanted(message: str) -> str:
+    """What the innermost key may be; "" where the message does not say."""
+    first, *lines = message.rsplit("Parser key", 1)[-1].split("\n")
+    indent = re.match(r" *", lines[0])[0] if lines else ""  # type: ignore[index]
+    within = takewhile(lambda line: line.startswith(indent), lines)
+    kinds, literals = [], []
+    for kind, literal, other in re.findall(
+        r"(?:Expected an? |Not of type )(?:<class '([\w.]+)'>|typing\.Literal\[([^\]]*)\]|(\w+))",
+        "\n".join([first, *within]),
+    ):
+        if literal:
+            literals += [word.strip("' ") for word in literal.split(",")]
+        else:
+            name = (kind or other).rsplit(".", 1)[-1]
+            kinds.append(_KINDS.get(name, name))
+    if literals:
+        kinds.insert(0, f"one of {', '.join(dict.fromkeys(literals))}")
+    return " or ".join(sorted(dict.fromkeys(kinds), key=lambda kind: kind == "nothing"))
+
+
+def _options(class_path: str) -> list[str]:
+    module, name = class_path.rsplit(".", 1)
+    kind = getattr(importlib.import_module(module), name)
+    return [*ArgumentParser().add_class_arguments(kind, fail_untyped=False)]
+
+
+def _classes(message: str) -> list[str]:
+    """Names of all known subclasses of the classes that the message says were expected."""
+    found: set[str] = set()
+    subtypes = re.search(r"Subtypes: (.+)", message)
+    for path in re.findall(r"[\w.]+\.\w+", subtypes[1] if subtypes else ""):
+        module, name = path.rsplit(".", 1)
+        waiting = [getattr(importlib.import_module(module), name, None)]
+        while waiting:
+            kind = waiting.pop()
+            if isinstance(kind, type) and kind.__module__.split(".")[0] != "collections":
+                found.add(kind.__name__)
+                waiting += type.__subclasses__(kind)
+    return sorted(found)

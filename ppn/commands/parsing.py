@@ -1,0 +1,92 @@
+"""Commands as typed functions: the signature and the docstring are the options."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ppn.commands.mistakes import sentence
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Command = Callable[..., int]
+
+
+def make_parser(prog: str, command: Command | Mapping[str, Command]) -> ArgumentParser:
+    """Return the parser of a command.
+
+    Parameters without a default are positional unless they are keyword-only. Lists take several
+    words, or an option that can be repeated. Booleans are flags.
+
+    Args:
+        prog: What the user types to call it.
+        command: A function whose arguments are plain values, or several by their names.
+    """
+    if not callable(command):
+        top = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
+        commands = top.add_subcommands(dest="command")
+        for name, function in command.items():
+            said = parse_docstring(function.__doc__ or "").short_description
+            commands.add_subcommand(name, make_parser(f"{prog} {name}", function), help=said)
+        return top
+    doc = parse_docstring(command.__doc__ or "")
+    parser = ArgumentParser(
+        prog=prog, description=doc.short_description, exit_on_error=False, allow_abbrev=False
+    )
+    helps = {argument.arg_name: argument.description for argument in doc.params}
+    hints = get_type_hints(command)
+    for name, parameter in inspect.signature(command).parameters.items():
+        required = parameter.default is parameter.empty
+        positional = required and parameter.kind is not parameter.KEYWORD_ONLY
+        options: dict[str, Any] = {"help": helps[name]}
+        if not positional:
+            options |= {"required": True} if required else {"default": parameter.default}
+        if hints[name] is bool:
+            options["action"] = "store_true"
+        elif get_origin(hints[name]) in (list, tuple):
+            options["type"] = get_args(hints[name])[0]
+            if required:
+                options["nargs"] = "+"
+            else:
+                options |= {"action": "append", "default": list(parameter.default)}
+        else:
+            options["type"] = hints[name]
+        parser.add_argument(name if positional else f"--{name}", **options)
+    return parser
+
+
+def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence[str]) -> int:
+    """Parse a command line and call its function.
+
+    Args:
+        prog: What the user has typed before the arguments.
+        command: See `make_parser`.
+        arguments: The rest of the command line.
+
+    Returns:
+        What the function returns; 0 after `--help`.
+
+    Raises:
+        PPNError: If an argument is unknown, missing or does not fit.
+    """
+    parser = make_parser(prog, command)
+    words = list(arguments)
+    if not callable(command):
+        if not words:
+            parser.print_help()
+            return 0
+        if words[0] in command:
+            return run(f"{prog} {words[0]}", command[words[0]], words[1:])
+    try:
+        given = parser.parse_args(words)
+    except ArgumentError as error:
+        raise PPNError(sentence(str(error), prog, parser.format_help())) from None
+    except SystemExit:  # --help
+        return 0
+    assert callable(command)
+    return command(**given.as_dict())

@@ -1,0 +1,108 @@
+"""Parts as factors of the patch tokens: non-negative matrix factorisation, class by class."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn import functional
+
+from ppn.discovery.base import Discoverer, Parts
+from ppn.discovery.factorization import (
+    Factors,
+    Sketch,
+    make_sketch,
+    nmf,
+    nndsvda,
+    nonnegative_coefficients,
+)
+from ppn.discovery.faiss_search import spherical_kmeans
+from ppn.discovery.positive import positive_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ppn.discovery.base import ClassTokens
+
+Init = Literal["kmeans", "nndsvda"]
+TokenWeighting = Literal["none", "cam"]
+
+
+class NMF(Discoverer):
+    """min over E, P >= 0 of ||F - E P||_F^2 for the tokens F of a class (method: step 1).
+
+    Args:
+        init: What the factorisation starts from: FAISS k-means centroids, or NNDSVDa.
+        token_weighting: "cam" shows NMF each token times the square root of its positive class
+            activation, so that it models what the classifier uses; coefficients always refer to
+            the unweighted tokens. A class with fewer than k positive activations is not weighted.
+            "none" takes all tokens as they are.
+        seed: Seed of k-means or of the randomised SVD.
+    """
+
+    def __init__(
+        self, init: Init = "nndsvda", token_weighting: TokenWeighting = "cam", seed: int = 0
+    ) -> None:
+        self.init: Init = init
+        self.token_weighting: TokenWeighting = token_weighting
+        self.seed = seed
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Factorise the tokens of each class."""
+        positive = [positive_tokens(item, k) for item in group]
+        if self.token_weighting == "none":
+            return [Parts(f.parts, f.coefficients) for f in self._factorise(positive, k)]
+        seen = [
+            _weighted(tokens, item.tokens.float().flatten(0, 1) @ weight[item.label].float(), k)
+            for tokens, item in zip(positive, group, strict=True)
+        ]
+        return [
+            Parts(found.parts, nonnegative_coefficients(tokens, found.parts))
+            for tokens, found in zip(positive, self._factorise(seen, k), strict=True)
+        ]
+
+    def _factorise(self, tokens: list[Tensor], k: int) -> list[Factors]:
+        """Factorise classes: one by one on a CPU, whose caches hold one, else all at once."""
+        sketches = [make_sketch(rows, min(_rank(k), *rows.shape), self.seed) for rows in tokens]
+        starts = [
+            self._start(rows, k, sketch) for rows, sketch in zip(tokens, sketches, strict=True)
+        ]
+        if tokens[0].device.type == "cpu":
+            return [nmf(*problem) for problem in zip(tokens, starts, sketches, strict=True)]
+        return _together(tokens, starts, sketches)
+
+    def _start(self, tokens: Tensor, k: int, sketch: Sketch) -> Tensor:
+        if self.init == "nndsvda":
+            return nndsvda(tokens, k, sketch)
+        return spherical_kmeans(tokens, k, self.seed).centroids.clamp(min=0)
+
+
+def _together(tokens: list[Tensor], starts: list[Tensor], sketches: list[Sketch]) -> list[Factors]:
+    """Factorise classes of unequal sizes in one batch: what is missing is filled up with zeros."""
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    rank = max(sketch.left.shape[1] for sketch in sketches)
+    wide = [functional.pad(left, (0, rank - left.shape[1])) for left, _ in sketches]
+    sketch = Sketch(pad(wide), pad([right for _, right in sketches]))
+    batch = nmf(pad(tokens), torch.stack(starts), sketch)
+    return [
+        Factors(coefficients[: len(group)], parts, error, batch.iterations)
+        for group, coefficients, parts, error in zip(
+            tokens, batch.coefficients, batch.parts, batch.error, strict=True
+        )
+    ]
+
+
+def _rank(k: int) -> int:
+    """Rank of the sketch: ten more than there are parts, and a multiple of eight."""
+    return -(-(k + 10) // 8) * 8
+
+
+def _weighted(tokens: Tensor, activation: Tensor, k: int) -> Tensor:
+    """Return the (n, D) tokens whose class activation (n,) is positive, times its square root."""
+    seen = activation > 0
+    if int(seen.count_nonzero()) < k:  # too few are left to find k parts in
+        return tokens
+    return tokens[seen] * activation[seen].sqrt()[:, None]

@@ -1,0 +1,99 @@
+"""The one way from images to explanations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from ppn.data.transforms import to_picture
+from ppn.explanation.record import Explanation, Ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from ppn.classifier import Classifier
+    from ppn.explanation.record import Patch
+    from ppn.prototypes.head import PrototypeHead
+
+_RANKED = 5
+"""Most likely classes that an explanation lists."""
+
+
+class Explainable(Protocol):
+    """A classifier, its head as sums of prototypes, and the names of its classes."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier."""
+
+    @property
+    def head(self) -> PrototypeHead:
+        """Its head as sums of prototypes."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each class."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether each class has a probability of its own, by sigmoid."""
+
+
+@torch.no_grad()
+def explain(
+    network: Explainable,
+    images: Tensor,
+    names: Sequence[str],
+    target: Sequence[int] | None = None,
+    true: Sequence[int] | None = None,
+    patch: Callable[[int, int], Patch | None] | None = None,
+) -> list[Explanation]:
+    """Explain one logit of each image.
+
+    Args:
+        network: What explains; anything with a classifier, a head and class names.
+        images: (B, C, H, W) as the classifier expects them, on any device.
+        names: (B) names of the images.
+        target: (B) classes to explain; None explains the predicted ones.
+        true: (B) true classes, where they are known.
+        patch: Gives the nearest training patch of a class's prototype, or None where it is not at
+            hand; without it explanations have no patches.
+    """
+    classifier, head = network.classifier, network.head
+    tokens = classifier(classifier.accept(images), patches=False)
+    logits = tokens.logits.float()
+    probabilities = logits.sigmoid() if network.independent else logits.softmax(1)
+    best = logits.topk(min(_RANKED, logits.shape[1]))
+    labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
+    rows = torch.arange(len(labels), device=logits.device)
+    contributions = head(tokens).contributions[rows, labels].tolist()
+    maps = head.maps(tokens, labels).cpu().numpy()
+    explained = []
+    for row, label in enumerate(labels.tolist()):
+        values = zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
+        ranking = tuple(
+            Ranked(i, network.class_names[i], value, float(probabilities[row, i]))
+            for value, i in values
+        )
+        explained.append(
+            Explanation(
+                image=to_picture(images[row], classifier.config),
+                name=names[row],
+                label=label,
+                class_name=network.class_names[label],
+                logit=float(logits[row, label]),
+                bias=float(head.bias[label]),
+                contributions=tuple(contributions[row]),
+                maps=tuple(maps[row]),
+                patches=tuple(patch(label, i) if patch else None for i in range(len(maps[row]))),
+                ranking=ranking,
+                probability=float(probabilities[row, label]),
+                inspection=classifier.inspection,
+                scale=float(tokens.scale[row]),
+                true_class="" if true is None else network.class_names[true[row]],
+            )
+        )
+    return explained

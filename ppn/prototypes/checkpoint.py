@@ -1,0 +1,131 @@
+"""What a checkpoint holds of a network beside its tensors, written and read in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ppn.classifier.architecture import make_model
+from ppn.classifier.model import Classifier
+from ppn.classifier.record import (
+    KEY,
+    expect_content,
+    expect_model,
+    expect_trusted,
+    read_record,
+)
+from ppn.classifier.weights import read_checkpoint
+from ppn.errors import CheckpointError, PPNError
+from ppn.io.schema import mismatch
+from ppn.prototypes.network import PrototypeNetwork
+
+if TYPE_CHECKING:
+    from ppn.classifier.record import Record
+
+PREFIX = "network."
+"""Of the network's tensors in a checkpoint of `PrototypeTask`."""
+ENTRY = KEY + "_network"
+_SCHEMA = {
+    "refinements": [{"name": str, "exact": bool}],
+    "class_names": [str],
+    "image_names": [[[str]]],
+    "certificate": dict,
+    "settings": dict,
+}
+
+
+def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
+    """Add to a checkpoint what its tensors do not say."""
+    checkpoint[ENTRY] = {
+        "refinements": [{"name": h.name, "exact": h.exact} for h in network.each_head()],
+        "class_names": network.class_names,
+        "image_names": network.image_names,
+        "certificate": network.certificate,
+        "settings": network.settings,
+    }
+
+
+def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str) -> None:
+    """Take over what a checkpoint says beside its tensors; its heads replace the network's own.
+
+    Args:
+        network: A network of the checkpoint's sizes.
+        checkpoint: Its content.
+        place: What it is called in messages.
+
+    Raises:
+        CheckpointError: If the entry is missing or damaged.
+    """
+    entry: Any = checkpoint.get(ENTRY)
+    wrong = mismatch({ENTRY: entry}, {ENTRY: _SCHEMA})
+    if wrong is None and len(entry["class_names"]) != len(network.class_names):
+        wrong = f"it names {len(entry['class_names'])} classes"
+    if wrong is None and not entry["refinements"]:
+        wrong = "it has no refinement"
+    if wrong is not None:
+        raise _damaged(place, wrong)
+    network.hold_heads({kept["name"]: kept["exact"] for kept in entry["refinements"]})
+    network.class_names, network.image_names = entry["class_names"], entry["image_names"]
+    network.certificate, network.settings = entry["certificate"], entry["settings"]
+
+
+def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetwork:
+    """Load a network, with its classifier, from a checkpoint of `PrototypeTask`.
+
+    Args:
+        path: The checkpoint.
+        architecture: Needed only if the model is made by a user's own code, as `module:factory`.
+
+    Raises:
+        CheckpointError: If the file is unreadable or holds something else.
+    """
+    content = read_checkpoint(path)
+    record = read_record(path, content)
+    expect_model(path, record, "PrototypeTask", "give the checkpoint of a prototype network")
+    expect_trusted(path, record, architecture)
+    state = _network_state(path, record, content)
+    made = record.structure
+    try:
+        model = make_model(
+            made["architecture"],
+            record.num_classes,
+            False,
+            made.get("image_size"),
+            made.get("model_options"),
+        )
+        classifier = Classifier(model.model, model.config, model.features).eval()
+        network = PrototypeNetwork(classifier, made["k"], {}, made["num_patches"])
+    except Exception as error:
+        if isinstance(error, PPNError) or architecture is not None:
+            raise  # a user's own code: its traceback says more
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"Checkpoint {path} describes a network that cannot be made ({reason}): it is damaged, "
+            "or made by another version of ppn."
+        ) from None
+    read_entry(network, content, f"Checkpoint {path}")
+    expect_content(path, {"state_dict": state}, network, {})
+    network.load_state_dict(state)
+    network.structure = {**made, "features": model.features}
+    return network
+
+
+def _network_state(path: str, record: Record, content: dict[str, Any]) -> dict[str, Any]:
+    """The network's tensors; their sizes are checked before memory is taken for a network."""
+    kept = content.get("state_dict")
+    state = {
+        str(name).removeprefix(PREFIX): tensor
+        for name, tensor in (kept if isinstance(kept, dict) else {}).items()
+        if str(name).startswith(PREFIX)
+    }
+    index = state.get("dictionary.patch_index")
+    sizes = [record.num_classes, *(record.structure.get(name) for name in ("k", "num_patches"))]
+    if list(getattr(index, "shape", ())) != sizes:
+        raise _damaged(f"Checkpoint {path}", "its prototypes are not those that it describes")
+    return state
+
+
+def _damaged(place: str, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{place} does not hold what it says ({reason}): it is damaged, or made by another version "
+        "of ppn."
+    )
