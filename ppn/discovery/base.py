@@ -32,11 +32,13 @@ class Parts(NamedTuple):
     """The parts of one class.
 
     `parts` (k, D) directions, of unit L2 norm unless zero; `coefficients` (n_c * N, k) >= 0, how
-    much of each part is in each token, image after image, row by row.
+    much of each part is in each token, image after image, row by row; `remainder` whether the
+    last part is what no other covers, wherever in the image it is.
     """
 
     parts: Tensor
     coefficients: Tensor
+    remainder: bool = False
 
 
 class Discoverer(Configured, ABC):

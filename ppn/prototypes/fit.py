@@ -164,6 +164,7 @@ def find_parts(
             found.parts,
             weight[item.label],
             item.grid,
+            remainder=found.remainder,
         )
         for item, found in zip(group, discoverer.discover(group, weight, k), strict=True)
     ]

@@ -9,7 +9,13 @@ _SOLVED = 1e-5
 _CG_STEPS = 100
 
 
-def solve_ridge(tokens: Tensor, rows: Tensor, ridge: Tensor) -> Tensor:
+def solve_ridge(
+    tokens: Tensor,
+    rows: Tensor,
+    ridge: Tensor,
+    start: Tensor | None = None,
+    tolerance: float = _SOLVED,
+) -> Tensor:
     """Solve X (F^T F + r I) = R by conjugate gradients, all rows at once.
 
     An iteration is two passes over the tokens; as few directions hold most of what features are
@@ -20,15 +26,17 @@ def solve_ridge(tokens: Tensor, rows: Tensor, ridge: Tensor) -> Tensor:
         tokens: (n, D), F.
         rows: (k, D), R.
         ridge: r > 0, a scalar.
+        start: (k, D) a guess of the solution, such as that of a similar problem; None: zero.
+        tolerance: Norm of the residual over that of each row of R at which to stop.
 
     Returns:
-        (k, D), with a residual of at most 1e-5 of each row of R.
+        (k, D), with a residual of at most `tolerance` of each row of R.
     """
-    solution = torch.zeros_like(rows)
-    residual = rows.clone()
+    goal = rows.square().sum(1, keepdim=True) * tolerance**2
+    solution = torch.zeros_like(rows) if start is None else start
+    residual = rows if start is None else rows - (start @ tokens.T) @ tokens - ridge * start
     direction = residual
     power = residual.square().sum(1, keepdim=True)
-    goal = power * _SOLVED**2
     tiny = torch.finfo(rows.dtype).tiny
     for _ in range(_CG_STEPS):
         if bool((power <= goal).all()):

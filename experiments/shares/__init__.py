@@ -1,0 +1,1 @@
+"""The study of how a class activation map is shared among parts."""

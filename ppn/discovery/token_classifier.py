@@ -1,0 +1,123 @@
+"""One linear classifier of patch tokens into named parts, shared by all classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+_STEPS = 200
+_FEW = 200
+
+
+class ClickAccuracy(NamedTuple):
+    """How points are named that the classifier has not seen.
+
+    `hits` (K,) points of each part whose cell is more probably it than any other part; `lost` ()
+    points whose cell is more probably background than any part; `points` (K,) how many there are.
+    """
+
+    hits: Tensor
+    lost: Tensor
+    points: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Share of points that get their own part's name, in [0, 1]; NaN without points."""
+        return float(self.hits.sum() / self.points.sum())
+
+    @property
+    def missed(self) -> float:
+        """Share of points that are taken for background, in [0, 1]; NaN without points."""
+        return float(self.lost / self.points.sum())
+
+
+class TokenClassifier(nn.Module):
+    """Softmax regression of tokens: K named parts, and the background last.
+
+    Args:
+        width: D, channels of a token.
+        parts: K.
+
+    Attributes:
+        weight: (K + 1, D) float32 buffer, acting on tokens as they are.
+        bias: (K + 1,) float32 buffer.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, width: int, parts: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(parts + 1, width))
+        self.register_buffer("bias", torch.zeros(parts + 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return probabilities (..., K + 1) of tokens (..., D)."""
+        return (tokens.float() @ self.weight.T + self.bias).softmax(-1)
+
+    @torch.no_grad()
+    def accuracy(
+        self, tokens: Tensor, points: Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> ClickAccuracy:
+        """Return how many points' cells get the name of their part.
+
+        Args:
+            tokens: (n, N, D) tokens of images.
+            points: (n, K, m, 3) x and y in pixels and visibility, up to m points of each part.
+            grid: H, W of the tokens.
+            size: Height and width of the images in pixels.
+        """
+        probabilities = self(tokens)
+        named = probabilities[..., :-1].argmax(-1)
+        missed = probabilities.argmax(-1) == points.shape[1]
+        seen = points[..., 2] > 0
+        row, column = (
+            (points[..., axis].nan_to_num() * cells / pixels).long().clamp(0, cells - 1)
+            for axis, cells, pixels in ((1, grid[0], size[0]), (0, grid[1], size[1]))
+        )
+        cell = (row * grid[1] + column).flatten(1)
+        own = torch.arange(points.shape[1], device=points.device)[:, None]
+        right = (named.gather(1, cell).view_as(seen) == own) & seen
+        lost = missed.gather(1, cell).view_as(seen) & seen
+        return ClickAccuracy(
+            right.sum((0, 2)).double(), lost.sum().double(), seen.sum((0, 2)).double()
+        )
+
+
+@torch.enable_grad()
+def fit_token_classifier(
+    tokens: Tensor, targets: Tensor, images: int, decay: float | None = None
+) -> TokenClassifier:
+    """Fit a softmax regression on standardised tokens by L-BFGS.
+
+    Args:
+        tokens: (n, D) of the annotated images, and of disturbed copies of them.
+        targets: (n, K + 1) probabilities, of `point_targets`.
+        images: How many images they are from, copies not counted.
+        decay: Weight of the squared norm of the weights; None: 1e-2 below 200 images, else 1e-3.
+    """
+    if decay is None:
+        decay = 1e-2 if images < _FEW else 1e-3
+    tokens = tokens.float()
+    mean, std = tokens.mean(0), tokens.std(0)
+    std = torch.where(std > 0, std, 1.0)  # a channel that never changes says nothing
+    inputs = (tokens - mean) / std
+    weight = tokens.new_zeros(targets.shape[1], tokens.shape[1], requires_grad=True)
+    bias = tokens.new_zeros(targets.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = cross_entropy(inputs @ weight.T + bias, targets)
+        value = value + decay * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    found = TokenClassifier(tokens.shape[1], targets.shape[1] - 1).to(tokens.device)
+    found.weight.copy_(weight.detach() / std)
+    found.bias.copy_(bias.detach() - found.weight @ mean)
+    return found
