@@ -16,6 +16,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -148,6 +149,8 @@ class PrototypeCLI(LightningCLI):
                 ) from None
             reason = " ".join(str(error).split()).rstrip(".")
             raise PPNError(f"The options of --trainer do not fit: {reason}.") from error
+        # First, for what other loggers write is no log of an earlier run.
+        trainer.loggers = sorted(trainer.loggers, key=lambda one: not isinstance(one, CSVLogger))
         expect_launched(trainer.num_devices, trainer.num_nodes)
         end_together(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:

@@ -71,9 +71,6 @@ def place_loggers(trainer: Any, run_dir: str) -> None:  # noqa: ANN401 - jsonarg
             folder = version if isinstance(version, str) else f"version_{version}"
             if _used(Path(run_dir, options.name or "", folder)):
                 options.name, options.version = options.name or _LOGS, None
-    if len(loggers) > 1:  # what others write there is no log of an earlier run
-        loggers.sort(key=lambda logger: not logger.class_path.endswith("CSVLogger"))
-        trainer.logger = loggers
 
 
 def set_aside(run_dir: Path, read: list[str]) -> bool:
