@@ -152,7 +152,7 @@ def _rows(
             if covered is not None and rated:
                 part = data.part_names[int(covered.best_part[key])]
                 rate = float(covered.best_share[key])
-            nearest = int(found.patch_index[label, index, 0])
+            names = network.image_names[label][index]
             rows.append(
                 PrototypeRow(
                     label=label,
@@ -162,7 +162,7 @@ def _rows(
                     cosine=float(found.cosine[key]),
                     part=part,
                     part_rate=rate,
-                    image=data.train_source.name(nearest) if known else "",
+                    image=names[0] if names else "",
                     similarity=float(scores[key]) if known else None,
                     thumbnail=None if patch is None else patch.image,
                 )

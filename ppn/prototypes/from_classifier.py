@@ -15,14 +15,13 @@ from ppn.data.class_names import class_names_of
 from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
-from ppn.data.transforms import to_picture
 from ppn.discovery.base import Discoverer
 from ppn.errors import DataError, DiscoveryError, warn
-from ppn.explanation.record import Patch
 from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.arguments import input_config_of, instance_of, whole_number
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
+from ppn.prototypes.patches import SourcePatches
 from ppn.refinement.base import Refinement
 from ppn.refinement.cam_split import CamSplit
 
@@ -126,15 +125,7 @@ def from_classifier(
     if disagreement is not None:
         warn(disagreement)
 
-    def patch(label: int, part: int, rank: int) -> Patch | None:
-        found = source.image(int(network.dictionary.patch_index[label, part, rank]))
-        if found is None:
-            return None
-        x0, y0, x1, y1 = network.dictionary.patch_box[label, part, rank].tolist()
-        score = float(network.dictionary.patch_score[label, part, rank])
-        return Patch(to_picture(found[0], expected), (x0, y0, x1, y1), score, found[1])
-
-    network.patches = patch
+    network.patches = SourcePatches(network.dictionary, source, expected)
     return network
 
 

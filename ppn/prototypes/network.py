@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
+from ppn.prototypes.patches import FOLDER, write_patches
 from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
 
 if TYPE_CHECKING:
@@ -218,7 +220,8 @@ class PrototypeNetwork(nn.Module):
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
 
         Args:
-            folder: Gets `prototypes.safetensors` and `prototypes.json`; it is made.
+            folder: Gets `prototypes.safetensors`, `prototypes.json` and, where training images are
+                at hand, `gallery/` with the nearest patches; it is made.
 
         Returns:
             The folder.
@@ -227,8 +230,21 @@ class PrototypeNetwork(nn.Module):
             DataError: If the files cannot be written.
         """
         target = user_path(folder)
+        if self.patches is not None:
+            write_patches(self.dictionary, self.patches, target / FOLDER)
         write_prototypes(target, self.stored())
         return target
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle everything, or say how else to keep it."""
+        try:
+            pickle.dumps(self.preprocessing)
+        except Exception as error:  # a user's transform raises whatever it stumbles over
+            raise DataError(
+                f"The transform of the loader's images cannot be pickled ({error}): write the "
+                "network with network.save(folder) and read it with ppn.load(folder, model=...)."
+            ) from None
+        return self.__dict__
 
     @torch.no_grad()
     def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:

@@ -18,7 +18,7 @@ from ppn.report.summary import certificate_facts, explainers, facts, metrics, no
 
 if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
-    from ppn.data.dataset import ImageView
+    from ppn.data.dataset import AnnotatedDataset, ImageView
     from ppn.explanation.record import Explanation
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
@@ -176,13 +176,15 @@ def _pictures(
     network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
 ) -> dict[tuple[int, int], list[Patch]]:
     """The nearest training patches of each (class, prototype), with the prototype's map."""
-    found = network.dictionary
+    found, source = network.dictionary, data.train_source
     shown = [
         (label, index, rank)
         for label in labels
         for index in range(network.k)
-        for rank in range(min(count, found.patch_index.shape[2]))
-        if float(found.patch_score[label, index, rank]) > -float("inf")
+        for rank in range(min(count, len(network.image_names[label][index])))
+        # Of other training images than those of `fit`, the same index may be another image.
+        if _is_named(source, int(found.patch_index[label, index, rank]))
+        == network.image_names[label][index][rank]
     ]
     pictures: dict[tuple[int, int], list[Patch]] = {
         (label, index): [] for label in labels for index in range(network.k)
@@ -207,6 +209,10 @@ def _pictures(
                 )
             )
     return pictures
+
+
+def _is_named(source: AnnotatedDataset, index: int) -> str | None:
+    return source.name(index) if index < len(source) else None
 
 
 def _batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401

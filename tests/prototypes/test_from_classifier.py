@@ -1,6 +1,7 @@
 """The public Python interface, on classifiers of every head case and on any loader."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -266,11 +267,43 @@ def test_loaders_that_do_not_fit_are_refused():
         ppn.from_classifier(black_box, [torch.randn(4, 3, 64, 64)])
     with pytest.raises(DataError, match="gives no image"):
         ppn.from_classifier(black_box, [])
-    with pytest.raises(DataError, match="3 classes, but there are 2 names"):
+    with pytest.raises(DataError, match="2 names, but the classifier has 3 classes"):
         ppn.from_classifier(black_box, two_classes, class_names=["a", "b"])
 
 
-def test_a_classifier_without_a_linear_layer_is_refused():
-    no_linear = nn.Sequential(nn.Conv2d(3, 3, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+def test_a_classifier_whose_last_word_is_not_linear_is_refused():
+    layers = nn.Conv2d(3, 3, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1)
+    no_linear = nn.Sequential(*layers)
     with pytest.raises(HeadError):
         ppn.from_classifier(no_linear, loader())
+
+
+def test_a_network_is_pickled_with_its_nearest_patches():
+    network = ppn.from_classifier(model(), loader(), k=2)
+    copy = pickle.loads(pickle.dumps(network))
+    image = Squares().images[0]
+    ours, theirs = network.explain(image), copy.explain(image)
+    assert theirs.contributions == ours.contributions
+    assert [p.name for p in theirs.patches] == [p.name for p in ours.patches]
+    assert theirs.patches[0].image.size == (128, 128)
+    assert copy.patch(0, 0, 1) is None
+
+
+def test_a_transform_that_cannot_be_pickled_is_told_with_the_way_out():
+    network = ppn.from_classifier(model(), loader(), k=2, transform=lambda picture: picture)
+    with pytest.raises(DataError, match=r"network\.save\(folder\) and read it with ppn\.load"):
+        pickle.dumps(network)
+
+
+def test_a_class_without_images_is_refused_only_when_it_is_asked_for():
+    black_box = Plain().eval()
+    black_box.classifier = nn.Linear(16, 5)
+    network = ppn.from_classifier(black_box, loader(), k=2)
+    assert network.dictionary.found.tolist() == [1, 1, 1, 0, 0]
+    images = torch.stack(Squares().images[:4])
+    with torch.no_grad():
+        expected = black_box(images)
+    assert torch.allclose(network(images).logits, expected, atol=1e-5)
+    with pytest.raises(DataError, match="Class '4' has no prototypes, because there was no"):
+        network.explain(images[0], target=4)
+    assert network.explain(images[0], target=1).label == 1
