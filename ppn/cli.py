@@ -16,6 +16,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -29,6 +30,7 @@ from ppn.classifier.record import expect_model, expect_trusted, read_record
 from ppn.commands.mistakes import mistake, sentence
 from ppn.commands.run_directory import (
     CHECKPOINTS,
+    KEYWORDS,
     RUN_DIR,
     listed,
     place_loggers,
@@ -89,7 +91,7 @@ class PrototypeCLI(LightningCLI):
         if self._ckpt_path is None:
             return
         self.config[command].ckpt_path = None
-        if self._ckpt_path in ("best", "last", "hpc", "registry"):
+        if self._ckpt_path in KEYWORDS:
             return
         path = self._ckpt_path
         record = read_record(path)
@@ -147,6 +149,8 @@ class PrototypeCLI(LightningCLI):
                 ) from None
             reason = " ".join(str(error).split()).rstrip(".")
             raise PPNError(f"The options of --trainer do not fit: {reason}.") from error
+        # First, for what other loggers write is no log of an earlier run.
+        trainer.loggers = sorted(trainer.loggers, key=lambda one: not isinstance(one, CSVLogger))
         expect_launched(trainer.num_devices, trainer.num_nodes)
         end_together(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -160,27 +164,22 @@ class PrototypeCLI(LightningCLI):
         Raises:
             PPNError: If something watches validation, and there are no validation images.
         """
-        trainer, data = self.trainer, self.datamodule
-        config = self.config[self.subcommand]
-        if trainer.is_global_zero and not set_aside(
-            Path(trainer.default_root_dir),
-            [
-                str(v)
-                for v in (self._ckpt_path, *config.model.init_args.values())
-                if isinstance(v, str)
-            ],
-        ):  # the run goes on from these, so they are meant to be there
+        trainer, options = self.trainer, self.config[self.subcommand]
+        if isinstance(self.datamodule, FineGrainedDataModule):
+            data = self.datamodule
+            batches = math.ceil(len(data.view("train")) / (data.batch_size * trainer.world_size))
+            limit = trainer.limit_train_batches
+            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            interval = min(options.trainer.log_every_n_steps or 50, batches)
+            trainer.log_every_n_steps = max(1, interval)  # type: ignore[attr-defined]
+            if len(data.view("val")) == 0:
+                trainer.limit_val_batches = 0
+                self._save_last()
+        given = (self._ckpt_path, *options.model.init_args.values())
+        read = [value for value in given if isinstance(value, str)]
+        if trainer.is_global_zero and not set_aside(Path(trainer.default_root_dir), read):
+            # The run goes on from these, so they are meant to be there.
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty")
-        if not isinstance(data, FineGrainedDataModule):
-            return
-        batches = math.ceil(len(data.view("train")) / (data.batch_size * trainer.world_size))
-        limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        interval = min(config.trainer.log_every_n_steps or 50, batches)
-        trainer.log_every_n_steps = max(1, interval)  # type: ignore[attr-defined]
-        if len(data.view("val")) == 0:
-            trainer.limit_val_batches = 0
-            self._save_last()
 
     def _save_last(self) -> None:
         """Let checkpoints hold the last epoch, where validation cannot tell which is best."""
@@ -206,6 +205,20 @@ class TrialCLI(PrototypeCLI):
     The numbers that a sweep selects on, consistency above all, are measured by validation alone,
     and `fit` with `trainer.max_epochs: 0` has none.
     """
+
+    def before_fit(self) -> None:
+        """Refuse a trial that could not be measured.
+
+        Raises:
+            PPNError: If there are no validation images.
+        """
+        data = self.datamodule
+        if isinstance(data, FineGrainedDataModule) and len(data.view("val")) == 0:
+            raise PPNError(
+                "A trial is measured on validation images, and there are none: raise "
+                "data.init_args.val_fraction."
+            )
+        super().before_fit()
 
     def after_fit(self) -> None:
         """Validate the best checkpoint, or the network as it is where no epoch has made one."""

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from ppn.__main__ import main
+from ppn.commands.run_directory import set_aside
+from ppn.prototypes.checkpoint import ENTRY
 from tests import fakes
 
 TRAINER = [
@@ -108,12 +110,12 @@ def test_an_unknown_command_is_refused(capsys):
 
 def test_discovery_leaves_a_complete_checkpoint_of_plain_values(world):
     content = torch.load(world["network"], weights_only=True)
-    certificate = content["ppn_certificate"]
+    certificate = content[ENTRY]["certificate"]
     assert certificate["agreement"] == 1.0
     assert certificate["max_sum_error"] <= 1e-6
     assert certificate["max_logit_error"] <= 1e-4
     assert certificate["images"] == 9
-    assert (content["state_dict"]["dictionary.found"] == 1).all()
+    assert (content["state_dict"]["network.dictionary.found"] == 1).all()
     patches = json.loads((world["base"] / "network/prototypes.json").read_text())
     assert [c["name"] for c in patches["classes"]] == ["Bird 0", "Bird 1", "Bird 2"]
     first = patches["classes"][1]["prototypes"][0][0]
@@ -366,6 +368,29 @@ def test_a_run_that_reads_a_checkpoint_of_its_directory_leaves_it_there(world, t
     given = [*data(world["root"]), *NETWORK, f"--model.classifier_ckpt={best}", *DISCOVERY]
     assert ppn("fit", tmp_path, *given) == 0
     assert {path.name for path in best.parent.iterdir()} == {"best.ckpt", "prototypes.ckpt"}
+
+
+def test_a_run_that_goes_on_keeps_its_checkpoints_in_place(tmp_path):
+    folder = tmp_path / "checkpoints"
+    assert set_aside(tmp_path, [])  # there are none
+    folder.mkdir()
+    (folder / "last.ckpt").touch()
+    assert not set_aside(tmp_path, ["last"])
+    assert not set_aside(tmp_path, ["resnet50", str(folder / "last.ckpt")])
+    (tmp_path / "hpc_ckpt_1.ckpt").touch()  # what SLURM's requeueing leaves
+    assert not set_aside(tmp_path, [])
+    (tmp_path / "hpc_ckpt_1.ckpt").unlink()
+    for number in (1, 2):
+        assert set_aside(tmp_path, ["resnet50", "elsewhere/last.ckpt"])
+        assert (tmp_path / f"checkpoints-{number}/last.ckpt").is_file()
+        folder.mkdir()
+        (folder / "last.ckpt").touch()
+
+
+def test_a_trial_without_validation_images_is_refused(world, tmp_path, capsys):
+    given = [*data(world["root"], "--data.val_fraction=0"), *BLACK_BOX]
+    refused(capsys, ppn("trial", tmp_path / "run", *given), "A trial is measured on validation")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])

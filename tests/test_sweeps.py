@@ -17,7 +17,8 @@ from lightning import LightningDataModule, LightningModule
 from experiments import sweep as runner
 from experiments.sweeping.space import proposals
 from experiments.sweeping.spec import read_sweep
-from ppn.cli import PrototypeCLI, _run_dir
+from ppn.cli import PrototypeCLI
+from ppn.commands.run_directory import run_directory
 from tests import fakes
 from tests.callbacks.wandb_files import read
 
@@ -119,7 +120,7 @@ def test_an_agents_trials_have_a_directory_each_even_in_one_job(monkeypatch):
     monkeypatch.delenv("PPN_RUN_DIR", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
-    assert _run_dir(config) == "runs/synthetic/prototypes/abc"
+    assert run_directory(config) == "runs/synthetic/prototypes/abc"
 
 
 def test_the_sweeps_cover_what_there_is_to_choose():

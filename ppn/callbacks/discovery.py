@@ -84,7 +84,9 @@ class PrototypeDiscovery(Callback):
                 "form: set it to 0."
             )
         network = pl_module.network
-        if network.dictionary.filled:
+        # A checkpoint that was written on the way holds some of the classes only.
+        wanted = torch.from_numpy(np.unique(data.view("train").labels))
+        if bool((network.dictionary.found.cpu()[wanted] == 1).all()):
             rank_zero_info("The checkpoint holds all prototypes: discovery is skipped.")
         else:
             if not pl_module.trained:

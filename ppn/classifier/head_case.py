@@ -118,7 +118,7 @@ class HeadInspection:
             without a linear layer.
         after: What follows that module, if anything, as one affine function.
         places: Of the patches that were tried, the share whose own token moves most when their
-            region of the image changes, in [0, 1]; see `ppn.classifier.placement`.
+            region of the image changes, in [0, 1], as `ppn.classifier.placement` compares it.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: How far the maps' means are from the contributions, max over classes
             and images, over the contributions' standard deviation; None where maps are only

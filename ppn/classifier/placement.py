@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LOCATED = 0.9
 """Share of patches whose own token moves most, above which tokens count as located."""
 _SOMEWHERE = 0.8
-"""Share of pairs of patches in order, from which tokens count as mixed rather than misplaced."""
+"""Share of pairs of patches in order, from which tokens count as mixed rather than misplaced, and
+a patch as in its place."""
 _CLEAR = 0.95
 _AT_ONCE = 4
 """Regions that are changed in one batch, beside the image as it is."""
@@ -36,10 +37,13 @@ _FLAT = 1e-3
 class Placement(NamedTuple):
     """How well tokens follow the regions that they are said to be of.
 
-    `share`: of the patches that were tried, those whose own token moves most when their region
-    changes, in [0, 1]; `order`: of the pairs among them, those where the two own tokens moved
-    more, in sum, than the two exchanged, which mixing over the whole image does not hide (1/2 by
-    chance); `flat`: whether all tokens moved alike, so that neither means anything.
+    Two patches are in order if their two own tokens move more, in sum, as their regions change,
+    than the two exchanged: neither tokens that always move much nor mixing over the whole image
+    hide that, and for tokens of no place it holds half the time.
+
+    `share`: of the patches that were tried, those whose own token moves most of all tokens or is
+    in order with nearly all other patches, in [0, 1]; `order`: of all pairs, those in order;
+    `flat`: whether all tokens moved alike, so that neither means anything.
     """
 
     share: float
@@ -103,14 +107,15 @@ class Placements:
 
     def _measured(self, split: CutPoint, leaf: int, location: Location) -> Placement:
         tried = []
+        few = self._cells(leaf, location) <= 8
         for shift in _SHIFTS:
-            found = self._tried(split, leaf, location, shift, 8, 2)
+            found = self._tried(split, leaf, location, shift, 8, 4 if few else 2)
             if found.share > LOCATED or found.flat:
                 return found
             tried.append((found, shift))
         best, shift = max(tried)
         # Few regions and images tell mixed tokens from misplaced ones only where it is clear.
-        clear = best.order > _CLEAR and self._cells(leaf, location) > 8
+        clear = best.order > _CLEAR and not few
         return best if clear else self._tried(split, leaf, location, shift, 16, 4)
 
     def _cells(self, leaf: int, location: Location) -> int:
@@ -155,13 +160,14 @@ def _compared(moved: Tensor, cells: Tensor) -> Placement:
     mean = moved.mean(dim=0)
     top = mean.amax(dim=1)
     flat = bool((top - mean.amin(dim=1) <= _FLAT * top).double().mean() > 0.5)
-    share = (mean.argmax(dim=1) == cells).double().mean().item()
     among = moved[:, :, cells]
     own = among.diagonal(dim1=1, dim2=2)
-    gain = own[:, :, None] + own[:, None] - among - among.mT
-    first, second = torch.triu_indices(len(cells), len(cells), 1)
-    order = (gain[:, first, second] > 0).double().mean().item()
-    return Placement(share, order, flat)
+    won = own[:, :, None] + own[:, None] > among + among.mT
+    # Of the comparisons with each other patch; with itself nothing is won.
+    wins = won.double().mean(dim=0).sum(dim=1) / max(1, len(cells) - 1)
+    placed = (mean.argmax(dim=1) == cells) | (wins >= _SOMEWHERE)
+    share = 0.0 if flat else placed.double().mean().item()
+    return Placement(share, wins.mean().item(), flat)
 
 
 def _spread(grid: tuple[int, int], most: int) -> list[int]:

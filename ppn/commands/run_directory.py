@@ -14,6 +14,8 @@ from ppn.callbacks.tracking import STAGING, needed_package
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
 CHECKPOINTS = "checkpoints"
+KEYWORDS = ("best", "last", "hpc", "registry")
+"""What `--ckpt_path` may be instead of a file."""
 _LOGS = "logs"
 
 
@@ -69,17 +71,16 @@ def place_loggers(trainer: Any, run_dir: str) -> None:  # noqa: ANN401 - jsonarg
             folder = version if isinstance(version, str) else f"version_{version}"
             if _used(Path(run_dir, options.name or "", folder)):
                 options.name, options.version = options.name or _LOGS, None
-    if len(loggers) > 1:  # what others write there is no log of an earlier run
-        loggers.sort(key=lambda logger: not logger.class_path.endswith("CSVLogger"))
-        trainer.logger = loggers
 
 
-def set_aside(run_dir: Path, needed: list[str]) -> bool:
+def set_aside(run_dir: Path, read: list[str]) -> bool:
     """Rename the folder of an earlier run's checkpoints, so that none of them is replaced.
 
     Args:
         run_dir: The run's directory.
-        needed: Files that this run reads; the folder stays if one of them is in it.
+        read: What this run reads: files, or Lightning's words for one of its own checkpoints. The
+            folder stays if one of them is in it, and if SLURM has put this very run back in its
+            queue.
 
     Returns:
         Whether the folder is new or empty now.
@@ -87,7 +88,10 @@ def set_aside(run_dir: Path, needed: list[str]) -> bool:
     folder = run_dir / CHECKPOINTS
     if not _used(folder):
         return True
-    if any(Path(file).resolve().is_relative_to(folder.resolve()) for file in needed):
+    here = folder.resolve()
+    if any(word in KEYWORDS or Path(word).resolve().is_relative_to(here) for word in read):
+        return False
+    if any(run_dir.glob("hpc_ckpt_*")):
         return False
     number = 1
     while (aside := folder.with_name(f"{CHECKPOINTS}-{number}")).exists():

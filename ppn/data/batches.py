@@ -93,6 +93,34 @@ def label_mode(labels: Tensor, count: int) -> LabelMode:
     return "multilabel"
 
 
+def members(
+    labels: Tensor, count: int, mode: LabelMode, positive: int
+) -> tuple[list[int], list[int]]:
+    """Return which images of a batch belong to a class, and the class of each of these (M,).
+
+    Args:
+        labels: (B,) or (B, C), as given.
+        count: Number of the classifier's logits.
+        mode: How labels are to be read.
+        positive: The value that means that an image belongs to a class, but for "single".
+
+    Raises:
+        DataError: If there is no such class.
+    """
+    if mode != "single":
+        flags = labels.reshape(len(labels), -1) == positive
+        rows, classes = flags.nonzero(as_tuple=True)
+        return rows.tolist(), classes.tolist()
+    numbers: list[int] = labels.flatten().long().tolist()
+    wrong = next((label for label in numbers if not 0 <= label < count), None)
+    if wrong is not None:
+        raise DataError(
+            f"The loader gives label {wrong}, but the classifier has {count} classes: labels must "
+            f"be 0 to {count - 1}."
+        )
+    return list(range(len(numbers))), numbers
+
+
 def _named(batch: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - a user's
     found = next((name for name in names if name in batch), None)
     if found is None:

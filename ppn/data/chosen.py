@@ -1,22 +1,27 @@
-"""Which images a DataLoader gives, asked of its sampler without reading one."""
+"""What a loader is, and which images it gives, asked of its sampler without reading one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
 )
 
+from ppn.errors import DataError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +31,25 @@ class Chosen(NamedTuple):
 
     positions: NDArray[np.int64]
     batch_size: int
+
+
+def expect_loader(loader: object) -> None:
+    """Refuse what gives no batches.
+
+    Raises:
+        DataError: If it is a data set, a DataModule of another package, or no iterable.
+    """
+    kind = type(loader).__name__
+    if hasattr(loader, "train_dataloader"):
+        raise DataError(f"The loader is a {kind}: give its train_dataloader() instead.")
+    if isinstance(loader, Dataset) and not isinstance(loader, Iterable):
+        raise DataError(
+            f"The loader is a data set ({kind}): give DataLoader(dataset, batch_size=32) instead."
+        )
+    if not isinstance(loader, Iterable) or isinstance(loader, str | bytes | Mapping | Tensor):
+        raise DataError(
+            f"The loader is a {kind}: give a DataLoader, or any iterable of (images, labels)."
+        )
 
 
 def chosen_images(loader: DataLoader[Any]) -> Chosen | None:

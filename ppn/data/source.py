@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,22 +11,22 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from ppn.data.batches import LabelMode, label_mode, unpack
-from ppn.data.chosen import chosen_images, reread
+from ppn.data.batches import LabelMode, label_mode, members, unpack
+from ppn.data.chosen import chosen_images, expect_loader, reread
 from ppn.data.datamodule import FineGrainedDataModule
+from ppn.data.targets import confirmed_targets
 from ppn.data.wrapped import class_names, listed_targets, name_of
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
     from ppn.data.batches import LoaderBatch
     from ppn.types import InputConfig
-
-_PROBES = 64
-"""Images, besides two of each class, that must agree with what a data set lists as its labels."""
 
 
 class LabelledImages(NamedTuple):
@@ -69,7 +68,7 @@ class Source:
             loader.input_config = config
             self._batches = loader.discovery_loader(range(loader.num_classes))
             return
-        _expect_loader(loader)
+        expect_loader(loader)
         self._batches = loader
         self.dataset = getattr(loader, "dataset", None)
         chosen = chosen_images(loader) if isinstance(loader, DataLoader) else None
@@ -156,7 +155,11 @@ class Source:
             if indices is None:
                 indices = torch.from_numpy(positions if order is None else order[positions])
             self._check(images, shape, indices)
-            rows, classes = self._members(labels, count, mode, positive)
+            if label_mode(labels, count) != mode:
+                raise DataError(
+                    "The loader's labels are numbers in some batches and rows in others."
+                )
+            rows, classes = members(labels, count, mode, positive)
             if expected is not None and mode == "single":
                 self._confirm(classes, expected[positions], indices)
             if not rows:
@@ -221,30 +224,10 @@ class Source:
 
     @cached_property
     def _label_of(self) -> dict[Any, int] | None:
-        """The label of each value that the data set lists, as its items have it; None without list.
-
-        Two images of each value are read, and some more: where they do not agree with each other,
-        the list is not one of labels, and nothing is known ({}).
-        """
-        if self._loader is None or self._positions is None:
+        """The label of each value that the data set lists; see `confirmed_targets`."""
+        if self._loader is None or self._positions is None or self._first.labels.ndim > 1:
             return None
-        listed = listed_targets(self.dataset)
-        if listed is None or not len(self._positions) or self._first.labels.ndim > 1:
-            return None
-        values = listed[self._positions]
-        ends = [np.unique(part, return_index=True)[1] for part in (values, values[::-1])]
-        spread = np.linspace(0, len(values) - 1, min(_PROBES, len(values))).astype(int)
-        probes = np.unique(np.concatenate([ends[0], len(values) - 1 - ends[1], spread]))
-        found: dict[Any, int] = {}
-        keys = iter(values[probes].tolist())
-        for batch in reread(self._loader, self._positions[probes].tolist(), self._batch_size):
-            labels = unpack(batch).labels
-            if labels.ndim > 1 or bool((labels != labels.long()).any()):
-                return {}
-            for label, key in zip(labels.long().tolist(), keys, strict=False):
-                if found.setdefault(key, label) != label:
-                    return {}
-        return found
+        return confirmed_targets(self._loader, self._positions, self._batch_size)
 
     @cached_property
     def _known_labels(self) -> NDArray[np.int64] | None:
@@ -283,25 +266,6 @@ class Source:
             self._batches = chain(taken, batches)
         return found
 
-    def _members(
-        self, labels: Tensor, count: int, mode: LabelMode, positive: int
-    ) -> tuple[list[int], list[int]]:
-        """Rows of a batch and the class that each belongs to."""
-        if label_mode(labels, count) != mode:
-            raise DataError("The loader's labels are numbers in some batches and rows in others.")
-        if mode == "single":
-            numbers: list[int] = labels.flatten().long().tolist()
-            wrong = next((label for label in numbers if not 0 <= label < count), None)
-            if wrong is not None:
-                raise DataError(
-                    f"The loader gives label {wrong}, but the classifier has {count} classes: "
-                    f"labels must be 0 to {count - 1}."
-                )
-            return list(range(len(numbers))), numbers
-        flags = labels.reshape(len(labels), -1) == positive
-        rows, classes = flags.nonzero(as_tuple=True)
-        return rows.tolist(), classes.tolist()
-
     def _check(self, images: Tensor, shape: torch.Size, indices: Tensor) -> None:
         if images.shape[1:] != shape:
             raise DataError(
@@ -322,22 +286,3 @@ class Source:
                 f"value in the data set's targets have {expected[at]}: correct the targets, or "
                 "delete them."
             )
-
-
-def _expect_loader(loader: object) -> None:
-    """Refuse what gives no batches.
-
-    Raises:
-        DataError: If it is a data set, a DataModule of another package, or no iterable.
-    """
-    kind = type(loader).__name__
-    if hasattr(loader, "train_dataloader"):
-        raise DataError(f"The loader is a {kind}: give its train_dataloader() instead.")
-    if isinstance(loader, Dataset) and not isinstance(loader, Iterable):
-        raise DataError(
-            f"The loader is a data set ({kind}): give DataLoader(dataset, batch_size=32) instead."
-        )
-    if not isinstance(loader, Iterable) or isinstance(loader, str | bytes | Mapping | Tensor):
-        raise DataError(
-            f"The loader is a {kind}: give a DataLoader, or any iterable of (images, labels)."
-        )

@@ -162,7 +162,7 @@ def test_a_checkpoint_that_was_written_on_the_way_is_found_anew(world, tmp_path)
     """SLURM's requeueing saves whenever the signal comes, also in the middle of discovery."""
     whole = world([6, 4, 5], 1) / "found/checkpoints/prototypes.ckpt"
     content = read_checkpoint(whole)
-    content["state_dict"]["dictionary.found"][1] = 0
+    content["state_dict"]["network.dictionary.found"][1] = 0
     torch.save(content, tmp_path / "half.ckpt")
     base = whole.parents[4]
     fit = [*commands(base, tmp_path / "run", 2)[1], f"--ckpt_path={tmp_path / 'half.ckpt'}"]
