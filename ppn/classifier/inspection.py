@@ -109,7 +109,7 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
         split = first.split
         where = f"'{split.name}'" if isinstance(split, ModuleCutPoint) else "its features"
         raise HeadError(
-            f"{type(model).__name__} has tokens at {where} that are no patches of the image (where "
+            f"{type(model).__name__} has tokens at {where} that are not patches of the image (where "
             "a region changes, others move more than its own): there is nothing to draw maps on."
         )
     # Fresh networks may give the same token everywhere: training is to show where they look.
