@@ -104,13 +104,12 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
             raise
     if found:
         return found[0]
-    first = misplaced[0]
+    first, split = misplaced[0], misplaced[0].split
     if not first.placements.flat:
-        split = first.split
         where = f"'{split.name}'" if isinstance(split, ModuleCutPoint) else "its features"
         raise HeadError(
-            f"{type(model).__name__} has tokens at {where} that are not patches of the image (where "
-            "a region changes, others move more than its own): there is nothing to draw maps on."
+            f"{type(model).__name__} has tokens at {where} that are not patches of the image "
+            "(where a region changes, others move more): there is nothing to draw maps on."
         )
     # Fresh networks may give the same token everywhere: training is to show where they look.
     first.placements.trusting = True
