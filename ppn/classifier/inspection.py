@@ -94,6 +94,8 @@ def _best(model: nn.Module, images: Tensor, named: str | None) -> tuple[CutCandi
             report = _other(model, seen)
             if report is None:
                 misplaced.append(seen)
+                if len(misplaced) > 2 * _FURTHER and misplaced[0].placements.flat:
+                    break
                 continue
             if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
                 return seen, report

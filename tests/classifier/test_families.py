@@ -107,7 +107,7 @@ SLOW = {
     "vitamin_small_224": NORM,
     "xception41": MEAN,
 }
-ALIKE = {"levit_128s", "tiny_vit_5m_224"}
+ALIKE = {"convmixer_768_32", "cpubone_s0", "levit_128s", "tiny_vit_5m_224"}
 """Fresh, these give nearly the same token everywhere: nothing tells of which region it is."""
 FAMILIES = [
     *(pytest.param(name, case, id=name) for name, case in FAST.items()),
