@@ -110,18 +110,23 @@ def last_linears(model: nn.Module, head: Callable[[], Tensor]) -> Last:
     if len(shape) != 2:
         raise HeadError(f"{kind} gives {tuple(shape)}, not one logit for each class.")
     last = _weighted_sum(model, head, shape)
-    if last is not None:
+    if isinstance(last, Last):
         modules = [model.get_submodule(name) for name in last.names]
         if all(computes_its_weight(module) for module in modules):
             return last
     tail = find_tail(model, head)
     if isinstance(tail, Tail):
         return Last([tail.name], ["all"], [1.0], tail.affine, not tail.plain)
-    raise HeadError(f"{kind} {_reason(model, head, tail)}")
+    raise HeadError(f"{kind} {_reason(model, head, tail, last)}")
 
 
-def _weighted_sum(model: nn.Module, head: Callable[[], Tensor], shape: torch.Size) -> Last | None:
-    """Explain the logits as a weighted sum of what linear layers give, if they are one."""
+def _weighted_sum(
+    model: nn.Module, head: Callable[[], Tensor], shape: torch.Size
+) -> Last | str | None:
+    """Explain the logits as a weighted sum of what linear layers give.
+
+    If they are none, return the name of the layer that gave something like logits last, if any.
+    """
     generator = torch.Generator().manual_seed(0)
     # Two draws, or two classes would be explained by any four layers; more of single numbers.
     draws = 2 if shape[1] > 2 else 8
@@ -136,7 +141,7 @@ def _weighted_sum(model: nn.Module, head: Callable[[], Tensor], shape: torch.Siz
     rest = (matrix @ shares - target).abs().max().item()
     used = [i for i, share in enumerate(shares.tolist()) if abs(share) > TOLERANCE]
     if not used or not rest <= TOLERANCE * max(1.0, target.abs().max().item()):
-        return None
+        return options[-1][0]
     for name, _ in (options[i] for i in used):
         if runs[0].calls[name] > 1:
             raise HeadError(
@@ -150,7 +155,9 @@ def _weighted_sum(model: nn.Module, head: Callable[[], Tensor], shape: torch.Siz
     )
 
 
-def _reason(model: nn.Module, head: Callable[[], Tensor], tail: Untold | None) -> str:
+def _reason(
+    model: nn.Module, head: Callable[[], Tensor], tail: Untold | None, last: Last | str | None
+) -> str:
     """Why there are no rows to decompose."""
     logits = head()
     if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), logits.new_ones(())):
@@ -160,15 +167,18 @@ def _reason(model: nn.Module, head: Callable[[], Tensor], tail: Untold | None) -
             f"has cosines for logits: what '{tail.name}' gives counts by its direction alone, so "
             "logits are not a sum of contributions."
         )
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if tail is None and not linears:
-        get = getattr(model, "get_classifier", None)
-        what = f" (its classifier is {type(get()).__name__})" if callable(get) else ""
-        return f"does not end in a linear layer{what}, so there are no rows to decompose."
-    last = linears[-1] if tail is None else tail.name
+    if isinstance(last, str):
+        return added_to(last)
+    get = getattr(model, "get_classifier", None)
+    what = f" (its classifier is {type(get()).__name__})" if callable(get) else ""
+    return f"does not end in a linear layer{what}, so there are no rows to decompose."
+
+
+def added_to(name: str) -> str:
+    """Say that a layer's output is not all of the logits."""
     return (
-        f"does not end in a linear layer: something after '{last}' changes its output or adds to "
-        "it, so logits are no sum of contributions."
+        f"does not end in a linear layer: something after '{name}' changes its output or adds to "
+        "it, so logits are not a sum of contributions."
     )
 
 

@@ -96,6 +96,8 @@ def _best(
             report = _other(model, seen)
             if report is None:
                 misplaced.append(seen)
+                if len(misplaced) > 2 * _FURTHER and misplaced[0].placements.flat:
+                    break
                 continue
             if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
                 return seen, report
@@ -106,13 +108,12 @@ def _best(
             raise
     if found:
         return found[0]
-    first = misplaced[0]
+    first, split = misplaced[0], misplaced[0].split
     if not first.placements.flat:
-        split = first.split
         where = f"'{split.name}'" if isinstance(split, ModuleCutPoint) else "its features"
         raise HeadError(
-            f"{type(model).__name__} has tokens at {where} that are no patches of the image (where "
-            "a region changes, others move more than its own): there is nothing to draw maps on."
+            f"{type(model).__name__} has tokens at {where} that are not patches of the image "
+            "(where a region changes, others move more): there is nothing to draw maps on."
         )
     # Fresh networks may give the same token everywhere: training is to show where they look.
     first.placements.trusting = True

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ppn.classifier.candidates import (
     TOLERANCE,
     Last,
+    added_to,
     difference,
     last_linears,
     last_modules,
@@ -19,7 +20,7 @@ from ppn.classifier.cut import Cut, head_input, run
 from ppn.classifier.cut_point import ModuleCutPoint, logits_of
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
-from ppn.classifier.tail import Affine
+from ppn.classifier.tail import Affine, is_identity
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             continue
         # What follows the last layer was found behind one image of noise, which it may add up.
         if last.after is not None and difference(split.head(features), logits) > TOLERANCE:
+            refused = HeadError(f"{type(model).__name__} {added_to(' and '.join(last.names))}")
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
             placements = Placements(split, features, inputs, thorough=not found)
@@ -137,6 +139,8 @@ def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -
         return None
     after = Affine((given[1:] - given[0]).T, given[0])
     logits = tokens.mean(dim=1).double() @ after.matrix.T + after.offset
+    if is_identity(after):  # a network without a classifier
+        return None
     return after if difference(logits, split.head(features).double()) <= TOLERANCE else None
 
 

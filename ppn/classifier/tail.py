@@ -71,7 +71,7 @@ def find_tail(model: nn.Module, head: Callable[[], Tensor]) -> Tail | Untold | N
         assert unit is not None
         affine = Affine((unit[1:] - unit[0]).T, unit[0])
         plain = computes_its_weight(model.get_submodule(name))
-        if plain or not _is_identity(affine):
+        if plain or not is_identity(affine):
             found = Tail(name, plain, affine)
         if plain:
             return found
@@ -129,7 +129,7 @@ def _responses(
     return respond
 
 
-def _is_identity(affine: Affine) -> bool:
+def is_identity(affine: Affine) -> bool:
     """Whether a module gives the logits themselves."""
     matrix, offset = affine
     if matrix.shape[0] != matrix.shape[1] or bool(offset.any()):

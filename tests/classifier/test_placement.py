@@ -130,13 +130,13 @@ def test_tokens_without_a_place_are_cut_before(made):
 @pytest.mark.parametrize("made", [Queries, Shuffled, Transposed, Merged])
 def test_tokens_without_a_place_are_refused_where_they_are_named(made):
     torch.manual_seed(0)
-    with pytest.raises(HeadError, match="at 'last' that are no patches of the image"):
+    with pytest.raises(HeadError, match="at 'last' that are not patches of the image"):
         Classifier(made(), InputConfig(SIZE), features="last")
 
 
 def test_a_turned_picture_has_its_patches_nowhere():
     torch.manual_seed(0)
-    with pytest.raises(HeadError, match="no patches of the image"):
+    with pytest.raises(HeadError, match="not patches of the image"):
         Classifier(Mirrored(), InputConfig(SIZE))
 
 

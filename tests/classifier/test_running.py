@@ -181,7 +181,7 @@ def test_what_works_in_place_after_the_named_module_changes_no_feature():
         assert torch.equal(tokens.logits, model(image.clone()))
     weight, bias = (value.float() for value in classifier.effective_head())
     assert torch.allclose(tokens.pooled @ weight.T + bias, tokens.logits, atol=1e-5)
-    if classifier.report.averages:
+    if classifier.inspection.averages:
         assert torch.allclose(tokens.tokens, raw, atol=1e-5)
 
 
@@ -198,4 +198,4 @@ def test_compiled_parts_are_seen_into():
         assert torch.allclose(classifier(image).logits, expected, atol=1e-6)
         assert torch.allclose(classifier(image[:1]).logits, expected[:1], atol=1e-6)
     assert model.body.forward is forward
-    assert classifier.report.case == "mean_linear"
+    assert classifier.inspection.case == "mean_linear"
