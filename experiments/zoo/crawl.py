@@ -182,6 +182,7 @@ def _append(table: Path, row: Examination) -> None:
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
     kinds = {
+        "places": float,
         "width": int,
         "memory": int,
         "logit_error": float,

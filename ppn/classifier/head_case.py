@@ -165,6 +165,11 @@ class HeadInspection:
         return {**values, "after": self.after is not None, "level": self.level}
 
     @property
+    def indicative(self) -> bool:
+        """Whether maps only hint at places: the head reads no patches, or they have no place."""
+        return self.case == "class_token" or not self.located
+
+    @property
     def words(self) -> HeadWords:
         """What is said of the case; of tokens without a place no more than of a class token."""
         return WORDS[self.case if self.located else "class_token"]

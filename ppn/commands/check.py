@@ -68,12 +68,14 @@ def _certificate(found: Examination) -> list[tuple[str, str]]:
 
     complete = found.completeness_error
     words = WORDS[found.case]
+    placed = found.level == words.level
     return [
         ("what is exact", found.level),
         ("head", words.case),
-        ("maps", words.maps),
+        ("maps", words.maps if placed else WORDS["class_token"].level),
         ("features", f"{found.features or 'forward_features'}, {found.layout}"),
         ("grid", f"{found.grid} patches of a {found.image_size} input"),
+        ("patches in their place", "unknown" if found.places is None else f"{found.places:.0%}"),
         ("width of the head's input", str(found.width)),
         ("max relative logit error", f"{found.logit_error:.1e}"),
         ("map completeness error", "no claim" if complete is None else f"{complete:.1e}"),

@@ -30,6 +30,7 @@ class Examination:
         layout: Layout of the last features.
         features: Module that gives them; empty for timm's `forward_features`.
         grid: Rows x columns of patches.
+        places: Share of patches whose own token moves most when their region changes.
         width: Length of the vector on which the effective head acts.
         image_size: Height x width of the input in pixels.
         logit_error: Max |logit - black box's logit| over the standard deviation of the latter.
@@ -49,6 +50,7 @@ class Examination:
     layout: str = ""
     features: str = ""
     grid: str = ""
+    places: float | None = None
     width: int | None = None
     image_size: str = ""
     logit_error: float | None = None
@@ -110,6 +112,7 @@ def examine(
         layout=report.layout,
         features=report.features or "",
         grid=f"{report.grid[0]} x {report.grid[1]}",
+        places=report.places,
         width=report.width,
         image_size=f"{made.config.size[0]} x {made.config.size[1]}",
         logit_error=report.error,

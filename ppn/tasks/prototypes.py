@@ -239,7 +239,7 @@ class PrototypeTask(LightningModule):
         # The protocols of parts are defined on square inputs.
         part_names = getattr(data, "part_names", []) if height == width else []
         shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
-        additive = network.classifier.inspection.case != "class_token"
+        additive = not network.classifier.inspection.indicative
         explainers: list[Explainer] = [
             PrototypeExplainer(head, additive) for head in network.each_head()
         ]

@@ -88,7 +88,7 @@ class Mirrored(Net):
 
 def hits(classifier):
     """Of all patches, the share whose own token moves most when its region changes."""
-    report = classifier.report
+    report = classifier.inspection
     cut = live_cut(classifier.model, report)
     rows, columns = report.grid
     image = torch.randn(1, 3, *SIZE)
@@ -119,7 +119,7 @@ def hits(classifier):
 def test_tokens_without_a_place_are_cut_before(made):
     torch.manual_seed(0)
     classifier = Classifier(made(), InputConfig(SIZE))
-    report = classifier.report
+    report = classifier.inspection
     assert report.grid == (8, 8)
     assert report.places == 1
     assert report.located
