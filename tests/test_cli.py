@@ -180,7 +180,7 @@ def test_mixed_precision_is_measured_and_stays_close(world, tmp_path):
     ("architecture", "size", "told"),
     [
         ("test_vit", 160, "Maps are indicative"),
-        ("lcnet_035", 96, "Completeness error of maps"),
+        ("lcnet_035", 224, "Completeness error of maps"),
     ],
 )
 def test_heads_without_a_mean_are_fitted_tested_and_told(world, tmp_path, architecture, size, told):

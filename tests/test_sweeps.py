@@ -234,7 +234,7 @@ def test_without_an_account_it_says_so_and_runs_here(monkeypatch, capsys):
     assert len(commands) == 3 * 6
     assert all(c.startswith("ppn trial --config experiments/") for c in commands)
     assert all(c.endswith("--seed_everything=1") for c in commands)
-    assert len({c.split("default_root_dir=")[1] for c in commands}) == 36
+    assert len({c.split("default_root_dir=")[1] for c in commands}) == 18
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ppn.classifier.cut import Cut, gradient_maps, head_input, lift
 from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
 from ppn.classifier.effective import effective_head, head_vector, live_cut
 from ppn.classifier.head_case import HeadCase, HeadInspection
+from ppn.classifier.layout import Location
 from ppn.classifier.norms import KINDS, NormKind, may_be_norm, normalise
 from ppn.classifier.running import guarded, hooked
 from ppn.classifier.search import cuts, likely_locations
@@ -20,7 +21,6 @@ from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Features
-    from ppn.classifier.layout import Location
     from ppn.classifier.running import Hook
     from ppn.classifier.search import CutCandidate
 
@@ -99,7 +99,7 @@ def _best(
                 if len(misplaced) > 2 * _FURTHER and misplaced[0].placements.flat:
                     break
                 continue
-            if isinstance(seen.split, MethodCutPoint) or not _bypassed(seen, report):
+            if isinstance(seen.split, MethodCutPoint) or not _bypassed(model, seen, report):
                 return seen, report
             # A module that pools its patches and gives them too: further up shows how it does.
             found.append((seen, report))
@@ -122,14 +122,18 @@ def _best(
     return first, report
 
 
-def _bypassed(seen: CutCandidate, report: HeadInspection) -> bool:
+def _bypassed(model: nn.Module, seen: CutCandidate, report: HeadInspection) -> bool:
     """Whether the head reads nothing at all of the tensor that holds the patches."""
     if report.case != "class_token":
         return False
     leaf = seen.features.leaves[report.leaf]
     noise = noise_like(leaf, leaf.shape, 1)
     noisy = seen.features.with_leaf(report.leaf, noise)
-    return difference(seen.split.head(noisy), seen.split.head(seen.features)) <= TOLERANCE
+    place = Location(report.layout, report.prefix, report.suffix)
+    linears = last_modules(model, seen.last.names)
+    cut = Cut(seen.split, linears, seen.last.reads, report.leaf, place, seen.last.outputs)
+    # Not of the logits, which are zero where a classifier has yet to learn.
+    return difference(head_input(cut, noisy), seen.inputs) <= TOLERANCE
 
 
 def _mean(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:

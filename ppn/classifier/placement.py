@@ -23,6 +23,8 @@ _SOMEWHERE = 0.8
 """Share of pairs of patches in order, from which tokens count as mixed rather than misplaced, and
 a patch as in its place."""
 _CLEAR = 0.95
+_RELIABLE = 0.5
+"""Correlation of two halves of the images from which movements say something."""
 _AT_ONCE = 4
 """Regions that are changed in one batch, beside the image as it is."""
 _SHIFTS = (0.0, -0.5, 0.5)
@@ -43,12 +45,15 @@ class Placement(NamedTuple):
 
     `share`: of the patches that were tried, those whose own token moves most of all tokens or is
     in order with nearly all other patches, in [0, 1]; `order`: of all pairs, those in order;
-    `flat`: whether all tokens moved alike, so that neither means anything.
+    `flat`: whether all tokens moved alike, so that neither means anything; `unclear`: whether
+    which token moves with which region is another one from image to image, as in deep networks of
+    few patches that nobody has trained.
     """
 
     share: float
     order: float
     flat: bool = False
+    unclear: bool = False
 
 
 class Placements:
@@ -75,7 +80,10 @@ class Placements:
     def somewhere(self, leaf: int, location: Location) -> bool:
         """Whether tokens are of their regions, if blurred over others."""
         placement = self.of(leaf, location)
-        return (self.trusting and placement.flat) or _follows(placement)
+        # A map keeps its cells in order; where nothing speaks against that, it is believed, and
+        # its share tells how little is known. A sequence has to show its order.
+        believed = placement.unclear and location.layout in ("NCHW", "NHWC")
+        return believed or (self.trusting and placement.flat) or _follows(placement)
 
     def of(self, leaf: int, location: Location) -> Placement:
         """Return the placement of the tokens at a location in one tensor of the features."""
@@ -167,7 +175,15 @@ def _compared(moved: Tensor, cells: Tensor) -> Placement:
     wins = won.double().mean(dim=0).sum(dim=1) / max(1, len(cells) - 1)
     placed = (mean.argmax(dim=1) == cells) | (wins >= _SOMEWHERE)
     share = 0.0 if flat else placed.double().mean().item()
-    return Placement(share, wins.mean().item(), flat)
+    return Placement(share, wins.mean().item(), flat, _reliability(moved) < _RELIABLE)
+
+
+def _reliability(moved: Tensor) -> float:
+    """How far two halves of the images agree on which token moves with which region, at most 1."""
+    log = moved.clamp(min=1e-30).log()
+    log = log - log.mean(1, keepdim=True) - log.mean(2, keepdim=True)
+    halves = torch.stack([log[half::2].mean(dim=0).flatten() for half in (0, 1)])
+    return float(torch.corrcoef(halves)[0, 1].nan_to_num())
 
 
 def _spread(grid: tuple[int, int], most: int) -> list[int]:

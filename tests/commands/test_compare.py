@@ -215,7 +215,7 @@ def _bad_config(folder):
         (_old, "is from an earlier version of ppn: run `ppn test` again"),
         (_no_kind, "explainers['cam_split'].kind is none of method, control, floor, ceiling"),
         (_no_scale, "bounds are not two ends of a scale"),
-        (_no_number, "toy_drift is no number"),
+        (_no_number, "toy_drift: expected `float | null`, got `str`"),
         (_bad_config, "config.yaml cannot be read"),
     ],
 )

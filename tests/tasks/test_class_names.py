@@ -73,7 +73,7 @@ def test_prototypes_are_not_found_on_other_classes(checkpoint, root):
     run = trainer(max_epochs=0, callbacks=[PrototypeDiscovery()])
     with pytest.raises(CheckpointError, match=rf"classifier\.ckpt was trained on .*{CHANGED}"):
         run.fit(network, datamodule=read(root, "ant", "wasp"))
-    assert not network.dictionary.complete
+    assert not network.network.dictionary.filled
 
 
 def test_a_network_is_not_tested_on_other_classes(checkpoint, root, tmp_path):

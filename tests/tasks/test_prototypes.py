@@ -83,7 +83,7 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     ("architecture", "size", "level"),
     [
         ("test_vit", 160, "contributions exact, maps indicative"),
-        ("lcnet_035", 96, "contributions exact, maps by gradient times token"),
+        ("lcnet_035", 224, "contributions exact, maps by gradient times token"),
     ],
 )
 def test_heads_that_do_not_average_patches_keep_exact_contributions(
