@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
 
@@ -145,8 +146,7 @@ class Placements:
         cells = _spread(grid, regions)
         moved = []
         for seed in range(images):
-            shape = (2, features.channels, *features.size)
-            image, other = noise_like(self.reference, shape, 10 + seed)
+            image, other = _pictures(self.reference, (features.channels, *features.size), seed)
             rows = []
             for some in [cells[i : i + _AT_ONCE] for i in range(0, len(cells), _AT_ONCE)]:
                 changed = [_changed(image, other, grid, cell, shift) for cell in some]
@@ -190,6 +190,22 @@ def _spread(grid: tuple[int, int], most: int) -> list[int]:
     """Return some cells of a grid, in no pattern that a transposed or mirrored grid would share."""
     order = torch.randperm(grid[0] * grid[1], generator=torch.Generator().manual_seed(0))
     return order[:most].tolist()
+
+
+def _pictures(reference: Tensor, shape: tuple[int, int, int], seed: int) -> tuple[Tensor, Tensor]:
+    """Return an image of one colour, and one of coarse texture, from which regions are taken.
+
+    A network that was trained reacts to white noise, which no photograph is like, with tokens that
+    are much the same everywhere.
+    """
+    channels, height, width = shape
+    colour = 0.3 * noise_like(reference, (channels, 1, 1), 10 + seed)
+    coarse = noise_like(
+        reference, (1, channels, max(2, height // 16), max(2, width // 16)), 20 + seed
+    )
+    texture = interpolate(coarse, (height, width), mode="bicubic", align_corners=False)[0]
+    grain = 0.3 * noise_like(reference, shape, 30 + seed)
+    return colour.expand(shape), texture + grain
 
 
 def _changed(
