@@ -4,6 +4,7 @@ from ppn.refinement.alpha import Alpha
 from ppn.refinement.base import ClassProblem, Refined, Refinement, exact_sum
 from ppn.refinement.cam_split import CamSplit
 from ppn.refinement.channel_share import ChannelShare
+from ppn.refinement.compact_split import CompactSplit
 from ppn.refinement.equal import Equal
 from ppn.refinement.nelder_mead import NelderMead
 from ppn.refinement.unrefined import Unrefined
@@ -13,6 +14,7 @@ __all__ = [
     "CamSplit",
     "ChannelShare",
     "ClassProblem",
+    "CompactSplit",
     "Equal",
     "NelderMead",
     "Refined",

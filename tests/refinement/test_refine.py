@@ -9,6 +9,7 @@ from ppn.refinement import (
     CamSplit,
     ChannelShare,
     ClassProblem,
+    CompactSplit,
     Equal,
     NelderMead,
     Unrefined,
@@ -17,7 +18,18 @@ from ppn.refinement import (
 from ppn.refinement.cam_split import cam_shares
 from ppn.refinement.ridge import solve_ridge
 
-EXACT = [CamSplit(), Equal(), Alpha(), ChannelShare(), NelderMead(), Equal("nonnegative")]
+EXACT = [
+    *(CamSplit(), CompactSplit(), Equal(), Alpha(), ChannelShare(), NelderMead()),
+    Equal("nonnegative"),
+]
+    CamSplit(),
+    Equal(),
+    Alpha(),
+    ChannelShare(),
+    NelderMead(),
+    Equal("nonnegative"),
+    CompactSplit(),
+]
 
 
 def problem(n=200, width=30, k=3):
@@ -26,7 +38,7 @@ def problem(n=200, width=30, k=3):
     sketch = make_sketch(positive, 16)
     factors = nmf(positive, nndsvda(positive, k, sketch), sketch)
     weight = torch.randn(width, dtype=torch.float64)
-    return ClassProblem(tokens, factors.coefficients, factors.parts, weight)
+    return ClassProblem(tokens, factors.coefficients, factors.parts, weight, (2, 5))
 
 
 def relative_error(prototypes, weight):
