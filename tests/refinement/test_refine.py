@@ -22,14 +22,6 @@ EXACT = [
     *(CamSplit(), CompactSplit(), Equal(), Alpha(), ChannelShare(), NelderMead()),
     Equal("nonnegative"),
 ]
-    CamSplit(),
-    Equal(),
-    Alpha(),
-    ChannelShare(),
-    NelderMead(),
-    Equal("nonnegative"),
-    CompactSplit(),
-]
 
 
 def problem(n=200, width=30, k=3):
