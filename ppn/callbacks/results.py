@@ -34,5 +34,8 @@ class ResultsFile(Callback):
         results = getattr(module, "results", None)
         if results and trainer.is_global_zero:
             header = {"split": split, "model": type(module).__name__, "version": __version__}
+            note = getattr(trainer.datamodule, "split_note", "")  # type: ignore[attr-defined]
+            if note:  # where test images were drawn from the user's own
+                header["split_note"] = note
             path = Path(trainer.default_root_dir) / "metrics.json"
             write_json(path, {**header, **results})

@@ -87,7 +87,7 @@ def collect(
         sensitivity=sensitivity(found),
         samples=[_with_patches(sample, cards) for sample in samples],
         classes=cards,
-        notes=notes(network, found),
+        notes=[*notes(network, found), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
     )

@@ -239,3 +239,22 @@ def test_a_checkpoint_of_a_classifier_is_no_network(world, capsys):
     base, _ = world
     assert main(["explain", "a.png", "--ckpt", str(base / "mine.pth")]) == 2
     assert "was not written by ppn" in capsys.readouterr().err
+
+
+def test_results_and_report_say_that_test_images_were_drawn(world, tmp_path):
+    base, _ = world
+    words = [
+        *("test", "--model=PrototypeTask", "--data=ImageFolderDataModule"),
+        f"--data.root={base / 'photos'}",
+        "--data.num_workers=0",
+        "--trainer.callbacks=HTMLReport",
+        f"--ckpt_path={base / 'run/checkpoints/prototypes.ckpt'}",
+        f"--trainer.default_root_dir={tmp_path}",
+        *QUIET,
+    ]
+    assert main(words) == 0
+    note = json.loads((tmp_path / "metrics.json").read_text())["split_note"]
+    assert "of the 12 images were drawn as test images" in note
+    assert (
+        "of the 12 images were drawn as test images" in (tmp_path / "report/index.html").read_text()
+    )
