@@ -62,7 +62,7 @@ WORDS: dict[str, HeadWords] = {
     ),
     "class_token": HeadWords(
         short="class token",
-        case="class token: logits are no sums over patches",
+        case="class token: logits are not sums over patches",
         level="contributions exact, maps indicative",
         maps=(
             "the class token alone is classified; maps show which patches are like a part in its "
@@ -76,7 +76,7 @@ WORDS: dict[str, HeadWords] = {
     ),
     "pre_logits": HeadWords(
         short="layers between",
-        case=("layers between patches and the last linear one: logits are no sums over patches"),
+        case=("layers between patches and the last linear one: logits are not sums over patches"),
         level="contributions exact, maps by gradient times token",
         maps=(
             "maps are the gradient of a part's contribution times the patch features; their mean "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ppn.commands.finished_run import FinishedRun
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A column: its name, the unit of its values, and the direction that is good.
 
     `error_of` is the name of the column whose standard errors these are, empty for others.
@@ -38,28 +38,31 @@ _NETWORK = {
 """Shares of images, shown in percent: name in `metrics.json`, name of the column."""
 
 
-def table(runs: Sequence[FinishedRun]) -> tuple[list[Column], list[Row]]:
+def table(runs: Sequence[FinishedRun]) -> tuple[list[TableColumn], list[Row]]:
     """Return the columns of which any run knows something, and one row for each run.
 
     Every metric of the runs has a column, its floors beside it.
     """
     every = merged(run.measured for run in runs)
     rows: list[Row] = [_facts(run) for run in runs]
-    columns = [Column(name, words=True) for name in ("run", "data", "split", "model")]
-    columns += [Column("k"), Column("refinement", words=True)]
-    columns += [Column(name, "%") for name in _NETWORK.values()]
+    columns = [TableColumn(name, words=True) for name in ("run", "data", "split", "model")]
+    columns += [TableColumn("k"), TableColumn("refinement", words=True)]
+    columns += [TableColumn(name, "%") for name in _NETWORK.values()]
     for metric in (m for m in every.metrics.values() if m.key not in _NETWORK):
         name, error = metric.name, f"{metric.name}, standard error"
-        columns += [Column(name, metric.unit, metric.arrow), Column(error, metric.unit, "", name)]
+        columns += [
+            TableColumn(name, metric.unit, metric.arrow),
+            TableColumn(error, metric.unit, "", name),
+        ]
         for run, row in zip(runs, rows, strict=True):
             row[name] = run.figures.get(metric.key)
             row[error] = run.figures.get(f"{metric.key}{ERROR}")
         for floor in every.floors if metric.of_maps else ():
-            columns.append(Column(f"{name}, {floor.title}", metric.unit))
+            columns.append(TableColumn(f"{name}, {floor.title}", metric.unit))
             for run, row in zip(runs, rows, strict=True):
                 found = run.measured.explainers.get(floor.name)
                 row[columns[-1].name] = None if found is None else found.scores.get(metric.key)
-    columns += [Column("exact", words=True), Column("seconds")]
+    columns += [TableColumn("exact", words=True), TableColumn("seconds")]
     return [c for c in columns if any(row[c.name] is not None for row in rows)], rows
 
 
@@ -81,7 +84,7 @@ def _facts(run: FinishedRun) -> Row:
     }
 
 
-def shown(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def shown(columns: Sequence[TableColumn], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Lay out as text: heads with directions, and cells with errors beside values."""
     errors = {column.error_of: column for column in columns if column.error_of}
     values = [column for column in columns if not column.error_of]
@@ -99,7 +102,9 @@ def shown(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[str], li
     return [f"{column.name} {column.arrow}".rstrip() for column in values], lines
 
 
-def comma_separated(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+def comma_separated(
+    columns: Sequence[TableColumn], rows: Sequence[Row], notes: Sequence[str]
+) -> str:
     """Return full precision; the notes in a column of their own, for they are about every row."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -109,7 +114,7 @@ def comma_separated(columns: Sequence[Column], rows: Sequence[Row], notes: Seque
     return buffer.getvalue()
 
 
-def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+def markdown(columns: Sequence[TableColumn], rows: Sequence[Row], notes: Sequence[str]) -> str:
     """Return a table, and the notes as paragraphs."""
     heads, lines = shown(columns, rows)
     rule = ["---" if column.words else "---:" for column in columns if not column.error_of]
@@ -119,7 +124,7 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str
     return "\n\n".join([body, *(f"Note: {note}" for note in notes)]) + "\n"
 
 
-def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str]) -> str:
+def latex(columns: Sequence[TableColumn], rows: Sequence[Row], notes: Sequence[str]) -> str:
     """Return a booktabs table, and the notes as comments."""
     heads, lines = shown(columns, rows)
     layout = "".join("l" if column.words else "r" for column in columns if not column.error_of)

@@ -61,7 +61,7 @@ def other_class_exact(prototypes: Tensor, weight: Tensor, seed: int = 0) -> Tens
 
 
 class RandomExact(Directions):
-    """Random directions made exact (metrics.md): exactness alone is no explanation.
+    """Random directions made exact (metrics.md): exactness alone explains nothing.
 
     Args:
         seed: Non-negative seed of the directions.

@@ -1,8 +1,8 @@
 """What a report says: plain records, without torch, that the templates lay out.
 
 Two conventions hold throughout. Rates that belong to a record (`share`, `accuracy`, `part_rate`,
-`probability`, `cosine`) are fractions: 0.92, not 92. Values that carry a `unit` (`Metric`, `Fact`,
-`Column`) are printed as they are: 92.0 with the unit "%".
+`probability`, `cosine`) are fractions: 0.92, not 92. Values that carry a `unit` (`MetricCard`,
+`Fact`, `Column`) are printed as they are: 92.0 with the unit "%".
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ClassCard:
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricCard:
     """One measured number and what is needed to read it.
 
     Attributes:
@@ -193,7 +193,7 @@ class Report:
     subtitle: str = ""
     facts: list[Fact] = field(default_factory=list)
     certificate: list[Fact] = field(default_factory=list)
-    metrics: list[Metric] = field(default_factory=list)
+    metrics: list[MetricCard] = field(default_factory=list)
     explainers: list[ExplainerRow] = field(default_factory=list)
     sensitivity: list[Sensitivity] = field(default_factory=list)
     samples: list[Explanation] = field(default_factory=list)

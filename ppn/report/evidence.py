@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
-    from ppn.report.content import Column, Metric, Report, Sensitivity
+    from ppn.report.content import Column, MetricCard, Report, Sensitivity
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Tick:
 class Gauge:
     """One metric; positions in % of the scale. `at` is None where a scale would say nothing."""
 
-    metric: Metric
+    metric: MetricCard
     value: str
     error: str | None
     at: float | None
@@ -41,7 +41,7 @@ class Cell:
     best: bool
 
 
-def gauge(metric: Metric) -> Gauge:
+def gauge(metric: MetricCard) -> Gauge:
     """Lay out one metric on a scale of its own."""
     values = [metric.value, *metric.levels.values()]
     bounds = metric.bounds or _bounds(values, metric.unit, bool(metric.levels))

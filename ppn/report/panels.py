@@ -18,7 +18,7 @@ _THUMBNAIL = 48
 
 
 @dataclass(frozen=True)
-class Picture:
+class PatchPicture:
     """One nearest patch: alone (`crop`) and in its image (`whole`), as data URIs."""
 
     crop: str
@@ -35,7 +35,7 @@ class Row:
     title: str
     colour: str
     ink: str
-    pictures: list[Picture]
+    pictures: list[PatchPicture]
     thumbnail: str | None
     share: str
     negative: bool
@@ -77,7 +77,7 @@ def _row(prototype: Prototype, total: float) -> Row:
         colour=colour,
         ink=ink_on(colour),
         pictures=[
-            Picture(
+            PatchPicture(
                 crop=patch_crop(p),
                 whole=patch_in_image(p, colour),
                 name=p.name,

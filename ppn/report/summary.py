@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ppn.report.content import Column, ExplainerRow, Fact, Metric, Sensitivity
+from ppn.report.content import Column, ExplainerRow, Fact, MetricCard, Sensitivity
 from ppn.report.measured import ERROR, SWEEP
 from ppn.visualization.numbers import number
 
@@ -110,10 +110,10 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     ]
 
 
-def metrics(found: Measured) -> list[Metric]:
+def metrics(found: Measured) -> list[MetricCard]:
     """Return what was measured of the network; first what has floors to be held against."""
     shown = [
-        Metric(
+        MetricCard(
             metric.title,
             found.figures[metric.key],
             metric.unit,

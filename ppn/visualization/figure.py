@@ -197,5 +197,5 @@ def _caption(
 
 
 def _text(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text centred on its height; a dollar sign in it is no formula."""
+    """Text centred on its height; a dollar sign in is not a formula."""
     page.text(x, y, text, **{"va": "center", **style}, parse_math=False)

@@ -15,7 +15,7 @@ from ppn.report.content import (
     Column,
     ExplainerRow,
     Fact,
-    Metric,
+    MetricCard,
     Prototype,
     Report,
     Sensitivity,
@@ -93,7 +93,7 @@ def build(k=3, classes=2, samples=1, patches=2, **changes):
         ],
         certificate=[Fact("Head", "mean, linear"), Fact("Images checked", 40)],
         metrics=[
-            Metric(
+            MetricCard(
                 "Consistency",
                 67.4,
                 "%",
