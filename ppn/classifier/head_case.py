@@ -171,8 +171,22 @@ class HeadInspection:
 
     @property
     def words(self) -> HeadWords:
-        """What is said of the case; of tokens without a place no more than of a class token."""
-        return WORDS[self.case if self.located else "class_token"]
+        """What is said of the case, and of patches that were not found in their place."""
+        words = WORDS[self.case]
+        if self.located or self.case == "class_token":
+            return words
+        return replace(
+            words,
+            level=WORDS["class_token"].level,
+            maps=(
+                f"only {self.places:.0%} of the patches follow their region of the image, so maps "
+                "are hints at places"
+            ),
+            limit=(
+                "Maps are indicative: where a region of the image changes, its own patch token is "
+                "mostly not the one that moves. Contributions are exact."
+            ),
+        )
 
     @property
     def level(self) -> str:

@@ -68,11 +68,10 @@ def _certificate(found: Examination) -> list[tuple[str, str]]:
 
     complete = found.completeness_error
     words = WORDS[found.case]
-    placed = found.level == words.level
     return [
         ("what is exact", found.level),
         ("head", words.case),
-        ("maps", words.maps if placed else WORDS["class_token"].level),
+        ("maps", found.maps),
         ("features", f"{found.features or 'forward_features'}, {found.layout}"),
         ("grid", f"{found.grid} patches of a {found.image_size} input"),
         ("patches in their place", "unknown" if found.places is None else f"{found.places:.0%}"),

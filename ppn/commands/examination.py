@@ -27,6 +27,7 @@ class Examination:
             not be examined.
         case: Head case of the method; see `HeadInspection`.
         level: What is exact, in words.
+        maps: What a map is, and is not.
         layout: Layout of the last features.
         features: Module that gives them; empty for timm's `forward_features`.
         grid: Rows x columns of patches.
@@ -47,6 +48,7 @@ class Examination:
     status: str = "supported"
     case: str = ""
     level: str = ""
+    maps: str = ""
     layout: str = ""
     features: str = ""
     grid: str = ""
@@ -109,6 +111,7 @@ def examine(
         family=type(made.model).__module__.rsplit(".", 1)[-1],
         case=report.case,
         level=report.level,
+        maps=report.words.maps,
         layout=report.layout,
         features=report.features or "",
         grid=f"{report.grid[0]} x {report.grid[1]}",

@@ -30,3 +30,13 @@ def test_only_gradient_maps_tell_their_completeness_error(case):
 def test_only_a_normalised_head_has_a_factor():
     assert [case for case, words in WORDS.items() if words.factor] == ["mean_norm_linear"]
     assert "1/s = 0.125." in WORDS["mean_norm_linear"].factor.format(scale=0.125)
+
+
+def test_patches_out_of_place_are_told_apart_from_a_class_token():
+    found = HeadInspection(
+        "mean_linear", "NCHW", 0, 0, None, 0, ("fc",), ("all",), (1.0,), places=0.25
+    )
+    assert found.indicative
+    assert found.level == "contributions exact, maps indicative"
+    assert "only 25% of the patches follow their region" in found.exactness
+    assert "class token" not in found.exactness + found.words.limit + found.words.case
