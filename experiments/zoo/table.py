@@ -38,7 +38,8 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
         "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
         "edit. Each architecture is examined at random initialisation, with 10 classes and its",
         "input size, in a process of its own. The case is found by running the model, never by its",
-        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
+        "name; `ppn check MODEL --ckpt FILE` says what holds for yours, and whether its patches",
+        "follow their regions of the image: that depends on weights and is not in this table.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
