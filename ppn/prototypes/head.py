@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
 
 if TYPE_CHECKING:
     from ppn.types import Tokens
@@ -16,6 +17,10 @@ class HeadOutput(NamedTuple):
 
     logits: Tensor
     contributions: Tensor
+
+
+# `torch.export.save` asks for it by this name; there is no public one for named tuples.
+_register_namedtuple(HeadOutput, serialized_type_name="ppn.HeadOutput")
 
 
 class PrototypeHead(nn.Module):

@@ -307,3 +307,13 @@ def test_a_class_without_images_is_refused_only_when_it_is_asked_for():
     with pytest.raises(DataError, match="Class '4' has no prototypes, because there was no"):
         network.explain(images[0], target=4)
     assert network.explain(images[0], target=1).label == 1
+
+
+def test_an_exported_program_is_saved_and_gives_the_same(tmp_path):
+    network = ppn.from_classifier(model("plain"), loader(), k=2)
+    images = torch.stack(Squares().images[:3])
+    torch.export.save(torch.export.export(network, (images,)), tmp_path / "network.pt2")
+    logits, contributions = torch.export.load(tmp_path / "network.pt2").module()(images)
+    ours = network(images)
+    assert torch.allclose(logits, ours.logits, atol=1e-6)
+    assert torch.allclose(contributions, ours.contributions, atol=1e-6)
