@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any, ClassVar
+from operator import index
+from typing import Any, ClassVar, get_args
+
+from ppn.errors import DiscoveryError
 
 
 class Configured:
@@ -18,6 +21,7 @@ class Configured:
     """
 
     key: ClassVar[str] = ""
+    seed: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -29,6 +33,22 @@ class Configured:
     def options(self) -> dict[str, Any]:
         """The constructor's arguments and their values, as plain values where they are."""
         return {name: getattr(self, name) for name in self._option_parameters()}
+
+    def _expect_word(self, option: str, choices: Any) -> None:  # noqa: ANN401 - a Literal
+        """Refuse an option that must be one of a Literal's words, of a caller without types."""
+        value = getattr(self, option)
+        if value not in get_args(choices):
+            words = ", ".join(map(repr, get_args(choices)))
+            raise DiscoveryError(f"{option} of {self.key} is {value!r:.40}: choose one of {words}.")
+
+    def _expect_seed(self) -> None:
+        """Refuse a seed that is not a whole number; numpy's and torch's are."""
+        try:
+            self.seed = index(self.seed)
+        except TypeError:
+            raise DiscoveryError(
+                f"seed of {self.key} is {self.seed!r:.40}, but must be a whole number."
+            ) from None
 
     @property
     def name(self) -> str:

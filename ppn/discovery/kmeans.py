@@ -27,6 +27,7 @@ class KMeans(Discoverer):
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+        self._expect_seed()
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Cluster the tokens of each class by direction."""

@@ -41,6 +41,9 @@ class NMF(Discoverer):
             the unweighted tokens. A class with fewer than k positive activations is not weighted.
             "none" takes all tokens as they are.
         seed: Seed of k-means or of the randomised SVD.
+
+    Raises:
+        DiscoveryError: If an option is none of these.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class NMF(Discoverer):
         self.init: Init = init
         self.token_weighting: TokenWeighting = token_weighting
         self.seed = seed
+        self._expect_word("init", Init)
+        self._expect_word("token_weighting", TokenWeighting)
+        self._expect_seed()
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Factorise the tokens of each class."""

@@ -22,6 +22,7 @@ class ResidualShares(Refinement):
 
     def __init__(self, alpha_solver: AlphaSolver = "least_squares") -> None:
         self.alpha_solver: AlphaSolver = alpha_solver
+        self._expect_word("alpha_solver", AlphaSolver)
 
     def alpha(self, problem: ClassProblem) -> Tensor:
         """Return (k,) float64, the coefficients of the parts in the row."""

@@ -21,6 +21,7 @@ class Unrefined(Refinement):
 
     def __init__(self, alpha_solver: AlphaSolver = "least_squares") -> None:
         self.alpha_solver: AlphaSolver = alpha_solver
+        self._expect_word("alpha_solver", AlphaSolver)
 
     def refine(self, problem: ClassProblem) -> Refined:
         """Return the parts, scaled."""
