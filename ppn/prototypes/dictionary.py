@@ -72,11 +72,6 @@ class PartDictionary(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     @property
-    def known_patches(self) -> Tensor:
-        """(C, k) int64, how many nearest patches there are: fewer than m of few images."""
-        return (self.patch_score > -torch.inf).sum(2)
-
-    @property
     def filled(self) -> bool:
         """Whether there are prototypes; a class without images has none of its own."""
         return bool((self.found == 1).any())
