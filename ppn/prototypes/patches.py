@@ -59,6 +59,8 @@ def write_gallery(
     boxes = dictionary.patch_box[:, :, 0].flatten(0, 1).tolist()
     images = DataLoader(view.at(nearest), batch_size=k, num_workers=num_workers)
     for label, batch in enumerate(images):
+        if not bool(dictionary.found[label]):  # its nearest patches are no patches
+            continue
         pictures = [to_picture(pixels, view.transform.config) for pixels in batch["image"]]
         row = [tile(p, boxes[label * k + part]) for part, p in enumerate(pictures)]
         _write_row(folder, label, row)
