@@ -142,10 +142,10 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     assert figures["accuracy"] == figures["blackbox_accuracy"]
     assert figures["max_logit_error"] <= 1e-4
     for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
-        assert figures[key] == figures["explainers"]["cam_split"][key]
+        assert figures[key] == figures["explainers"]["compact_split"][key]
         assert {key in row for row in figures["explainers"].values()} == {True}
-    assert list(figures["explainers"]) == ["cam_split", "equal", "random", "centre", "uniform"]
-    assert figures["refinement"] == "cam_split"
+    assert list(figures["explainers"]) == ["compact_split", "equal", "random", "centre", "uniform"]
+    assert figures["refinement"] == "compact_split"
     metric = figures["metrics"]["consistency"]
     assert metric["protocol"] == "evalprotopnet-2023"
     assert metric["constants"]["threshold"] == 0.8

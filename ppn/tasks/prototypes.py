@@ -28,7 +28,7 @@ from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement import CamSplit, Refinement
+from ppn.refinement import CompactSplit, Refinement
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -58,7 +58,7 @@ class PrototypeTask(LightningModule):
         model_options: Further arguments of the model; read from the checkpoint too.
         k: Prototypes per class.
         num_patches: Nearest training patches kept for each prototype.
-        refinement: How the rows of the head are split; None: `CamSplit`.
+        refinement: How the rows of the head are split; None: `CompactSplit`.
         compare: Further refinements to evaluate beside it.
         seed: Seed of the noise and chance maps of the metrics.
         metrics: Metrics beside those of every evaluation; one takes the place of the one of its
@@ -110,7 +110,7 @@ class PrototypeTask(LightningModule):
             architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
         )
         freeze(classifier)
-        found = [refinement or CamSplit(), *(compare or [])]
+        found = [refinement or CompactSplit(), *(compare or [])]
         self.refinements = list({way.name: way for way in found}.values())
         heads = {way.name: way.exact for way in self.refinements}
         self.network = PrototypeNetwork(classifier, k, heads, num_patches)
