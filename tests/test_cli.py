@@ -412,7 +412,7 @@ def test_training_without_validation_images_saves_its_last_epoch(world, tmp_path
 def test_early_stopping_without_validation_images_is_refused(world, tmp_path, capsys):
     stopping = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
     given = [*data(world["root"], "--data.val_fraction=0"), *BLACK_BOX, *stopping]
-    refused(capsys, ppn("fit", tmp_path / "run", *given), "raise data.init_args.val_fraction")
+    refused(capsys, ppn("fit", tmp_path / "run", *given), "raise --data.val_fraction")
     assert not (tmp_path / "run").exists()
 
 

@@ -99,7 +99,7 @@ class PrototypeTask(LightningModule):
             image_size = image_size or made["image_size"]
         if architecture is None:
             raise CheckpointError(
-                "No classifier was given: set model.init_args.classifier_ckpt to the checkpoint of "
+                "No classifier was given: set --model.classifier_ckpt to the checkpoint of "
                 "a trained classifier, or --ckpt_path to that of a prototype network."
             )
         # config.yaml has them; objects do not belong into checkpoints.
@@ -280,7 +280,7 @@ def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Proto
     """Read the prototypes that a network is to take over."""
     if classifier_ckpt is None:
         raise CheckpointError(
-            "prototypes holds no classifier: set model.init_args.classifier_ckpt to the one that "
+            "prototypes holds no classifier: set --model.classifier_ckpt to the one that "
             "they were found for."
         )
     stored = read_prototypes(Path(folder))
