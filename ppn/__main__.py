@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ppn.allocator import keep_memory
 from ppn.commands.recipes import resolve
-from ppn.commands.short_help import ABOUT, FULL, lightning_parser
+from ppn.commands.short_help import ABOUT, FULL, SMALL_COMMANDS, lightning_parser
 from ppn.errors import PPNError
 from ppn.version import __version__
 
@@ -40,17 +40,6 @@ commands (each has its own --help; options come from YAML files and flags):
 
 Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 """
-
-
-SMALL_COMMANDS: dict[str, str] = {
-    "check": "ppn.commands.check",
-    "explain": "ppn.commands.explain",
-    "compare": "ppn.commands.compare",
-    "data": "ppn.commands.data",
-    "recipes": "ppn.commands.recipes",
-    "completion": "ppn.commands.completion",
-}
-"""Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Literal
 
 from ppn.commands.parsing import make_parser, run
-from ppn.commands.short_help import ABOUT, lightning_parser
+from ppn.commands.short_help import ABOUT, SMALL_COMMANDS, lightning_parser
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> int:
 
 def whole_parser() -> ArgumentParser:
     """Return one parser of all commands, for completion only."""
-    from ppn.__main__ import SMALL_COMMANDS
-
     top = ArgumentParser(prog="ppn")
     commands = top.add_subparsers()
     parsers = {name: lightning_parser(name) for name in ABOUT}

@@ -14,6 +14,16 @@ ABOUT = {
 }
 """Lightning's commands, and `trial`."""
 
+SMALL_COMMANDS: dict[str, str] = {
+    "check": "ppn.commands.check",
+    "explain": "ppn.commands.explain",
+    "compare": "ppn.commands.compare",
+    "data": "ppn.commands.data",
+    "recipes": "ppn.commands.recipes",
+    "completion": "ppn.commands.completion",
+}
+"""Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
+
 FULL = "--help_all"
 """Asks for every option, which takes Lightning some seconds."""
 
