@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo reproduce sweep test test-all fuzz lint type clean
+.PHONY: help setup docs bench demo reproduce sweep test test-all fuzz lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -18,6 +18,13 @@ setup: .venv/installed ## Make .venv and install the package, without developmen
 .venv/developing: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+.venv/documenting: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: .venv/documenting ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
 
 bench: .venv/developing ## Speed and memory against their limits
 	$(BIN)/python experiments/bench.py
@@ -61,5 +68,5 @@ type: .venv/developing ## Check types
 	$(BIN)/mypy
 
 clean: ## Remove the environment, caches and runs
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
