@@ -89,10 +89,12 @@ def _best(
         for seen in cuts(model, images, named):
             if found and further == 0:
                 break
-            further -= bool(found)
             report = _mean(model, seen)
             if report is not None:
                 return seen, report
+            if seen.in_place:
+                continue  # only an exact sum shows that the head read it after the change
+            further -= bool(found)
             report = _other(model, seen)
             if report is None:
                 misplaced.append(seen)
@@ -296,6 +298,7 @@ def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> H
         outputs=seen.last.outputs,
         after=seen.last.after,
         places=seen.placements.of(leaf, place).share,
+        in_place=seen.in_place,
     )
 
 

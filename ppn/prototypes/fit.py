@@ -38,6 +38,7 @@ class Fit:
         network: The network to fill; what it held before is deleted.
         refinements: How rows are split, one for each of the network's heads.
         discoverer: How parts are found; None: `NMF()`.
+        labels: The classes that have images; None: all; empty: not known.
     """
 
     def __init__(
@@ -45,12 +46,15 @@ class Fit:
         network: PrototypeNetwork,
         refinements: Sequence[Refinement],
         discoverer: Discoverer | None = None,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.network = network
         self.refinements = list(refinements)
         self.discoverer = NMF() if discoverer is None else discoverer
         self.weight, self.bias = network.classifier.effective_head()
-        self.sample = CertificateSample(*self.weight.shape).to(self.weight.device)
+        classes, width = self.weight.shape
+        sample = CertificateSample(classes, width, labels=labels)
+        self.sample = sample.to(self.weight.device)
         for module in (network.dictionary, network.heads):
             for buffer in module.buffers():
                 buffer.zero_()
