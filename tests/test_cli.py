@@ -266,7 +266,7 @@ def test_predictions_go_where_the_callback_says(world, tmp_path, capsys, monkeyp
     refused(capsys, code, "does not end in .csv or .parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code = ppn("predict", tmp_path, *given, "--trainer.callbacks.filename=mine.parquet")
-    refused(capsys, code, r'needs the package pyarrow, .* run pip install "ppn\[parquet\]"')
+    refused(capsys, code, 'run pip install "ppn[parquet]"')
 
 
 def test_predictions_in_parquet(world, tmp_path):

@@ -183,6 +183,10 @@ def _reason(
     logits = head()
     if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), logits.new_ones(())):
         return "gives probabilities, not logits: give it without its softmax."
+    if torch.allclose(logits.exp().sum(1), logits.new_ones(())):
+        return "gives logarithms of probabilities, not logits: give it without its log-softmax."
+    if bool(((logits > 0) & (logits < 1)).all()):
+        return "gives values between 0 and 1, not logits: give it without its sigmoid."
     if tail is not None and tail.cosine:
         return (
             f"has cosines for logits: what '{tail.name}' gives counts by its direction alone, so "

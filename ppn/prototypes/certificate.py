@@ -83,9 +83,9 @@ class CertificateSample(nn.Module):
         self.sampled = {label: place for place, label in enumerate(known[::step])}
         count = self.per_class * self.places
         self.register_buffer("used", torch.zeros(count, dtype=torch.long))
-        self.register_buffer("pooled", torch.zeros(count, width))
-        self.register_buffer("scale", torch.zeros(count))
-        self.register_buffer("logits", torch.zeros(count, num_classes))
+        self.register_buffer("pooled", torch.zeros(count, width, dtype=torch.float32))
+        self.register_buffer("scale", torch.zeros(count, dtype=torch.float32))
+        self.register_buffer("logits", torch.zeros(count, num_classes, dtype=torch.float32))
 
     def add(self, label: int, tokens: Tokens) -> None:
         """Keep images of one class, as far as there is room for the class."""

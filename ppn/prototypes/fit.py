@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppn.classifier.running import without_autocast
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, DiscoveryError
 from ppn.prototypes.certificate import CertificateSample, certify
@@ -60,6 +61,7 @@ class Fit:
                 buffer.zero_()
 
     @torch.no_grad()
+    @without_autocast()
     def learn(
         self, batches: Iterable[TokenBatch], names: Sequence[str], sort: bool = False
     ) -> None:
@@ -74,6 +76,7 @@ class Fit:
         self.discoverer.fit(classes, self.weight, self.network.k)
 
     @torch.no_grad()
+    @without_autocast()
     def run(
         self,
         batches: Iterable[TokenBatch],
@@ -115,6 +118,7 @@ class Fit:
         merge_ranks(self.network.dictionary, self.sample, self.network.heads)
 
     @torch.no_grad()
+    @without_autocast()
     def finish(self, names: Sequence[str], image_name: Callable[[int], str]) -> Certificate:
         """Complete the network and measure its exactness.
 

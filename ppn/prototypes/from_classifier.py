@@ -11,6 +11,7 @@ import torch
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.classifier.running import without_autocast
 from ppn.data.class_names import class_names_of
 from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
+@without_autocast()
 def from_classifier(
     model: nn.Module,
     loader: Iterable[Any] | FineGrainedDataModule,
