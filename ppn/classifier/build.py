@@ -44,11 +44,23 @@ def build_classifier(
         raise CheckpointError("Both weights and pretrained are given: choose one of them.")
     made = make_model(architecture, num_classes, pretrained, image_size, model_options)
     if weights is not None:
-        count = count_classes(made.model, weights, architecture) if whole else 0
-        if count > num_classes:
+        try:
+            load_weights(made.model, weights, architecture, whole)
+        except CheckpointError:
+            count = _classes(made.model, weights, architecture) if whole else 0
+            if count <= num_classes:
+                raise
             made = make_model(architecture, count, pretrained, image_size, model_options)
-        load_weights(made.model, weights, architecture, whole)
+            load_weights(made.model, weights, architecture, whole)
     return Classifier(made.model, made.config, made.features)
+
+
+def _classes(model: nn.Module, weights: str, architecture: str) -> int:
+    """How many classes weights are for; 0 where they do not tell."""
+    try:
+        return count_classes(model, weights, architecture)
+    except CheckpointError:
+        return 0
 
 
 def freeze(module: nn.Module) -> None:

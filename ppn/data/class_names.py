@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from ppn.classifier.record import CLASS_NAMES
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, DataError
-from ppn.io.files import parse_json, parse_yaml
+from ppn.io.files import parse_json, parse_yaml, user_path
 
 _NUMBER = re.compile(r"\d{1,18}")
+_NUMBERED = re.compile(r"^\s*(\d{1,18})[\s:,]+(\S.*?)\s*$", re.MULTILINE)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -50,6 +51,8 @@ def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whate
     given = _unwrapped(given)
     if isinstance(given, Mapping):
         names = _from_mapping(given, what)
+    elif isinstance(given, Set):
+        raise DataError(f"{what} is a set, which has no order: give a list of names.")
     elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         names = [_text(name, what) for name in given]
     else:
@@ -126,13 +129,24 @@ def _read(path: Path) -> Any:  # noqa: ANN401
             return parse_json(text)
         if path.suffix.lower() in (".yaml", ".yml"):
             return parse_yaml(text)
-        return text.strip().splitlines()
+        if path.suffix.lower() in (".csv", ".tsv"):
+            raise ValueError("a table does not say which column is the name")
+        return _lines(text)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise DataError(
             f"class_names ({path}) cannot be read ({reason}): give a JSON, YAML or text file, or "
             "the names themselves."
         ) from None
+
+
+def _lines(text: str) -> list[str] | dict[str, str]:
+    """Names of a text file: one a line, or after the class's index where every line has its own."""
+    lines = text.strip().splitlines()
+    numbered = dict(_NUMBERED.findall(text))
+    if len(lines) > 1 and {_index(key) for key in numbered} == set(range(len(lines))):
+        return numbered
+    return lines
 
 
 def names_in_checkpoint(path: str | Path, count: int) -> list[str] | None:
@@ -152,7 +166,7 @@ def names_in_checkpoint(path: str | Path, count: int) -> list[str] | None:
         CheckpointError: If the file cannot be read.
     """
     contents: list[Any] = [read_checkpoint(path)]
-    config = Path(path).with_name("config.json")
+    config = user_path(path).with_name("config.json")
     if config.is_file():
         with contextlib.suppress(DataError):
             contents.append(_read(config))
