@@ -18,6 +18,7 @@ from ppn.data.class_names import labels_in
 from ppn.data.folder import ImageFolderDataModule
 from ppn.errors import CheckpointError, DataError
 from ppn.tasks.prototypes import PrototypeTask
+from tests import ddp
 from tests.data.test_folder import split_tree
 
 NAMES = ["ape", "bee", "cat", "dog", "elk", "fox", "gnu"]
@@ -43,7 +44,7 @@ def classifier(path, **beside):
 
 def fit_options(base, *more):
     return [
-        *("--model=PrototypeTask", "--model.architecture=test_resnet", "--model.image_size=64"),
+        *("--model=PrototypeTask", "--model.architecture=test_resnet", "--model.image_size=128"),
         f"--model.classifier_ckpt={base / 'box.pth'}",
         *("--model.k=2", "--model.num_patches=2"),
         *("--trainer.callbacks=PrototypeDiscovery", "--trainer.max_epochs=0"),
@@ -83,7 +84,7 @@ def test_prototypes_are_found_for_the_classes_that_have_images(world):
     assert network.certificate["images"] == 12
     assert network.certificate["relative_logit_error"] <= 1e-4
     model = classifier(world / "box.pth", classes=NAMES)
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         assert torch.allclose(network(images).logits, model(images), atol=1e-4)
     again = ppn.load(world / "fit", model=model)
@@ -168,6 +169,30 @@ def test_the_same_command_goes_on_after_a_stop(world, monkeypatch):
         assert command("fit", world, "again/two", *options) == 0
     found = read_checkpoint(world / "again/two/checkpoints/prototypes.ckpt")["state_dict"]
     assert torch.equal(found["network.heads.0.prototypes"], kept["network.heads.0.prototypes"])
+
+
+def test_two_processes_find_and_measure_the_same(world):
+    two = ["--trainer.strategy=ddp", "--trainer.devices=2"]
+    common = [f"--data.root={world / 'own'}", *two]
+    ckpt = f"--ckpt_path={world / 'two/fit/checkpoints/prototypes.ckpt'}"
+    given = {"fit": fit_options(world), "test": ["--model=PrototypeTask", ckpt]}
+    lines = [
+        [name, *QUIET, *common, *options, f"--trainer.default_root_dir={world / 'two' / name}"]
+        for name, options in given.items()
+    ]
+    ended = ddp.commands(lines, world / "out", 2)
+    assert [code for code, _ in ended] == [0, 0], ended
+    ours, theirs = (
+        read_checkpoint(world / run / "checkpoints/prototypes.ckpt")["state_dict"]
+        for run in ("fit", "two/fit")
+    )
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+    one, both = (
+        json.loads((world / run / "metrics.json").read_text()) for run in ("test", "two/test")
+    )
+    assert both["images"] == one["images"] == 18
+    assert both["distinctiveness"] == pytest.approx(one["distinctiveness"])
+    assert both["certificate"] == one["certificate"]
 
 
 def run(network, data, folder):
