@@ -232,7 +232,7 @@ def labels_in(
     fix = "name them as the classifier does, or by its numbers for them"
     if named is None:
         told = ", for it has no names"
-        fix = "name them by its numbers for them, or give its names as model.init_args.class_names"
+        fix = "name them by its numbers for them, or give its names as model.class_names"
     raise CheckpointError(
         f"{place} has {count} classes, and which of them the data's class '{unknown[0]}' is, is "
         f"not known{told}: {fix}."
