@@ -278,7 +278,7 @@ def test_classes_are_found_by_name_then_by_number(trained, found, labels):
     [
         (NAMES, ["bee", "cta"], r"'cta' is, is not known \(did you mean 'cat'\?\): name them as"),
         (NAMES, ["bee", "4"], "the data's class '4' is, is not known"),
-        (None, ["bee"], "'bee' is, is not known, for it has no names: .* model.init_args.class_na"),
+        (None, ["bee"], "'bee' is, is not known, for it has no names: .* as model.class_names"),
         (None, ["1", "7"], "has the classes 0 to 6, which the data's class '7' is not"),
         (None, ["1", "01"], "'01' is not, or not alone"),
         (None, [str(i) for i in range(8)], "has 7 classes, the data 8"),
