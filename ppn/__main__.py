@@ -62,7 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
         lightning_parser(given[0]).print_help()
         return 0
     if given[0] not in (*ABOUT, *SMALL_COMMANDS):
-        from ppn.commands.mistakes import nearest
+        from ppn.errors import nearest
 
         hint = nearest(given[0], (*SMALL_COMMANDS, *ABOUT)) or "see ppn --help."
         sys.stderr.write(f"ppn: There is no command '{given[0]}': {hint}\n")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class PPNError(Exception):
@@ -31,6 +36,13 @@ def warn(message: str) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("ppn", "torch"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, PPNWarning, stacklevel=level)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'X'?" for the most similar word; "" where none is similar."""
+    folded = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return f"did you mean '{folded[found[0]]}'?" if found else ""
 
 
 class DataError(PPNError):

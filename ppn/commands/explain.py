@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn.commands.mistakes import nearest
 from ppn.commands.parsing import run
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 from ppn.io.files import parse_json, write_json
 
 if TYPE_CHECKING:
