@@ -30,7 +30,8 @@ def image_uncertainty(probabilities: Tensor) -> Tensor:
     best = probabilities[..., :-1].argmax(1)
     entropy = torch.special.entr(probabilities).sum(2)
     most = torch.log(entropy.new_tensor(parts + 1.0))
-    return (entropy.gather(1, best) / most).mean(1).clamp(0, 1)
+    unsure: Tensor = (entropy.gather(1, best) / most).mean(1).clamp(0, 1)
+    return unsure
 
 
 def choose_images(
@@ -55,7 +56,7 @@ def choose_images(
     """
     done = torch.zeros(len(labels), dtype=torch.bool)
     done[torch.as_tensor(annotated, dtype=torch.int64)] = True
-    _, classes = labels.cpu().unique(return_inverse=True)
+    _, classes = labels.cpu().unique(return_inverse=True)  # type: ignore[no-untyped-call]
     before = torch.bincount(classes[done], minlength=len(labels))
     left = torch.arange(len(labels))[~done]
     unsure = uncertainty.cpu().double()[left]
