@@ -30,6 +30,7 @@ commands (each has its own --help; options come from YAML files and flags):
   explain    explain images with a fitted network: a picture and a JSON file each
   compare    put finished runs side by side: a table, and a figure or file
   data       list the data sets, check one, or draw a sheet of its images
+  annotate   click where named parts are on a few images, in a browser
   recipes    list the recipes and fragments that --config ppn:NAME takes, or print one
   completion print a script that completes commands and options in bash or zsh
 

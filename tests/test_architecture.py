@@ -21,6 +21,7 @@ FLOORS = [
     {"tasks"},
     {"report"},
     {"callbacks"},
+    {"app"},
     {"commands"},
     {"cli"},
     {"__main__", "__init__"},

@@ -19,6 +19,7 @@ SMALL_COMMANDS: dict[str, str] = {
     "explain": "ppn.commands.explain",
     "compare": "ppn.commands.compare",
     "data": "ppn.commands.data",
+    "annotate": "ppn.commands.annotate",
     "recipes": "ppn.commands.recipes",
     "completion": "ppn.commands.completion",
 }

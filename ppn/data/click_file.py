@@ -39,6 +39,7 @@ class ClickFile:
     def __init__(self, path: Path) -> None:
         self.path = user_path(path)
         self._answers: dict[tuple[str, str], Click] = {}
+        self._of: dict[str, dict[str, Click]] = {}
         self.torn = False
         self._stamp = (0, 0)  # size and time of what this process wrote last
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
@@ -54,7 +55,8 @@ class ClickFile:
         try:
             if self.path.exists() and self.path.stat().st_size:
                 found, self.torn = parse_clicks(self.path)
-                self._answers = {(c.image, c.part): c for c in found.values()}
+                for click in found.values():
+                    self._keep(click)
             self._rewrite()
         except BaseException:
             self.close()
@@ -67,7 +69,7 @@ class ClickFile:
 
     def of(self, image: str) -> dict[str, Click]:
         """Return the answers for an image, by part."""
-        return {part: c for (name, part), c in self._answers.items() if name == image}
+        return dict(self._of.get(image, {}))
 
     def put(self, click: Click) -> Click | None:
         """Write an answer.
@@ -85,7 +87,8 @@ class ClickFile:
         earlier = self._answers.get(key)
         self._expect_unchanged()
         if earlier is not None:
-            self._answers = {k: v for k, v in self._answers.items() if k != key} | {key: click}
+            del self._answers[key]
+            self._keep(click)
             self._rewrite()
             return earlier
         try:
@@ -97,7 +100,7 @@ class ClickFile:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, self._stamp[0])  # half a line, where the disk is full
             raise self._unwritable(error) from None
-        self._answers[key] = click
+        self._keep(click)
         self._stamp = self._now()
         return None
 
@@ -109,6 +112,7 @@ class ClickFile:
         """
         self._expect_unchanged()
         self._answers.pop((image, part), None)
+        self._of.get(image, {}).pop(part, None)
         self._rewrite()
 
     def close(self) -> None:
@@ -116,6 +120,10 @@ class ClickFile:
         with contextlib.suppress(OSError):
             os.unlink(self._lock.lock_file)
         self._lock.release()
+
+    def _keep(self, click: Click) -> None:
+        self._answers[click.image, click.part] = click
+        self._of.setdefault(click.image, {})[click.part] = click
 
     def _rewrite(self) -> None:
         """Write all answers beside the file, and put them in its place."""
