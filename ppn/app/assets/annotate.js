@@ -52,11 +52,13 @@ async function show(position, wanted) {
 function draw() {
   const question = find(".question");
   const chosen = parts.find(({ name }) => name === part);
-  question.textContent = chosen ? "Where is: " + part + "?" : "All parts are answered";
+  question.textContent = chosen ? part : "All parts are answered";
   if (chosen) {
-    const dot = document.createElement("i");
+    const dot = document.createElement("i"), ask = document.createElement("span");
     dot.style.setProperty("--c", chosen.colour);
+    ask.textContent = "where is it?";
     question.prepend(dot);
+    question.append(ask);
   }
   const marks = [];
   parts.forEach(({ name, colour }, number) => {
@@ -146,6 +148,7 @@ const go = (step) => { if (!busy && shown) show(at + step); };
 const choose = (number) => { if (!busy && shown && parts[number]) { part = parts[number].name; draw(); } };
 
 find(".frame").addEventListener("click", (event) => {
+  if (event.detail > 1) return; // the second half of a double click is no answer to the next question
   const box = find(".picture").getBoundingClientRect();
   const clamp = (value) => Math.min(1, Math.max(0, value));
   answer([clamp((event.clientX - box.left) / box.width), clamp((event.clientY - box.top) / box.height)]);
@@ -158,8 +161,8 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest && event.target.closest("input, textarea, select, [contenteditable]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !element.offsetParent) return;
   const key = event.key.toLowerCase();
-  if (key === "n") answer(null);
-  else if (key === "u" || key === "backspace") undo();
+  if (key === "n") event.repeat || answer(null);
+  else if (key === "u" || key === "backspace") event.repeat || undo();
   else if (key === "arrowleft") go(-1);
   else if (key === "arrowright") go(1);
   else if (/^[0-9]$/.test(key)) choose((Number(key) + 9) % 10);
