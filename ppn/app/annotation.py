@@ -36,7 +36,7 @@ _TORN = "The file's last line was cut off and is dropped: its question comes aga
 _POOL = 400
 """Images among which the next one is chosen; a classifier has to see all of them."""
 _SIDE = 1200
-_PATCHES = 6
+_PATCHES = 8
 _AROUND = 0.14
 """Half the side of a patch round a point, as a share of the picture's longer side."""
 

@@ -34,7 +34,7 @@ _STEP = 5
 _BATCH = 8
 _FIRST = 64
 """Images of the pool that must have been seen before the parts are shown on some of them."""
-_PICTURES = 6
+_PICTURES = 8
 _SIDE = 144
 
 
@@ -105,10 +105,11 @@ class Learner:
             return {"ready": ready, "current": current, "note": self._note, "rows": self._rows}
 
     def close(self) -> None:
-        """Stop learning."""
+        """Stop learning, once the step at hand is done."""
         with self._news:
             self._stopped = True
             self._news.notify()
+        self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -173,9 +174,9 @@ class Learner:
         with self._news:
             self._rows, self._rows_of = rows, len(answers)
             self._note = (
-                f"Learned from {len(answers)} images, shown on images that you have not clicked. "
-                f"Of your own points, each judged by the other images, {accuracy:.0%} get their "
-                "part's name."
+                f"Learned from {len(answers)} images, shown on others, where each part is most "
+                f"probable. Of your own points, judged without their image, {accuracy:.0%} get the "
+                "right name."
             )
 
     def _see(self, images: list[int]) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+_HEADER = (",".join(HEADER) + "\n").encode()
+
 
 class ClickFile:
     """A CSV file of clicks, open for answers; see `read_clicks`.
@@ -41,6 +43,7 @@ class ClickFile:
         self._answers: dict[tuple[str, str], Click] = {}
         self._of: dict[str, dict[str, Click]] = {}
         self.torn = False
+        self._open_ended = True  # whether a line can be put at the end as it is
         self._stamp = (0, 0)  # size and time of what this process wrote last
         self._lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         try:
@@ -57,7 +60,11 @@ class ClickFile:
                 found, self.torn = parse_clicks(self.path)
                 for click in found.values():
                     self._keep(click)
-            self._rewrite()
+                content = self.path.read_bytes()
+                self._open_ended = content.startswith(_HEADER) and content.endswith(b"\n")
+                self._stamp = self._now()
+            else:
+                self._rewrite()
         except BaseException:
             self.close()
             raise
@@ -86,10 +93,10 @@ class ClickFile:
         key = click.image, click.part
         earlier = self._answers.get(key)
         self._expect_unchanged()
-        if earlier is not None:
-            del self._answers[key]
+        if earlier is not None or not self._open_ended:
+            self._rewrite([c for k, c in self._answers.items() if k != key] + [click])
+            self._answers.pop(key, None)
             self._keep(click)
-            self._rewrite()
             return earlier
         try:
             with self.path.open("ab") as file:
@@ -111,9 +118,9 @@ class ClickFile:
             DataError: See `put`.
         """
         self._expect_unchanged()
+        self._rewrite([c for key, c in self._answers.items() if key != (image, part)])
         self._answers.pop((image, part), None)
         self._of.get(image, {}).pop(part, None)
-        self._rewrite()
 
     def close(self) -> None:
         """Let other processes open the file."""
@@ -125,12 +132,13 @@ class ClickFile:
         self._answers[click.image, click.part] = click
         self._of.setdefault(click.image, {})[click.part] = click
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, clicks: Iterable[Click] = ()) -> None:
         """Write all answers beside the file, and put them in its place."""
         with replacing(self.path) as temporary, temporary.open("wb") as file:
-            file.write((",".join(HEADER) + "\n").encode() + _lines(self._answers.values()))
+            file.write(_HEADER + _lines(clicks))
             file.flush()
             os.fsync(file.fileno())
+        self._open_ended = True
         self._stamp = self._now()
 
     def _expect_unchanged(self) -> None:
