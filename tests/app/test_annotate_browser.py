@@ -15,7 +15,7 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 
 PARTS = ["beak", "wing", "tail"]
-WAIT = 120_000
+WAIT = 60_000
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ let at = 0, shown = null, part = null, busy = false, asked = 0;
 const tell = (text) => { const box = find(".notice"); box.textContent = text; box.hidden = !text; };
 
 async function call(name, given) {
-  let found;
-  try {
-    found = await server[name](given);
-  } catch {
+  let found; // nothing where the program is gone: Gradio's client raises no error then
+  try { found = await server[name](given); } catch { found = null; }
+  if (!found) {
     tell("The program does not answer, so the last step is not saved. All marks that you see are: start the program again and reload this page.");
     return null;
   }
