@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ppn.classifier.model import Classifier
     from ppn.data.datamodule import FineGrainedDataModule
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def annotate(
     *,
@@ -55,7 +53,7 @@ def annotate(
     Raises:
         PPNError: After a mistake in the input.
     """
-    from ppn.app.serve import expect_gradio, serve
+    from ppn.app.serve import LOOPBACK, expect_gradio, serve
 
     expect_gradio()
 
@@ -78,7 +76,7 @@ def annotate(
 
     def ready(address: str) -> None:
         terminal.print(f"Open {address} in a browser; answers go to {path}. Ctrl+C ends it.")
-        if host not in _LOOPBACK:
+        if host not in LOOPBACK:
             terminal.print("Whoever can reach this machine can open the page and answer.")
         if work.torn:
             terminal.print(

@@ -124,13 +124,21 @@ def build_config(
     for name in names():
         if module_class(name).__name__ == found.rpartition(".")[2]:
             return _make(name, module_class(name), root, given)
+    return _make(found, _own_class(path, found), root, given)
+
+
+def _own_class(path: str, place: str) -> type[FineGrainedDataModule]:
+    """The class of a user's own code that a file names."""
+    from ppn.data.datamodule import FineGrainedDataModule
+
+    file, _, name = place.rpartition(".")
     try:
-        module = getattr(
-            importlib.import_module(found.rpartition(".")[0]), found.rpartition(".")[2]
-        )
+        found = getattr(importlib.import_module(file), name)
     except (ImportError, AttributeError, ValueError):
-        raise DataError(f"{path}: there is no data set {found}: correct class_path.") from None
-    return _make(found, module, root, given)
+        found = None
+    if not isinstance(found, type) or not issubclass(found, FineGrainedDataModule):
+        raise DataError(f"{path}: there is no data set {place}: correct class_path.")
+    return found
 
 
 def _make(
