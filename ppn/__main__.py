@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppn.allocator import keep_memory
 from ppn.commands.recipes import resolve
 from ppn.commands.short_help import ABOUT, FULL, SMALL_COMMANDS, lightning_parser
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ def main(args: Sequence[str] | None = None) -> int:
         lightning_parser(given[0]).print_help()
         return 0
     if given[0] not in (*ABOUT, *SMALL_COMMANDS):
-        from ppn.errors import nearest
-
         hint = nearest(given[0], (*SMALL_COMMANDS, *ABOUT)) or "see ppn --help."
         sys.stderr.write(f"ppn: There is no command '{given[0]}': {hint}\n")
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,8 +53,6 @@ def _resolved(word: str) -> str:
     known = available()
     name = value.removeprefix(SCHEME).removesuffix(".yaml")
     if name not in known:
-        from ppn.commands.mistakes import nearest
-
         short = {SCHEME + other.rsplit("/", 1)[-1]: SCHEME + other for other in reversed(known)}
         meant = short.get(SCHEME + name)
         hint = f"did you mean '{meant}'?" if meant else nearest(SCHEME + name, short.values())
