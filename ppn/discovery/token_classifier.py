@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _STEPS = 200
 _FEW = 200
@@ -32,6 +35,23 @@ class ClickAccuracy(NamedTuple):
     def missed(self) -> float:
         """Share of points that are taken for background, in [0, 1]; NaN without points."""
         return float(self.lost / self.points.sum())
+
+    def account(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain values for files; None where there are no points.
+
+        Args:
+            names: Name of each of the K parts.
+        """
+        total = self.points.sum() > 0
+        return {
+            "points": int(self.points.sum()),
+            "accuracy": self.accuracy if total else None,
+            "missed": self.missed if total else None,
+            "accuracy_of": {
+                name: float(hits / points) if points > 0 else None
+                for name, hits, points in zip(names, self.hits, self.points, strict=True)
+            },
+        }
 
 
 class TokenClassifier(nn.Module):
@@ -94,9 +114,9 @@ def fit_token_classifier(
     """Fit a softmax regression on standardised tokens by L-BFGS.
 
     Args:
-        tokens: (n, D) of the annotated images, and of disturbed copies of them.
+        tokens: (n, D) of the annotated images.
         targets: (n, K + 1) probabilities, of `point_targets`.
-        images: How many images they are from, copies not counted.
+        images: How many images they are from.
         decay: Weight of the squared norm of the weights; None: 1e-2 below 200 images, else 1e-3.
     """
     if decay is None:
