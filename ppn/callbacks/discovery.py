@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppn.data.annotated import AnnotatedTraining
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced
 from ppn.discovery import NMF, Discoverer
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lightning import LightningModule, Trainer
+    from torch.utils.data import DataLoader
 
     from ppn.prototypes.stream import TokenBatch
+    from ppn.types import Batch
 
 CHECKPOINT = "prototypes.ckpt"
 JOURNALS = ".journal"
@@ -92,7 +95,9 @@ class PrototypeDiscovery(Callback):
         else:
             if not pl_module.trained:
                 raise DiscoveryError("The classifier is not trained: set --model.classifier_ckpt.")
-            self._journal = self._discover(trainer, pl_module, data)
+            chosen = self._choose(trainer, pl_module, data)
+            pl_module.hold_named(self.discoverer.part_names)
+            self._journal = self._discover(trainer, pl_module, data, chosen)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER
                 write_gallery(network.dictionary, data.view("train"), folder, data.num_workers)
@@ -107,8 +112,24 @@ class PrototypeDiscovery(Callback):
             self._journal.remove()
             self._journal = None
 
-    def _discover(
+    def _choose(
         self, trainer: Trainer, task: PrototypeTask, data: FineGrainedDataModule
+    ) -> list[int] | None:
+        """Let the first process find out which images the discoverer must see, and tell others."""
+        chosen = None
+        if not self.discoverer.shared:
+            return None
+        if trainer.is_global_zero:
+            chosen = self.discoverer.choose(AnnotatedTraining(data.view("train"), task.device))
+        chosen, self.discoverer = trainer.strategy.broadcast((chosen, self.discoverer))
+        return chosen
+
+    def _discover(
+        self,
+        trainer: Trainer,
+        task: PrototypeTask,
+        data: FineGrainedDataModule,
+        chosen: list[int] | None,
     ) -> Journal:
         network, names = task.network, data.class_names
         every, images = self._groups(trainer, task, data)
@@ -128,7 +149,7 @@ class PrototypeDiscovery(Callback):
         try:
             with ending_on_sigterm():
                 if self.discoverer.shared:
-                    self._learn(trainer, task, data, fit, every)
+                    self._learn(trainer, task, data, fit, every, chosen)
                 fit.run(
                     self._batches(trainer, task, data, missing),
                     names,
@@ -168,10 +189,15 @@ class PrototypeDiscovery(Callback):
         data: FineGrainedDataModule,
         fit: Fit,
         groups: list[list[int]],
+        chosen: list[int] | None,
     ) -> None:
         """Let the first process learn what classes share, and give it to the others."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and chosen is None:
             fit.learn(self._batches(trainer, task, data, groups), data.class_names)
+        elif trainer.is_global_zero and chosen is not None:
+            loader = data.chosen_loader(chosen)
+            tokens = self._tokens(trainer, task, loader, "Learning from chosen images")
+            fit.learn(tokens, data.class_names, sort=True)
         fit.discoverer = trainer.strategy.broadcast(fit.discoverer)
 
     def _groups(
@@ -209,6 +235,7 @@ class PrototypeDiscovery(Callback):
             task.record,
             task.input_config,
             [(part.key, part.options) for part in (self.discoverer, *task.refinements)],
+            self.discoverer.part_names,
             groups,
             str(trainer.precision),
             task.device.type,
@@ -218,7 +245,8 @@ class PrototypeDiscovery(Callback):
         )
         weights = task.network.classifier.state_dict().values()
         labels = torch.from_numpy(np.ascontiguousarray(view.labels))
-        return fingerprint([repr(settings), names, labels, *weights])
+        given = self.discoverer.given
+        return fingerprint([repr(settings), names, labels, *given, *weights])
 
     def _batches(
         self,
@@ -231,8 +259,14 @@ class PrototypeDiscovery(Callback):
         if not groups:
             return
         loader = data.discovery_loader(*groups)
+        yield from self._tokens(trainer, task, loader, "Discovering prototypes")
+
+    def _tokens(
+        self, trainer: Trainer, task: PrototypeTask, loader: DataLoader[Batch], title: str
+    ) -> Iterator[TokenBatch]:
+        """Yield tokens, labels and indices of the images of a loader, with a progress bar."""
         columns = (
-            TextColumn("Discovering prototypes"),
+            TextColumn(title),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("images"),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ppn.data.clicks import click_indices, read_clicks
-from ppn.data.coco import read_coco_keypoints
+from ppn.data.coco_keypoints import read_coco_keypoints
 from ppn.discovery.training import Annotations
 from ppn.errors import DataError
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.data.dataset import Annotated, ImageView
+    from ppn.data.source import Source
     from ppn.data.transforms import Prepared
-    from ppn.discovery.training import AnnotationKind
+    from ppn.discovery.training import AnnotationKind, TrainingImages
 
 _BOX = "box"
 _AREA = 32
@@ -52,10 +53,8 @@ class AnnotatedTraining:
         """
         source = self._view.source
         file = Path(path).expanduser()
-        if file.suffix.lower() == ".json":
-            clicks = read_coco_keypoints(file, source)
-        else:
-            clicks = read_clicks(file)
+        read = read_coco_keypoints if file.suffix.lower() == ".json" else read_clicks
+        clicks = read(file)
         indices = click_indices(clicks, source).tolist()
         samples = (
             replace(source.read(index), keypoints=points)
@@ -153,7 +152,64 @@ class AnnotatedTraining:
 
     def _area(self, inside: Tensor) -> Tensor:
         """Areas (P, 32, 32) of pixels (P, H, W)."""
-        return torch.nn.functional.adaptive_avg_pool2d(inside.float(), _AREA)
+        pooled: Tensor = torch.nn.functional.adaptive_avg_pool2d(inside.float(), _AREA)
+        return pooled
+
+
+class LoaderTraining:
+    """The images of any loader, of which nothing is annotated; see `TrainingImages`.
+
+    Args:
+        source: The images.
+        device: Where the classifier is.
+    """
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self._source = source
+        self._device = device
+
+    def clicked(self, path: str) -> Annotations:
+        """Refuse: nobody knows where a point of a file is after a loader's transform."""
+        raise DataError(
+            f"The points in {path} are pixels of image files, which a loader's transform moves: "
+            "give one of ppn's DataModules instead of the loader, or points to "
+            "NamedParts.annotate."
+        )
+
+    def annotated(
+        self, kind: AnnotationKind, names: Collection[str] | None, count: int, seed: int
+    ) -> Annotations:
+        """Refuse: a loader has images and labels."""
+        del names, count, seed
+        raise DataError(
+            f"A loader has no {kind}: give one of ppn's DataModules instead, points to "
+            "NamedParts.annotate, or a teacher."
+        )
+
+    def drawn(self, count: int, seed: int) -> list[int]:
+        """Return images drawn at random.
+
+        Raises:
+            DataError: If the loader's images cannot be read again.
+        """
+        if not self._source.rereads:
+            raise DataError(
+                "The loader's images can be read only once, and a teacher is to see some before: "
+                "give a DataLoader."
+            )
+        found: list[int] = np.random.default_rng(seed).permutation(self._source.indices).tolist()
+        return found[:count]
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """Return images (m, C, H, W) as the classifier sees them."""
+        return self._source.images(indices).to(self._device)
+
+
+def training_images(source: Source, device: torch.device) -> TrainingImages:
+    """Return what a discoverer may ask of the images of a source."""
+    if source.data is not None:
+        return AnnotatedTraining(source.data.view("train"), device)
+    return LoaderTraining(source, device)
 
 
 def _visible(shown: Tensor) -> Tensor:

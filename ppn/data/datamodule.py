@@ -254,8 +254,19 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                 )
         ordered = view.at(np.concatenate(list(chain(*members))))
         sizes = [sum(map(len, group)) for group in members]
+        return self._plain_loader(ordered, sizes)
+
+    def chosen_loader(self, indices: Sequence[int]) -> DataLoader[Batch]:
+        """Return un-augmented training images, those held out for validation among them.
+
+        Args:
+            indices: Which of `train_source`, in this order.
+        """
+        return self._plain_loader(self.view("train").at(indices), [len(indices)])
+
+    def _plain_loader(self, view: ImageView, sizes: Sequence[int]) -> DataLoader[Batch]:
         return DataLoader(
-            ordered,
+            view,
             batch_sampler=_batches(sizes, self.batch_size),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -15,23 +13,27 @@ from ppn.discovery.points import (
     SPREAD,
     area_evidence,
     evident_points,
+    expect_shown,
     grouped_areas,
     grouped_points,
     point_evidence,
     point_targets,
 )
 from ppn.discovery.teacher import areas_of, name_of_teacher, taught_names
-from ppn.discovery.token_classifier import ClickAccuracy, fit_token_classifier
+from ppn.discovery.token_classifier import (
+    ClickAccuracy,
+    cross_validated,
+    fit_token_classifier,
+)
 from ppn.discovery.training import AnnotationKind, Annotations
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ppn.discovery.base import ClassTokens
     from ppn.discovery.training import TrainingImages
 
-_FOLDS = 5
 REST = "rest"
 """Name of what no name covers."""
 
@@ -184,23 +186,14 @@ class NamedParts(Discoverer):
 
     def _take(self, found: Annotations) -> None:
         """Keep annotations, sorted by name."""
-        named = self.groups
-        if named is None:
-            named = {name: [name] for name in found.names}
-            self._expect_names(list(named))
+        named = self.groups or {name: [name] for name in found.names}
+        self._expect_names(list(named))
         points = areas = None
         if found.areas is not None:
             areas = grouped_areas(found.areas, found.names, named)
-            counts = (area_evidence(areas, (7, 7)) > 0).any(1).sum(0)
-        else:
-            assert found.keypoints is not None
+        elif found.keypoints is not None:
             points = grouped_points(found.keypoints, found.names, named)
-            counts = (points[..., 2] > 0).any(2).sum(0)
-        for name, count in zip(named, counts.tolist(), strict=True):
-            if count == 0:
-                raise DiscoveryError(
-                    f"No image shows part '{name}': annotate it on an image, or drop the name."
-                )
+        expect_shown(list(named), points, areas)
         self._named = dict(named)
         self._seen = found._replace(keypoints=points, areas=areas)
 
@@ -233,72 +226,40 @@ class NamedParts(Discoverer):
         elif seen.keypoints is not None:
             points = seen.keypoints[rows].to(tokens.device)
         assert points is not None
-        self.accuracy = self.cross_validate(tokens, points, grid, seen.size, evidence)
-        self.learn(tokens, points, grid, seen.size, evidence)
+        if not bool(torch.isfinite(tokens).all()):
+            raise DiscoveryError(_not_finite("the annotated images"))
+        targets = self._targets(points, grid, seen.size, evidence)
+        self.accuracy = cross_validated(tokens, targets, points, grid, seen.size, self.decay)
+        self._train(tokens, targets)
 
     def learn(
-        self,
-        tokens: Tensor,
-        points: Tensor,
-        grid: tuple[int, int],
-        size: tuple[int, int],
-        evidence: Tensor | None = None,
+        self, tokens: Tensor, points: Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> None:
-        """Train the classifier of tokens.
+        """Train the classifier of tokens on points that are at hand, instead of `fit`.
 
         Args:
             tokens: (m, N, D) of annotated images.
             points: (m, K, p, 3) as `grouped_points` sorts them.
             grid: (H, W) of the tokens.
             size: Height and width of the images in pixels.
-            evidence: (m, N, K) of the parts at each token; None: that of the points.
-
-        Raises:
-            DiscoveryError: If tokens are not finite.
         """
-        if not bool(torch.isfinite(tokens).all()):
-            raise DiscoveryError(_not_finite("the annotated images"))
-        if evidence is None:
-            evidence = point_evidence(points, grid, size, self.spread)
-        targets = point_targets(evidence, self.background).flatten(0, 1)
+        self._train(tokens, self._targets(points, grid, size))
+
+    def _train(self, tokens: Tensor, targets: Tensor) -> None:
         self.classifier = fit_token_classifier(
-            tokens.flatten(0, 1), targets, len(tokens), self.decay
+            tokens.flatten(0, 1), targets.flatten(0, 1), len(tokens), self.decay
         )
 
-    def cross_validate(
+    def _targets(
         self,
-        tokens: Tensor,
         points: Tensor,
         grid: tuple[int, int],
         size: tuple[int, int],
         evidence: Tensor | None = None,
-    ) -> ClickAccuracy:
-        """Return how points are named by a classifier that has not seen their image.
-
-        Args:
-            tokens: See `learn`; at most five parts of the images are held out in turn.
-            points: See `learn`.
-            grid: See `learn`.
-            size: See `learn`.
-            evidence: See `learn`.
-
-        Returns:
-            Figures over all points; NaN with a single image.
-        """
-        named, seen = torch.zeros(2, points.shape[1], dtype=torch.double, device=points.device)
-        missed = named.sum()
-        fold = torch.arange(len(tokens), device=tokens.device) % _FOLDS
-        other = copy(self)
-        for number in range(min(_FOLDS, len(tokens)) if len(tokens) > 1 else 0):
-            held = fold == number
-            taught = None if evidence is None else evidence[~held]
-            other.learn(tokens[~held], points[~held], grid, size, taught)
-            assert other.classifier is not None
-            found = other.classifier.accuracy(tokens[held], points[held], grid, size)
-            named += found.hits
-            missed += found.lost.sum()
-            seen += found.points
-        return ClickAccuracy(named, missed, seen)
+    ) -> Tensor:
+        if evidence is None:
+            evidence = point_evidence(points, grid, size, self.spread)
+        return point_targets(evidence, self.background)
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Take the probabilities of the parts as their coefficients.

@@ -139,6 +139,29 @@ def evident_points(evidence: Tensor, grid: tuple[int, int], size: tuple[int, int
     return torch.stack([x, y, (most > 0).to(x)], dim=-1)[:, :, None]
 
 
+def expect_shown(names: Sequence[str], points: Tensor | None, areas: Tensor | None) -> None:
+    """Refuse a named part that no image shows.
+
+    Args:
+        names: Name of each of K parts.
+        points: (n, K, m, 3), or None.
+        areas: (n, K, h, w), or None.
+
+    Raises:
+        DiscoveryError: If there is one.
+    """
+    shown = torch.zeros(len(names), dtype=torch.bool)
+    if points is not None:
+        shown = (points[..., 2] > 0).any(2).any(0)
+    elif areas is not None:
+        shown = (areas > _ABSENT).flatten(2).any(2).any(0)
+    for name, there in zip(names, shown.tolist(), strict=True):
+        if not there:
+            raise DiscoveryError(
+                f"No image shows part '{name}': annotate it on an image, or drop the name."
+            )
+
+
 def _columns(known: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[list[int]]:
     place = {name: column for column, name in enumerate(known)}
     for name, members in groups.items():

@@ -33,7 +33,7 @@ def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     name = name_of_teacher(teacher)
     found = []
     with torch.no_grad():
-        for images in pixels.split(_BATCH):
+        for images in torch.split(pixels, _BATCH):
             answer: Any = teacher(images)
             if not isinstance(answer, Tensor) or answer.ndim != 4 or len(answer) != len(images):
                 kind = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
@@ -72,4 +72,4 @@ def taught_names(teacher: object, count: int) -> list[str]:
 def name_of_teacher(teacher: object) -> str:
     """Return what a teacher is called in files: where its function or class is found."""
     made = teacher if hasattr(teacher, "__qualname__") else type(teacher)
-    return f"{made.__module__}.{made.__qualname__}"  # type: ignore[attr-defined]
+    return f"{made.__module__}.{made.__qualname__}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _STEPS = 200
+_FOLDS = 5
 _FEW = 200
 
 
@@ -105,6 +106,39 @@ class TokenClassifier(nn.Module):
         return ClickAccuracy(
             right.sum((0, 2)).double(), lost.sum().double(), seen.sum((0, 2)).double()
         )
+
+
+def cross_validated(
+    tokens: Tensor,
+    targets: Tensor,
+    points: Tensor,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    decay: float | None = None,
+) -> ClickAccuracy:
+    """Return how points are named by classifiers that have not seen their image.
+
+    Args:
+        tokens: (m, N, D) of images, of which at most five parts are held out in turn.
+        targets: (m, N, K + 1), as in `fit_token_classifier`.
+        points: See `TokenClassifier.accuracy`.
+        grid: H, W of the tokens.
+        size: Height and width of the images in pixels.
+        decay: See `fit_token_classifier`.
+
+    Returns:
+        Figures over all points; NaN with a single image.
+    """
+    hits, seen = torch.zeros(2, points.shape[1], dtype=torch.double, device=points.device)
+    lost = hits.sum()
+    fold = torch.arange(len(tokens), device=tokens.device) % _FOLDS
+    for number in range(min(_FOLDS, len(tokens)) if len(tokens) > 1 else 0):
+        held = fold == number
+        shown, told = tokens[~held], targets[~held].flatten(0, 1)
+        other = fit_token_classifier(shown.flatten(0, 1), told, len(shown), decay)
+        found = other.accuracy(tokens[held], points[held], grid, size)
+        hits, lost, seen = hits + found.hits, lost + found.lost, seen + found.points
+    return ClickAccuracy(hits, lost, seen)
 
 
 @torch.enable_grad()

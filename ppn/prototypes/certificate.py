@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ppn.prototypes.dictionary import PartDictionary
-    from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.head import HeadOutput, PrototypeHead
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,13 @@ class CertificateSample(nn.Module):
             of_place[place] = label
         return of_place.repeat_interleave(self.per_class)[(self.used == 1).cpu()]
 
-    def outputs(self, head: PrototypeHead) -> tuple[Tensor, Tensor]:
-        """Return logits (n, C) of the prototypes and of the black box on the images kept."""
+    def outputs(self, head: PrototypeHead) -> tuple[HeadOutput, Tensor]:
+        """Return what the prototypes give on the images kept, and the black box's logits (n, C)."""
         used = self.used == 1
         pooled, logits = self.pooled[used], self.logits[used]
         tokens = Tokens(pooled[:, None], (1, 1), pooled, self.scale[used], logits)
-        return head(tokens).logits, logits
+        output: HeadOutput = head(tokens)
+        return output, logits
 
 
 def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor) -> Certificate:
@@ -146,3 +147,15 @@ def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor)
         negative_share=dictionary.negative_share[found].mean().item(),
         fell_back=int(dictionary.fell_back.sum()),
     )
+
+
+def remainder_share(contributions: Tensor, logits: Tensor) -> float:
+    """How much of a logit the last part holds: the mean share of absolute contributions, in [0, 1].
+
+    Args:
+        contributions: (n, C, k) of images to all logits.
+        logits: (n, C); the contributions to the largest count.
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    own = contributions[rows, logits.argmax(1)].double().abs()
+    return float((own[:, -1] / own.sum(1).clamp(min=1e-30)).mean())

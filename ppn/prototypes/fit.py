@@ -11,7 +11,7 @@ import torch
 from ppn.classifier.running import without_autocast
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, DiscoveryError
-from ppn.prototypes.certificate import CertificateSample, certify
+from ppn.prototypes.certificate import CertificateSample, certify, remainder_share
 from ppn.prototypes.diagnostics import record
 from ppn.prototypes.dictionary import merge_ranks
 from ppn.prototypes.stream import GROUP, class_by_class
@@ -65,10 +65,10 @@ class Fit:
     def learn(
         self, batches: Iterable[TokenBatch], names: Sequence[str], sort: bool = False
     ) -> None:
-        """Let a discoverer whose dictionary is shared by all classes see all of them.
+        """Let a discoverer whose dictionary is shared see all classes, or what it has chosen.
 
         Args:
-            batches: Tokens of all classes, each class in one piece.
+            batches: Tokens of all classes, each class in one piece, or of the chosen images.
             sort: Whether they come in any order.
             names: Name of each class.
         """
@@ -143,8 +143,14 @@ class Fit:
                 row = self.weight[label]
                 head.prototypes[label] = exact_sum((row / network.k).expand(network.k, -1), row)
             head.bias.copy_(self.bias)
-        certificate = certify(network.dictionary, *self.sample.outputs(network.head))
+        output, logits = self.sample.outputs(network.head)
+        certificate = certify(network.dictionary, output.logits, logits)
         network.certificate = {"level": network.level, **asdict(certificate)}
+        network.take_names(self.discoverer)
+        if network.part_names:
+            share = remainder_share(output.contributions, logits) if network.remainder else 0.0
+            account = {**self.discoverer.account, "remainder_share": share}
+            network.certificate["named_parts"] = account
         network.settings = {
             "discoverer": {"name": self.discoverer.key, **self.discoverer.options},
             "refinement": {"name": self.refinements[0].key, **self.refinements[0].options},

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import Refined, Refinement, exact_sum
 from ppn.refinement.cam_split import cam_shares

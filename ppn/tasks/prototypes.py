@@ -28,7 +28,7 @@ from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
-from ppn.prototypes.network import PrototypeNetwork
+from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
 from ppn.refinement import CompactSplit, Refinement
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PrototypeTask(LightningModule):
             read from the checkpoint if that is ours and of the first two kinds.
         image_size: Side of the square input in pixels; None takes the classifier's.
         model_options: Further arguments of the model; read from the checkpoint too.
-        k: Prototypes per class.
+        k: Prototypes per class; None: as many as parts have names, or else 3.
         num_patches: Nearest training patches kept for each prototype.
         refinement: How the rows of the head are split; None: `CompactSplit`.
         compare: Further refinements to evaluate beside it.
@@ -83,7 +83,7 @@ class PrototypeTask(LightningModule):
         architecture: str | None = None,
         image_size: int | None = None,
         model_options: dict[str, Any] | None = None,
-        k: int = 3,
+        k: int | None = None,
         num_patches: int = 5,
         refinement: Refinement | None = None,
         compare: list[Refinement] | None = None,
@@ -103,6 +103,8 @@ class PrototypeTask(LightningModule):
             compare = None
             image_size = image_size or stored.structure["image_size"]
         self.trained = classifier_ckpt is not None
+        self.k_given = k is not None
+        k = DEFAULT_K if k is None else k
         if classifier_ckpt is not None and architecture is None:
             trained = classifier_record(classifier_ckpt)
             made, count = trained.structure, trained.num_classes
@@ -164,6 +166,12 @@ class PrototypeTask(LightningModule):
     def input_config(self) -> InputConfig:
         """What the model expects of its input image; the DataModule follows it."""
         return self.network.input_config
+
+    def hold_named(self, names: list[str]) -> None:
+        """Have a prototype for each name of a part, unless the user has said how many."""
+        if names and not self.k_given:
+            self.network.hold_parts(len(names))
+            self.record.structure["k"] = self.network.structure["k"] = len(names)
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Return logits (B, C) and contributions (B, C, k) of images (B, channels, H, W)."""

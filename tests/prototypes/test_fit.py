@@ -210,7 +210,7 @@ def test_certificate_measures_what_is_wrong_too():
                 item.tokens[half], (2, 3), pooled[half], torch.ones(len(pooled[half])), logits[half]
             )
             sample.add(item.label, part)
-    logits, blackbox = sample.outputs(network.head)
+    (logits, _), blackbox = sample.outputs(network.head)
     good = certify(network.dictionary, logits, blackbox)
     assert good.images == 8  # 10 rows hold 2 images of each of 4 classes
     assert good.agreement == 1.0
