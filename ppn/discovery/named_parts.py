@@ -19,7 +19,7 @@ from ppn.discovery.points import (
     point_evidence,
     point_targets,
 )
-from ppn.discovery.teacher import areas_of, name_of_teacher, taught_names
+from ppn.discovery.teacher import Teacher, areas_of, name_of_teacher, taught_names
 from ppn.discovery.token_classifier import (
     ClickAccuracy,
     cross_validated,
@@ -84,7 +84,7 @@ class NamedParts(Discoverer):
         images: int = 30,
         seed: int = 0,
         clicks: str | None = None,
-        teacher: Callable[[Tensor], Tensor] | None = None,
+        teacher: Teacher | Callable[[Tensor], Tensor] | None = None,
         rest: float = 0.1,
         decay: float | None = None,
         spread: float = SPREAD,

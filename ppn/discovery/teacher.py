@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,11 +11,34 @@ from torch import Tensor
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _BATCH = 16
 _FINEST = 64
 """Cells along a side of what is kept of its answer: tokens have fewer."""
+
+
+class Teacher(ABC):
+    """A function that has options, for YAML: a subclass is given by its class path.
+
+    A plain function does as well; see `NamedParts`.
+
+    Attributes:
+        part_names: Name of each of the P parts.
+    """
+
+    part_names: Sequence[str]
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return where parts are.
+
+        Args:
+            images: (B, C, H, W) as the classifier sees them, normalised, where it is.
+
+        Returns:
+            (B, P, h, w) in [0, 1], probabilities at the places of any grid.
+        """
 
 
 def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
