@@ -60,6 +60,8 @@ def explain(
         picture = explanation.save(folder / f"{name}.png")
         write_json(folder / f"{name}.json", {**explanation.to_dict(), "file": _place(file)})
         terms = [f"{value:+.3f}" for value in explanation.contributions]
+        if explanation.part_names:
+            terms = [f"{n} {t}" for n, t in zip(explanation.part_names, terms, strict=True)]
         print(
             f"{file}: {explanation.class_name}, logit {explanation.logit:.3f} = "
             f"{' '.join(terms)} {explanation.bias:+.3f} (bias) -> {picture}"

@@ -60,6 +60,11 @@ class Explainer(Configured, ABC):
     def maps_per_class(self) -> int:
         """Number of maps k that it gives for one class."""
 
+    @property
+    def places(self) -> int:
+        """How many of them, the first ones, have a place; a remainder has none."""
+        return self.maps_per_class
+
     def prepare(self, network: PrototypeNetwork) -> None:
         """Look at the fitted network before the first image; called once per evaluation."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ppn.explainers.base import Inputs
     from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.network import PrototypeNetwork
 
 
 class PrototypeExplainer(Explainer):
@@ -27,6 +28,7 @@ class PrototypeExplainer(Explainer):
         self.head = head
         self.additive = additive
         self.exact = head.exact
+        self.remainder = False
 
     @property
     def name(self) -> str:
@@ -37,6 +39,15 @@ class PrototypeExplainer(Explainer):
     def maps_per_class(self) -> int:
         """Prototypes per class."""
         return self.head.prototypes.shape[1]
+
+    @property
+    def places(self) -> int:
+        """Prototypes per class but for the remainder."""
+        return self.maps_per_class - self.remainder
+
+    def prepare(self, network: PrototypeNetwork) -> None:
+        """Learn whether the last part is a remainder."""
+        self.remainder = network.remainder
 
     def attribute(self, inputs: Inputs, target: Tensor) -> Attribution:
         """Return the maps (B, k, H, W) and contributions (B, k) of each image's target class."""

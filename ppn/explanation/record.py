@@ -17,6 +17,7 @@ from ppn.version import __version__
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -85,6 +86,7 @@ class Explanation:
         inspection: What is exact about explanations of this classifier, in numbers and words.
         scale: The factor 1/s that the contributions carry behind a norm; 1 otherwise.
         true_class: Name of the true class; empty where it is unknown.
+        part_names: (k) name of each prototype, the same for every class; empty without names.
     """
 
     image: Image.Image
@@ -101,6 +103,7 @@ class Explanation:
     inspection: HeadInspection
     scale: float = 1.0
     true_class: str = ""
+    part_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.contributions) == len(self.maps) == len(self.patches):
@@ -124,8 +127,8 @@ class Explanation:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """(k) what each prototype is called in pictures: "Part 1" and so on."""
-        return tuple(part_title(index) for index in range(len(self.contributions)))
+        """(k) what each prototype is called in pictures: its name, or "Part 1" and so on."""
+        return tuple(part_title(index, self.part_names) for index in range(len(self.maps)))
 
     @property
     def predicted(self) -> Ranked:
@@ -207,6 +210,7 @@ class Explanation:
             "prototypes": [
                 {
                     "prototype": index,
+                    "name": self.part_names[index - 1] if self.part_names else None,
                     "contribution": contribution,
                     "peak": _peak(grid, self.image.size),
                     "map": np.asarray(grid, dtype=float).round(6).tolist(),
@@ -229,9 +233,9 @@ class Explanation:
         return draw(self, kind)
 
 
-def part_title(index: int) -> str:
-    """What prototype `index`, from 0, of a class is called in pictures."""
-    return f"Part {index + 1}"
+def part_title(index: int, names: Sequence[str] = ()) -> str:
+    """What prototype `index`, from 0, of a class is called in pictures; `names` of all, or none."""
+    return names[index] if names else f"Part {index + 1}"
 
 
 def _peak(grid: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[float]:

@@ -55,6 +55,15 @@ class Observation(NamedTuple):
     contributions: Tensor | None = None
     additive: bool = False
 
+    def placed(self, places: int) -> Observation:
+        """Return the same of the first maps of each class alone."""
+        kept = {
+            name: value[:, :places]
+            for name in ("maps", "noisy_maps", "peaks", "noisy_peaks", "contributions")
+            if (value := getattr(self, name)) is not None
+        }
+        return self._replace(**kept)
+
 
 class Metric(Configured, torchmetrics.Metric):
     """A torchmetrics metric whose constructor holds options only and whose class says what it is.
@@ -69,6 +78,8 @@ class Metric(Configured, torchmetrics.Metric):
         protocol: Name of the protocol.
         help: One or two sentences for a reader: what it measures, and how to read it.
         needs: What the evaluation must provide; without it the metric is left out.
+        placed: Whether it is about where maps are. A remainder, what no other part covers, has no
+            place and is then left out.
         of_maps: Whether it scores each explainer; otherwise it is about the network and computed
             once, from what the first explainer says.
     """
@@ -80,6 +91,7 @@ class Metric(Configured, torchmetrics.Metric):
     protocol: ClassVar[str] = ""
     help: ClassVar[str] = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
+    placed: ClassVar[bool] = False
     of_maps: ClassVar[bool] = True
     is_differentiable = False
     full_state_update = False

@@ -34,6 +34,18 @@ class ConsistencyResult(NamedTuple):
     best_share: Tensor
     images: Tensor
 
+    def covered(self, label: int, index: int) -> tuple[int, float, bool] | None:
+        """Return part, share and whether it is consistent of one prototype.
+
+        Returns:
+            None where the class has no images, or the prototype, a remainder, no place.
+        """
+        if not bool(self.images[label] > 0) or index >= self.best_part.shape[1]:
+            return None
+        key = label, index
+        best = int(self.best_part[key]), float(self.best_share[key])
+        return (*best, bool(self.consistent[key]))
+
 
 class Consistency(WindowMetric):
     """Share of prototypes that cover one part in most of their class's images.

@@ -28,6 +28,7 @@ class DistinctPeaks(PairMetric):
     The measure by which refinements are compared; needs no image size.
     """
 
+    placed = True
     title = "Distinct peaks"
     protocol = "distinct_peaks"
     help = "1 minus the share of prototype pairs whose maxima lie in the same cell."

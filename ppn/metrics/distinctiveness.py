@@ -51,6 +51,7 @@ class Distinctiveness(PairMetric):
         box: Side of the boxes, in pixels of a 224 x 224 image; it is scaled with the image.
     """
 
+    placed = True
     title = "Distinctiveness"
     protocol = "nonparam-2025"
     help = "1 minus the mean overlap of fixed boxes at the maxima of a class's prototypes."

@@ -76,12 +76,19 @@ class MetricSet(nn.Module):
     Args:
         metrics: The metrics; they are copied.
         shape: The sizes of their states.
+        places: How many of a class's maps have a place; see `Metric.placed`. None: all.
     """
 
-    def __init__(self, metrics: Iterable[Metric], shape: EvaluationShape) -> None:
+    def __init__(
+        self, metrics: Iterable[Metric], shape: EvaluationShape, places: int | None = None
+    ) -> None:
         super().__init__()
         self.size = (shape.size, shape.size)
-        self.metrics = nn.ModuleList([deepcopy(metric).setup(shape) for metric in metrics])
+        self.places = shape.k if places is None else places
+        placed = shape._replace(k=self.places)
+        self.metrics = nn.ModuleList(
+            [deepcopy(metric).setup(placed if metric.placed else shape) for metric in metrics]
+        )
         self.needs = frozenset().union(*(metric.needs for metric in self._metrics()))
 
     def update(self, seen: Observation) -> None:
@@ -92,8 +99,9 @@ class MetricSet(nn.Module):
                 peaks=peak(seen.maps, self.size),
                 noisy_peaks=None if noisy is None else peak(noisy, self.size),
             )
+        placed = seen.placed(self.places)
         for metric in self._metrics():
-            metric.observe(seen)
+            metric.observe(placed if metric.placed else seen)
 
     def compute(self) -> dict[str, Scored]:
         """Return what each metric has found, by its key."""
@@ -142,7 +150,12 @@ class Evaluation(nn.Module):
         of_maps = [metric for metric in self.measured if metric.of_maps]
         of_network = [metric for metric in self.measured if not metric.of_maps]
         self.network = MetricSet(of_network, shapes[0])
-        self.rows = nn.ModuleList([MetricSet(of_maps, its_own) for its_own in shapes])
+        self.rows = nn.ModuleList(
+            [
+                MetricSet(of_maps, its_own, explainer.places)
+                for its_own, explainer in zip(shapes, explainers, strict=True)
+            ]
+        )
 
     @property
     def needs_noise(self) -> bool:

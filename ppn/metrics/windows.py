@@ -75,6 +75,7 @@ class WindowMetric(Metric):
     """
 
     unit = "%"
+    placed = True
     bounds = (0.0, 100.0)
     protocol = "evalprotopnet-2023"
 

@@ -14,6 +14,7 @@ from ppn.explanation.explain import explain
 from ppn.explanation.record import Patch
 from ppn.report.content import ClassCard, Prototype, Report
 from ppn.report.measured import measured
+from ppn.report.named import named_parts
 from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def collect(
         sensitivity=sensitivity(found),
         samples=[_with_patches(sample, cards) for sample in samples],
         classes=cards,
+        parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
+        if network.part_names
+        else [],
         notes=[*notes(network, found), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
@@ -138,29 +142,24 @@ def _cards(
     """One card for each class, with the maps of its prototypes on their nearest images."""
     found = network.dictionary
     pictures = _pictures(network, data, labels, patches)
-    parts = data.part_names
-    consistency = results.having("best_part", "best_share", "consistent")
+    parts, names = data.part_names, network.part_names
+    consistency = results.having("covered", "images")
     shares = results.having("share", "accuracy")
     cards = []
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            rated = consistency is not None and int(consistency.images[label]) > 0
+            covered = None if consistency is None else consistency.covered(label, index)
             prototypes.append(
                 Prototype(
                     index=index,
                     patches=pictures[label, index],
                     share=float(shares.share[label, index]),
                     cosine=float(found.cosine[label, index]),
-                    part=parts[int(consistency.best_part[label, index])]
-                    if consistency is not None and rated
-                    else None,
-                    part_rate=float(consistency.best_share[label, index])
-                    if consistency is not None and rated
-                    else None,
-                    consistent=bool(consistency.consistent[label, index])
-                    if consistency is not None and rated
-                    else None,
+                    part=parts[covered[0]] if covered else None,
+                    part_rate=covered[1] if covered else None,
+                    consistent=covered[2] if covered else None,
+                    name=names[index] if names else None,
                 )
             )
         evaluated = int(shares.images[label]) > 0

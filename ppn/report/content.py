@@ -26,6 +26,7 @@ class Prototype:
         share: Mean share of the class's logit (without bias) that it contributes, a fraction;
             may be negative.
         cosine: Cosine between the refined and the discovered direction.
+        name: What the part is called, for every class alike; None where parts have no names.
         part: The annotated part that it covers most often, e.g. "crown".
         part_rate: How often it covers that part where the part is visible, a fraction.
         consistent: Whether `part_rate` reaches the protocol's threshold.
@@ -38,6 +39,12 @@ class Prototype:
     part: str | None = None
     part_rate: float | None = None
     consistent: bool | None = None
+    name: str | None = None
+
+    @property
+    def guess(self) -> str | None:
+        """What a part without a name may be: what it covers, if it does so consistently."""
+        return self.part if self.consistent and self.name is None else None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,43 @@ class ClassCard:
     prototypes: list[Prototype]
     images: int
     accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How a part tells a class from its strongest rival, on images of the class.
+
+    `part` is what the part adds to the lead of the class's logit over the rival's, `lead` all of
+    it.
+    """
+
+    name: str
+    rival: str
+    part: float
+    lead: float
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A part that has one name for every class.
+
+    Attributes:
+        index: Position within each class, from 0.
+        name: Its name.
+        remainder: Whether it is what no name covers.
+        share: Mean over classes of its mean share of the logit (without bias), a fraction.
+        accuracy: Share of held-out points that got this name, a fraction.
+        shares: The same as `share` for each class shown, by label.
+        separates: The classes that it tells apart best.
+    """
+
+    index: int
+    name: str
+    remainder: bool = False
+    share: float | None = None
+    accuracy: float | None = None
+    shares: dict[int, float] = field(default_factory=dict)
+    separates: list[Separation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -181,6 +225,7 @@ class Report:
         sensitivity: Metrics over the constants of their protocols.
         samples: Explained images, each of its predicted class; the first one also opens the page.
         classes: The classes shown, in order.
+        parts: What each named part does over all classes; none where parts have no names.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
         created: Date of the report, printed as it is.
@@ -198,6 +243,7 @@ class Report:
     sensitivity: list[Sensitivity] = field(default_factory=list)
     samples: list[Explanation] = field(default_factory=list)
     classes: list[ClassCard] = field(default_factory=list)
+    parts: list[NamedPart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None
     created: str | None = None

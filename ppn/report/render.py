@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
+from ppn.report.named import IMAGES
 from ppn.report.panels import panel
+from ppn.report.part_panels import part_panel
 from ppn.report.samples import steps
 from ppn.version import __version__
 from ppn.visualization.numbers import number
@@ -20,7 +22,7 @@ from ppn.visualization.numbers import number
 if TYPE_CHECKING:
     from ppn.report.content import Report
 
-_STYLES = ("page.css", "sample.css", "gallery.css", "evidence.css", "print.css")
+_STYLES = ("page.css", "sample.css", "gallery.css", "parts.css", "evidence.css", "print.css")
 _SCRIPT = "report.js"
 
 
@@ -61,6 +63,8 @@ def render(report: Report) -> str:
         report=report,
         samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
         panels=[panel(card) for card in report.classes],
+        parts=[part_panel(part, report.classes) for part in report.parts],
+        images=IMAGES,
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
         explainers=list(zip(report.explainers, rows, strict=True)),

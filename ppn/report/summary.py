@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppn.report.content import Column, ExplainerRow, Fact, MetricCard, Sensitivity
 from ppn.report.measured import ERROR, SWEEP
@@ -107,7 +107,41 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
             "%",
         ),
         Fact("Fallbacks", values["fell_back"], "classes refined by `equal` instead"),
+        *_named_facts(values.get("named_parts") or {}),
     ]
+
+
+def _named_facts(values: dict[str, Any]) -> list[Fact]:
+    """What the certificate says of named parts."""
+    shown = []
+    if values.get("accuracy") is not None:
+        each = [
+            f"{name} {number(100 * share)} %"
+            for name, share in values["accuracy_of"].items()
+            if share is not None
+        ]
+        shown = [
+            Fact(
+                "Images with annotated parts", values["images"], "from which the names were learned"
+            ),
+            Fact(
+                "Names of held-out points",
+                100 * values["accuracy"],
+                f"points on images not learned from that get their part's name: {', '.join(each)}",
+                "%",
+            ),
+            Fact(
+                "Missed points",
+                100 * values["missed"],
+                "of the same points, taken for background",
+                "%",
+            ),
+        ]
+    if values.get("remainder_share"):
+        share = 100 * values["remainder_share"]
+        held = "of the absolute contributions to a logit, on the training images checked"
+        shown.append(Fact("Held by no name", share, held, "%"))
+    return shown
 
 
 def metrics(found: Measured) -> list[MetricCard]:

@@ -302,8 +302,28 @@ class PrototypeTask(LightningModule):
             "head": self.network.classifier.inspection.to_dict(),
             "certificate": self.network.certificate,
         }
+        if self.network.part_names:
+            self.results["parts"] = part_figures(self.network, self.per_class)
         numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}
         self.log_dict(numbers, rank_zero_only=True)
+
+
+def part_figures(network: PrototypeNetwork, results: Results) -> dict[str, Any]:
+    """Return what was measured of each named part, as plain values by its name.
+
+    `share` of the logit without bias, the mean over classes; `consistent`, in how many of the
+    classes it is so, in percent; None where that was not measured, and for the remainder.
+    """
+    shares, rated = results.having("share", "accuracy"), results.having("best_part", "consistent")
+    found: dict[str, Any] = {}
+    for index, name in enumerate(network.part_names):
+        consistent = None
+        if rated is not None and index < rated.consistent.shape[1]:
+            seen = rated.consistent[rated.images > 0, index]
+            consistent = 100 * float(seen.double().mean()) if len(seen) else None
+        own = shares.share[shares.images > 0, index]
+        found[name] = {"share": float(own.mean()) if len(own) else None, "consistent": consistent}
+    return found
 
 
 def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Prototypes:
