@@ -31,6 +31,7 @@ _CAPTION = 0.62
 _NAME = 0.5
 _DPI = 200
 _PER_ROW = 5
+_TITLE = 22  # letters of a part's name
 _INK = "#16181d"
 _SOFT = "#5c6370"
 _FAINT = "#c9ccd1"
@@ -122,7 +123,9 @@ def _part(
     pixels = fit(explanation.image, round(_TILE * _DPI))
     heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
     _tile(page, heat, corner, _TILE, colour)
-    _caption(page, (x, y + _TILE), text, explanation.titles[index], colour)
+    title = explanation.titles[index]
+    title = title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}\u2026"
+    _caption(page, (x, y + _TILE), text, title, colour)
     patch = explanation.patches[index]
     if patch is not None:
         y += _TILE + _CAPTION

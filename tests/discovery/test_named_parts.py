@@ -7,7 +7,7 @@ from ppn.configured import Configured
 from ppn.discovery.base import ClassTokens
 from ppn.discovery.named_parts import NamedParts
 from ppn.discovery.points import grouped_points, point_evidence, point_targets
-from ppn.discovery.token_classifier import fit_token_classifier
+from ppn.discovery.token_classifier import cross_validated, fit_token_classifier
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import ClassProblem
 from ppn.refinement.compact_split import CompactSplit
@@ -111,7 +111,8 @@ def test_accuracy_is_of_images_that_were_held_out():
     # Tokens that know nothing of the points are named no better than at random.
     _, keypoints = scene(40)
     points = grouped_points(keypoints, NAMES, GROUPS)
-    blind = NamedParts(GROUPS).cross_validate(torch.randn(40, 48, WIDTH), points, GRID, SIZE)
+    targets = point_targets(point_evidence(points, GRID, SIZE))
+    blind = cross_validated(torch.randn(40, 48, WIDTH), targets, points, GRID, SIZE)
     assert blind.accuracy <= 0.8
 
 
@@ -130,6 +131,11 @@ def test_options_are_plain_and_named():
     assert way.key == "named_parts"
     assert way.options == {
         "groups": GROUPS,
+        "source": "keypoints",
+        "images": 30,
+        "seed": 0,
+        "clicks": None,
+        "teacher": None,
         "rest": 0.1,
         "decay": None,
         "spread": 24 / 224,
@@ -154,7 +160,7 @@ def test_mistakes_are_told_in_a_sentence():
     with pytest.raises(DiscoveryError, match="No image shows part 'wing'"):
         way.annotate([0, 1], hidden, NAMES, SIZE)
     way.annotate([7, 8], keypoints, NAMES, SIZE)
-    with pytest.raises(DiscoveryError, match="set k to 3"):
+    with pytest.raises(DiscoveryError, match="leave k out, or set it to 3"):
         way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 5)
     with pytest.raises(DiscoveryError, match="None of the training images is annotated"):
         way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 3)
