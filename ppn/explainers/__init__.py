@@ -2,12 +2,14 @@
 
 from ppn.explainers.base import Attribution, Explainer, Inputs
 from ppn.explainers.chance import CentreMaps, RandomMaps, UniformMaps
+from ppn.explainers.fitted import FittedPrototypes
 from ppn.explainers.prototypes import PrototypeExplainer
 
 __all__ = [
     "Attribution",
     "CentreMaps",
     "Explainer",
+    "FittedPrototypes",
     "Inputs",
     "PrototypeExplainer",
     "RandomMaps",
