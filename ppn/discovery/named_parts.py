@@ -84,7 +84,7 @@ class NamedParts(Discoverer):
         images: int = 30,
         seed: int = 0,
         clicks: str | None = None,
-        teacher: Teacher | Callable[[Tensor], Tensor] | None = None,
+        teacher: Teacher | Callable[..., Any] | None = None,
         rest: float = 0.1,
         decay: float | None = None,
         spread: float = SPREAD,

@@ -74,7 +74,7 @@ def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
             if max(answer.shape[2:]) > _FINEST:
                 height, width = (min(_FINEST, side) for side in answer.shape[2:])
                 answer = torch.nn.functional.adaptive_avg_pool2d(answer, (height, width))
-            found.append(answer.clamp(0, 1))
+            found.append(answer.clamp(0, 1).cpu())
     return torch.cat(found)
 
 

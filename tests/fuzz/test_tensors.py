@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import ppn
 from ppn.classifier.record import read_record
 from ppn.classifier.weights import read_checkpoint, state_dict_of
+from ppn.discovery import NamedParts
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.certificate import CertificateSample
 from ppn.prototypes.checkpoint import load_checkpoint
@@ -30,12 +31,17 @@ from tests.prototypes.test_from_classifier import Named
 CLASSES, K = 3, 2
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+@pytest.fixture(scope="module", params=["without names", "named"])
+def pair(tmp_path_factory, request):
     """A pair of prototype files."""
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=CLASSES).eval()
-    network = ppn.from_classifier(model, DataLoader(Named(), batch_size=5), k=K)
+    discoverer = None
+    if request.param == "named":
+        discoverer = NamedParts()
+        discoverer.annotate([0, 4], torch.full((2, 1, 3), 9.0), ["square"], (64, 64))
+    loader = DataLoader(Named(), batch_size=5)
+    network = ppn.from_classifier(model, loader, k=K, discoverer=discoverer)
     folder = network.save(tmp_path_factory.mktemp("pair"))
     return folder, (folder / DESCRIPTION).read_bytes(), (folder / TENSORS).read_bytes()
 
@@ -47,6 +53,8 @@ def read_pair(folder):
         assert len(found.class_names) == len(found.images) == found.shape[0]
         assert all(isinstance(name, str) for name in found.class_names)
         found.fill(PrototypeHead(*found.shape[:3]), PartDictionary(*found.shape))
+        assert len(found.part_names) in (0, found.shape[1])
+        assert all(isinstance(name, str) and name.strip() for name in found.part_names)
     return found
 
 
