@@ -309,6 +309,13 @@ def test_a_datamodule_in_python(box, tmp_path):
     explanation = network.explain(drawn("test").read(0).image)
     assert explanation.titles == ("beak", "belly", "rest")
     assert explanation.adds_up
+    way = NamedParts(images=3)
+    first = ppn.from_classifier(model, data, discoverer=way)
+    other = SyntheticBirdsDataModule(**{**BIRDS, "draw_size": 64}, seed=7, num_workers=0)
+    again = ppn.from_classifier(model, other, discoverer=way)  # nothing is left of the first
+    fresh = ppn.from_classifier(model, other, discoverer=NamedParts(images=3))
+    assert torch.equal(again.token_classifier.weight, fresh.token_classifier.weight)
+    assert not torch.equal(again.token_classifier.weight, first.token_classifier.weight)
     with pytest.raises(DiscoveryError, match="set it to 3"):
         ppn.from_classifier(model, data, k=5, discoverer=NamedParts(clicks=str(clicks)))
 

@@ -223,4 +223,5 @@ def _inside(seen: Prepared) -> Tensor:
     x0, y0, x1, y1 = seen.box
     rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
     down, across = (rows >= y0) & (rows <= y1), (columns >= x0) & (columns <= x1)
-    return (down[:, None] & across)[None]
+    inside: Tensor = (down[:, None] & across)[None]
+    return inside

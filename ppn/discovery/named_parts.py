@@ -116,6 +116,7 @@ class NamedParts(Discoverer):
         self._teacher_name = None if teacher is None else name_of_teacher(teacher)
         self._named = dict(groups or {})
         self._seen: Annotations | None = None
+        self._by_hand = False
         if groups is not None:
             self._expect_names(list(groups))
 
@@ -159,7 +160,7 @@ class NamedParts(Discoverer):
             areas = areas_of(self.teacher, pixels)
             names = taught_names(self.teacher, areas.shape[1])
             self._take(Annotations(indices, names, (pixels.shape[2], pixels.shape[3]), None, areas))
-        elif self._seen is None:
+        elif not self._by_hand:  # what was seen before was another data set's, or another size's
             self._take(training.annotated(self.source, members, self.images, self.seed))
         assert self._seen is not None
         return list(self._seen.indices)
@@ -183,6 +184,7 @@ class NamedParts(Discoverer):
             DiscoveryError: If a name's keypoint is unknown, or a name has no visible point.
         """
         self._take(Annotations([int(i) for i in indices], list(keypoint_names), size, keypoints))
+        self._by_hand = True
 
     def _take(self, found: Annotations) -> None:
         """Keep annotations, sorted by name."""
