@@ -72,8 +72,9 @@ class TokenClassifier(nn.Module):
 
     def __init__(self, width: int, parts: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(parts + 1, width))
-        self.register_buffer("bias", torch.zeros(parts + 1))
+        kind = torch.float32  # whatever torch's default is
+        self.register_buffer("weight", torch.zeros(parts + 1, width, dtype=kind))
+        self.register_buffer("bias", torch.zeros(parts + 1, dtype=kind))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return probabilities (..., K + 1) of tokens (..., D)."""
