@@ -75,6 +75,7 @@ class RandomExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Draw as many directions as the network has prototypes."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
         self.directions = random_exact(weight, network.k, self.seed)
 
@@ -94,5 +95,6 @@ class OtherClassExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Take the network's prototypes from class to class."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
         self.directions = other_class_exact(network.head.prototypes, weight, self.seed)

@@ -43,3 +43,7 @@ class PrototypeExplainer(Explainer):
         contributions = self.head(inputs.tokens).contributions
         rows = torch.arange(len(target), device=target.device)
         return Attribution(self.head.maps(inputs.tokens, target), contributions[rows, target])
+
+    def surrogate(self, inputs: Inputs) -> Tensor:
+        """Return the head's own logits."""
+        return self.head(inputs.tokens).logits

@@ -9,7 +9,7 @@ from ppn.metrics.base import EvaluationShape, Metric, Observation
 from ppn.metrics.compactness import Compactness
 from ppn.metrics.completeness import Completeness
 from ppn.metrics.consistency import Consistency
-from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.defaults import default_controls, default_floors, default_metrics
 from ppn.metrics.distinct_peaks import DistinctPeaks
 from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.evaluation import Evaluation, Results
@@ -32,6 +32,7 @@ __all__ = [
     "Observation",
     "Results",
     "Stability",
+    "default_controls",
     "default_floors",
     "default_metrics",
 ]

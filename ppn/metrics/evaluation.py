@@ -12,14 +12,17 @@ from torch import nn
 
 from ppn.errors import PPNError
 from ppn.metrics.base import Metric, Observation
+from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
 from ppn.metrics.maps import peak
+from ppn.metrics.resampling import image_counts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ppn.explainers.base import Explainer, Inputs
     from ppn.metrics.base import EvaluationShape, Need
+    from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
     from ppn.types import Batch
 
@@ -29,12 +32,13 @@ class Results(NamedTuple):
 
     `figures`: plain values for `metrics.json`; `results`: what each metric's `compute` gave, by
     its key, for the network and the chosen explainer; `scores`: the figures of each explainer, by
-    its name.
+    its name; `values`: what its scores are means of, by metric.
     """
 
     figures: dict[str, Any]
     results: dict[str, Any]
     scores: dict[str, dict[str, Any]]
+    values: dict[str, dict[str, Values]]
 
     def having(self, *fields: str) -> Any:  # noqa: ANN401 - whatever has them
         """Return the first result that has all of these fields, or None."""
@@ -50,10 +54,11 @@ class Results(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What `compute` of one metric gave, and its plain values."""
+    """What `compute` of one metric gave, its plain values, and what the score is the mean of."""
 
     result: Any
     figures: dict[str, Any]
+    values: Values | None
 
 
 def measurable(
@@ -101,7 +106,10 @@ class MetricSet(nn.Module):
             # A process may have no images, and an explainer no contributions.
             warnings.filterwarnings("ignore", "The ``compute`` method of metric")
             results = {metric.key: (metric, metric.compute()) for metric in self._metrics()}
-        return {key: Scored(r, metric.figures(r)) for key, (metric, r) in results.items()}
+        return {
+            key: Scored(r, metric.figures(r), metric.values(r))
+            for key, (metric, r) in results.items()
+        }
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """Return what the numbers of each metric depend on, by its key."""
@@ -162,6 +170,7 @@ class Evaluation(nn.Module):
         """
         labels = batch["label"]
         blackbox = inputs.tokens.logits.float()
+        counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
             maps, contributions = explainer.attribute(inputs, labels)
             moved = None if noisy is None else explainer.attribute(noisy, labels).maps
@@ -173,6 +182,7 @@ class Evaluation(nn.Module):
                 moved,
                 contributions=contributions,
                 additive=explainer.additive,
+                counts=counts,
             )
             row.update(seen)
             if place == 0:
@@ -188,19 +198,25 @@ class Evaluation(nn.Module):
         for metric in self.measured:
             own |= chosen[metric.key].figures
         scores: dict[str, dict[str, Any]] = {}
-        explainers: dict[str, dict[str, Any]] = {}
+        values: dict[str, dict[str, Values]] = {}
         for explainer, row in zip(self.explainers, rows, strict=True):
             found = scores[explainer.name] = {}
             for scored in row.values():
                 found |= scored.figures
-            explainers[explainer.name] = {**_describe(explainer), **found}
+            values[explainer.name] = {k: s.values for k, s in row.items() if s.values is not None}
+        of_maps = [metric for metric in self.measured if metric.of_maps]
+        for name, further in compared(self.explainers, of_maps, scores, values).items():
+            scores[name] |= further
+        explainers = {e.name: {**_describe(e), **scores[e.name]} for e in self.explainers}
+        own |= scores[self.explainers[0].name]
         figures = {
             **own,
             "refinement": self.explainers[0].name,
             "explainers": explainers,
             "metrics": self._about(own),
         }
-        return Results(figures, {m.key: chosen[m.key].result for m in self.measured}, scores)
+        results = {metric.key: chosen[metric.key].result for metric in self.measured}
+        return Results(figures, results, scores, values)
 
     def _about(self, figures: Collection[str]) -> dict[str, Any]:
         """Describe the metrics that give a score."""
