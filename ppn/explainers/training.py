@@ -6,10 +6,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from safetensors.torch import save
 
-from ppn.errors import CheckpointError, DataError
+from ppn.errors import CheckpointError
 from ppn.io.files import write_bytes
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.journal import fingerprint
@@ -126,13 +125,9 @@ def _learn(explainer: Explainer, images: TrainingImages, path: Path | None) -> N
     if path is not None and path.is_file():
         load_state(explainer, path)
         return
-    rank_zero_info(f"Fitting {explainer.title or explainer.name} on training images.")
     explainer.fit(images)
     if path is not None:
-        try:
-            save_state(explainer, path)
-        except DataError as error:  # of a folder that is only to be read
-            rank_zero_info(f"What it has learned is not kept: {error}")
+        save_state(explainer, path)
 
 
 def state_file(

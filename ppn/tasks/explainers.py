@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.explainers.ceiling import ceiling_of
@@ -69,7 +72,12 @@ def _fit(
     def kept(explainer: Explainer) -> Path | None:
         if not place.is_file():
             return None
-        return state_file(place.parent / LEARNED, network, explainer, [names, data.crop])
+        path = state_file(place.parent / LEARNED, network, explainer, [names, data.crop])
+        if path.is_file() or os.access(place.parent, os.W_OK):
+            return path
+        return None
 
+    told = ", ".join(explainer.title or explainer.name for explainer in learning)
+    rank_zero_info(f"Learned from training images: {told}.")
     images = TrainingImages(network, data.class_loader())
     fit_explainers(learning, images, trainer.is_global_zero, trainer.strategy.broadcast, kept)
