@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from ppn.classifier.build import build_classifier, freeze
@@ -21,6 +22,7 @@ from ppn.data.class_names import expect_same_names, names_in_checkpoint
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
 from ppn.explainers.prototypes import PrototypeExplainer
+from ppn.explainers.training import TrainingImages, fit_explainers
 from ppn.metrics.base import EvaluationShape, Metric
 from ppn.metrics.defaults import default_floors, default_metrics
 from ppn.metrics.evaluation import Evaluation
@@ -248,6 +250,12 @@ class PrototypeTask(LightningModule):
         explainers += [floor for floor in default_floors() if floor.name not in names]
         for explainer in explainers:
             explainer.prepare(network)
+        learning = [explainer for explainer in explainers if explainer.needs_training_images]
+        if learning:
+            rank_zero_info(f"Fitting on training images: {', '.join(e.name for e in learning)}.")
+            images = TrainingImages(network, data.class_loader())
+            strategy = self.trainer.strategy
+            fit_explainers(learning, images, self.trainer.is_global_zero, strategy.broadcast)
         masks = getattr(data, "masks", False) and data.train_source.mask_names
         annotations: list[Need] = ["box", "mask"] if masks else ["box"]
         self.evaluation = Evaluation(
