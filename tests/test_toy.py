@@ -31,6 +31,8 @@ model:
     explainers:
       - class_path: tests.toys.OneCell
         init_args: {cell: 0}
+      - class_path: tests.toys.LikeTheClass
+        init_args: {power: 2.0}
 trainer:
   callbacks:
     - class_path: PrototypeDiscovery
@@ -83,6 +85,7 @@ def test_metrics_and_explainers_of_a_file(fitted, tmp_path):
     row = figures["explainers"]["one_cell(cell=0)"]
     assert (row["kind"], row["title"], row["k"]) == ("control", "one cell", 1)
     assert row["corner_mass"] == 0.5
+    assert 0 <= figures["explainers"]["like_the_class(power=2.0)"]["corner_mass"] <= 0.5
     assert figures["explainers"]["random"]["corner_mass"] < 0.5
     assert figures["explainers"][NAME]["corner_mass"] == figures["corner_mass"]
     assert figures["refinement"] == NAME

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.explainers.base import Inputs
-    from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.head import HeadOutput, PrototypeHead
 
 
 class PrototypeExplainer(Explainer):
@@ -46,4 +46,5 @@ class PrototypeExplainer(Explainer):
 
     def surrogate(self, inputs: Inputs) -> Tensor:
         """Return the head's own logits."""
-        return self.head(inputs.tokens).logits
+        output: HeadOutput = self.head(inputs.tokens)
+        return output.logits
