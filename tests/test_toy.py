@@ -134,9 +134,27 @@ def test_metrics_and_explainers_of_the_command_line(fitted, tmp_path):
     )
     assert figures["metrics"]["corner_mass"]["constants"] == {"weight": 2.0}
     assert list(figures["explainers"]) == [
-        *(NAME, "cam_split", "one_cell", "random", "centre", "uniform")
+        *(NAME, "cam_split", "one_cell", "ceiling", "random_exact", "other_class_exact"),
+        *("random", "centre", "uniform"),
     ]
     assert figures["metrics"]["consistency"]["constants"]["threshold"] == 0.8
+
+
+def test_the_ceiling_is_learned_once_for_each_checkpoint(fitted, tmp_path):
+    base, _ = fitted
+    chosen = ("--model=PrototypeTask",)
+    first = measured(fitted, tmp_path / "a", *chosen)
+    (kept,) = (base / "fit/checkpoints/learned").glob("ceiling-*.safetensors")
+    written = kept.stat().st_mtime_ns
+    assert measured(fitted, tmp_path / "b", *chosen)["explainers"] == first["explainers"]
+    assert kept.stat().st_mtime_ns == written
+    ceiling = first["explainers"]["ceiling"]
+    assert (ceiling["kind"], ceiling["exact"], ceiling["k"]) == ("ceiling", True, 3)
+    assert len(ceiling["stability_interval"]) == len(ceiling["stability_image_interval"]) == 2
+    kept.write_bytes(b"")
+    args = [*("test", *fitted[1], *chosen, f"--trainer.default_root_dir={tmp_path / 'c'}")]
+    assert main([*args, f"--ckpt_path={base / 'fit/checkpoints/prototypes.ckpt'}"]) == 2
+    kept.unlink()
 
 
 def test_a_checkpoint_holds_plain_values_whatever_was_chosen(fitted):

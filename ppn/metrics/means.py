@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class MeanResult(NamedTuple):
     """What the `compute` of a `MeanMetric` returns, of all processes; all float64 but for `images`.
 
-    `score` (), the mean; `total` and `count` (C, m), sums and numbers of values of each class, in
+    `score` (), the mean; `total` and `known` (C, m), sums and numbers of values of each class, in
     one column for each prototype, or one for all; `drawn` (2, R), both over images drawn again;
     `images` () int64, how many had a value. Without any value the score, which means nothing, is 0.
     """
 
     score: Tensor
     total: Tensor
-    count: Tensor
+    known: Tensor
     drawn: Tensor
     images: Tensor
 
@@ -97,7 +97,7 @@ class MeanMetric(Metric):
 
     def values(self, result: MeanResult) -> Values:
         """Return the means of classes, of prototypes and of draws."""
-        total, count = self.scale * result.total, result.count
+        total, count = self.scale * result.total, result.known
         top, bottom = result.drawn
         return Values(
             total.sum(1) / count.sum(1),  # NaN without a value

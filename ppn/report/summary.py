@@ -199,7 +199,9 @@ def sensitivity(found: Measured) -> list[Sensitivity]:
 
 
 def _levels(found: Measured, metric: MeasuredMetric) -> dict[str, float]:
-    """What a metric gives for maps that know nothing of the image, and for those that know all."""
+    """What a metric of maps gives for those that know nothing of the image, or all of its parts."""
+    if metric not in found.map_metrics:
+        return {}
     return {
         explainer.title: explainer.scores[metric.key]
         for explainer in found.explainers.values()

@@ -12,6 +12,7 @@ from ppn.explainers import RandomMaps
 from ppn.metrics import Consistency, EvaluationShape, Observation, default_metrics
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
+from ppn.metrics.resampling import image_counts
 from tests.ddp import run
 
 IMAGES, C, K, P, S = 23, 4, 3, 5, 64
@@ -46,6 +47,7 @@ def batch(indices):
         peak(noisy, (S, S)),
         wrong[:, :K] - 0.5,
         additive=True,
+        counts=image_counts(indices),
     )
 
 
