@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
 
+    from ppn.metrics.probe import Probe
     from ppn.metrics.resampling import Values
     from ppn.types import Batch
 
-Need = Literal["keypoints", "mask", "box", "noise", "peaks"]
-"""What an evaluation must provide: annotations, the maps of the images with noise, or maxima."""
+Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model"]
+"""What an evaluation must provide: annotations, the maps of the images with noise, maxima, or the
+classifier itself, to be run on changed images."""
 
 
 class EvaluationShape(NamedTuple):
@@ -44,7 +46,8 @@ class Observation(NamedTuple):
     int64 the maxima of both, y and x in pixels, found once for all metrics; each of the three is
     None where no metric needs it. `contributions` (B, k) to the ground-truth class's logit, None
     where the explainer has none; `additive` whether the maps are meant to average to them;
-    `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none.
+    `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none;
+    `probe` asks the explainer and the classifier further, None where there is no classifier.
     """
 
     batch: Batch
@@ -57,6 +60,7 @@ class Observation(NamedTuple):
     contributions: Tensor | None = None
     additive: bool = False
     counts: Tensor | None = None
+    probe: Probe | None = None
 
 
 class Metric(Configured, torchmetrics.Metric):

@@ -15,16 +15,18 @@ from ppn.metrics.base import Metric, Observation
 from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
 from ppn.metrics.maps import peak
+from ppn.metrics.probe import Model, Probe
 from ppn.metrics.resampling import image_counts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from ppn.classifier import Classifier
     from ppn.explainers.base import Explainer, Inputs
     from ppn.metrics.base import EvaluationShape, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
-    from ppn.types import Batch
+    from ppn.types import Batch, Tokens
 
 
 class Results(NamedTuple):
@@ -129,6 +131,7 @@ class Evaluation(nn.Module):
         metrics: What to measure, in the order of tables. Those that need what is not there are
             left out.
         annotations: What batches hold beside keypoints, which `shape` tells.
+        classifier: What metrics may run on changed images; without it those that do are left out.
 
     Raises:
         PPNError: If two explainers or two metrics have one name.
@@ -140,12 +143,17 @@ class Evaluation(nn.Module):
         explainers: Sequence[Explainer],
         metrics: Sequence[Metric],
         annotations: Collection[Need] = (),
+        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
+        self.model = None if classifier is None else Model(classifier)
+        given: set[Need] = set(annotations)
+        if classifier is not None:
+            given.add("model")
         _expect_different("explainers", [explainer.name for explainer in explainers])
         _expect_different("metrics", [metric.key for metric in metrics])
         self.explainers = list(explainers)
-        self.measured = measurable(metrics, shape, annotations)
+        self.measured = measurable(metrics, shape, given)
         shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
         of_maps = [metric for metric in self.measured if metric.of_maps]
         of_network = [metric for metric in self.measured if not metric.of_maps]
@@ -170,6 +178,7 @@ class Evaluation(nn.Module):
         """
         labels = batch["label"]
         blackbox = inputs.tokens.logits.float()
+        shared: dict[object, Tokens] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
             maps, contributions = explainer.attribute(inputs, labels)
@@ -183,10 +192,16 @@ class Evaluation(nn.Module):
                 contributions=contributions,
                 additive=explainer.additive,
                 counts=counts,
+                probe=self._probe(explainer, inputs, shared),
             )
             row.update(seen)
             if place == 0:
                 self.network.update(seen)
+
+    def _probe(
+        self, explainer: Explainer, inputs: Inputs, shared: dict[object, Tokens]
+    ) -> Probe | None:
+        return None if self.model is None else Probe(self.model, explainer, inputs, shared)
 
     def compute(self) -> Results:
         """Return all results; a collective call: every process must make it."""

@@ -21,7 +21,8 @@ class MeanResult(NamedTuple):
 
     `score` (), the mean; `total` and `known` (C, m), sums and numbers of values of each class, in
     one column for each prototype, or one for all; `drawn` (2, R), both over images drawn again;
-    `images` () int64, how many had a value. Without any value the score, which means nothing, is 0.
+    `images` () int64, how many had a value; `further`, figures beside the score, by the end of
+    their names. Without any value the score, which means nothing, is 0.
     """
 
     score: Tensor
@@ -29,6 +30,7 @@ class MeanResult(NamedTuple):
     known: Tensor
     drawn: Tensor
     images: Tensor
+    further: dict[str, Tensor]
 
 
 class MeanMetric(Metric):
@@ -88,12 +90,20 @@ class MeanMetric(Metric):
     def compute(self) -> MeanResult:
         """The mean over all values; a collective call: every process must make it."""
         score = self.scale * self.total.sum() / self.count.sum().clamp(min=1)
-        states = self.total, self.count, self.drawn, self.images
-        return MeanResult(score, *(state.clone() for state in states))
+        states = (state.clone() for state in (self.total, self.count, self.drawn, self.images))
+        total, known, drawn, images = states
+        return MeanResult(score, total, known, drawn, images, self.further())
+
+    def further(self) -> dict[str, Tensor]:
+        """Return what else is to be told, by the end of its name: numbers, or curves."""
+        return {}
 
     def figures(self, result: MeanResult) -> dict[str, Any]:
-        """Return the score; None where nothing was measured."""
-        return {self.key: float(result.score) if int(result.images) else None}
+        """Return the score, and what else there is under `KEY_NAME`; None without a value."""
+        told = {self.key: result.score}
+        told |= {f"{self.key}_{name}": value for name, value in result.further.items()}
+        known = int(result.images) > 0
+        return {name: value.tolist() if known else None for name, value in told.items()}
 
     def values(self, result: MeanResult) -> Values:
         """Return the means of classes, of prototypes and of draws."""

@@ -243,7 +243,11 @@ class PrototypeTask(LightningModule):
         explainers = evaluated_explainers(network, self.explainers, self.trainer, bool(part_names))
         annotations: list[Need] = ["box", "mask"] if masks else ["box"]
         self.evaluation = Evaluation(
-            shape, explainers, default_metrics(self.metrics), annotations
+            shape,
+            explainers,
+            default_metrics(self.metrics),
+            annotations,
+            network.classifier,
         ).to(self.device)
 
     def _evaluate(self, batch: Batch) -> None:
