@@ -17,6 +17,7 @@ from ppn.errors import PPNError
 from ppn.explainers import Inputs, PrototypeExplainer, UniformMaps
 from ppn.explainers.base import Attribution
 from ppn.metrics import (
+    C2Score,
     ConceptDeletion,
     Evaluation,
     EvaluationShape,
@@ -323,6 +324,20 @@ def test_what_several_explainers_ask_is_run_once(classifier, explainer):
     with mock.patch("ppn.metrics.probe.redrawn", side_effect=redrawn) as made:
         evaluated(classifier, [explainer, OneCell()], 2)
     assert made.call_count == 1
+
+
+def test_a_dense_model_is_run_once_for_all_explainers(classifier, explainer):
+    dense = mock.Mock(side_effect=lambda images: images[:, :, ::8, ::8])
+    explainers = [explainer, OneCell()]
+    evaluation = Evaluation(
+        EvaluationShape(C, K, (), S), explainers, [C2Score(dense)], (), classifier
+    )
+    inputs = probe_of(classifier, explainer).inputs
+    batch = {"label": torch.arange(B) % C, "index": torch.arange(B)}
+    dense.reset_mock()
+    evaluation.update(batch, inputs, None, explainer.head(inputs.tokens))
+    dense.assert_called_once()
+    assert evaluation.compute().figures["c2_score"] is not None
 
 
 def test_images_are_run_in_batches_of_the_evaluations_size(classifier, explainer):
