@@ -150,10 +150,11 @@ class Probe:
 
     def with_late_layers_redrawn(self, seed: int) -> Attribution:
         """Return what the explainer says, of the predicted classes, behind other late layers."""
-        tokens: Tokens = self.once(
-            ("late layers", seed),
-            lambda: Model(self.model.stirred(seed)).tokens(self.inputs.images),
-        )
+
+        def run() -> Tokens:
+            return Model(self.model.stirred(seed)).tokens(self.inputs.images)
+
+        tokens = self.once(("late layers", seed), run)
         return self.explainer.attribute(self.inputs._replace(tokens=tokens), self.predicted)
 
     @torch.no_grad()

@@ -328,10 +328,8 @@ def test_what_several_explainers_ask_is_run_once(classifier, explainer):
 
 def test_a_dense_model_is_run_once_for_all_explainers(classifier, explainer):
     dense = mock.Mock(side_effect=lambda images: images[:, :, ::8, ::8])
-    explainers = [explainer, OneCell()]
-    evaluation = Evaluation(
-        EvaluationShape(C, K, (), S), explainers, [C2Score(dense)], (), classifier
-    )
+    shape, explainers = EvaluationShape(C, K, (), S), [explainer, OneCell()]
+    evaluation = Evaluation(shape, explainers, [C2Score(dense)], (), classifier)
     inputs = probe_of(classifier, explainer).inputs
     batch = {"label": torch.arange(B) % C, "index": torch.arange(B)}
     dense.reset_mock()
