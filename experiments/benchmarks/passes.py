@@ -21,7 +21,7 @@ from ppn.metrics.probe import Model, Probe
 from ppn.metrics.stability import Stability
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement import CamSplit
+from ppn.refinement import CompactSplit
 from tests.metrics import literal
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ K = 3
 
 def discover(classifier: Classifier, batches: list[Batch], classes: int) -> PrototypeNetwork:
     """Find and refine the prototypes of the classes in some batches, as `ppn fit` does."""
-    network = PrototypeNetwork(classifier, K, {"cam_split": True})
+    network = PrototypeNetwork(classifier, K, {"compact_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for batch in batches:
             yield classifier(batch["image"]), batch["label"].tolist(), batch["index"]
 
     names = [str(label) for label in range(len(network.class_names))]
-    fit = Fit(network, [CamSplit()])
+    fit = Fit(network, [CompactSplit()])
     fit.run(tokens(), names)
     fit.finish(names, str)
     return network

@@ -20,7 +20,7 @@ from ppn.__main__ import main as ppn
 from ppn.classifier.build import build_classifier
 from ppn.discovery import NMF
 from ppn.io.files import replacing, write_json
-from ppn.refinement import CamSplit
+from ppn.refinement import CompactSplit
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _prototypes(
 
 def _command(folder: Path, words: tuple[str, ...], made: Path, after: Step | None = None) -> Step:
     command = [*words, "--trainer.default_root_dir", str(folder)]
-    defaults = repr((NMF().options, CamSplit().options))
+    defaults = repr((NMF().options, CompactSplit().options))
     depends = words if after is None else (*words, defaults, key(after))
     return Step(folder, depends, made, partial(ppn, command))
 
