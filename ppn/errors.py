@@ -6,10 +6,12 @@ import difflib
 import re
 import sys
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
 
 class PPNError(Exception):
@@ -59,3 +61,25 @@ class CheckpointError(PPNError):
 
 class DiscoveryError(PPNError):
     """Features from which no prototypes can be found."""
+
+
+class MissingPackageError(PPNError):
+    """An optional package that is not installed; whatever needs it can be left out."""
+
+
+def optional(package: str, extra: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Args:
+        package: Its name in Python, such as `captum.attr`.
+        extra: The extra of `ppn` that installs it.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        root = package.split(".")[0]
+        why = "is not installed" if error.name == root else f"cannot be imported ({error})"
+        raise MissingPackageError(f"{root} {why}: run pip install 'ppn[{extra}]'.") from None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from ppn.report.measured import SHARE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -90,6 +92,9 @@ def map_columns(measured: Measured) -> dict[str, Column]:
         name = f"{metric.title} %" if share else metric.name
         form = ".1f" if share or metric.unit == "%" else ".3g"
         columns[metric.key] = Column(f"{name} {metric.arrow}".rstrip(), 100 if share else 1, form)
+        ceiling = f"{metric.key}{SHARE}"
+        if any(ceiling in explainer.scores for explainer in measured.explainers.values()):
+            columns[ceiling] = Column(f"{metric.title}, share of the ceiling", 1, ".2f")
     return columns
 
 

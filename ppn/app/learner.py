@@ -170,7 +170,7 @@ class Learner:
                 drawn = overlay(image, grid, (width, height), shared_max=1.0, hue=colour)
                 pictures.append(data_uri(drawn))
             rows.append({"part": part, "colour": colour, "pictures": pictures})
-        accuracy = self._named.cross_validate(*self._clicked(answers)).accuracy
+        accuracy = self._named.held_out_accuracy(*self._clicked(answers)).accuracy
         with self._news:
             self._rows, self._rows_of = rows, len(answers)
             self._note = (

@@ -272,6 +272,12 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def class_loader(self) -> DataLoader[Batch]:
+        """Return the un-augmented training images class after class, no batch of two classes."""
+        return self.discovery_loader(
+            *([int(label)] for label in np.unique(self.view("train").labels))
+        )
+
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         view = self.view(split)
         if len(view) == 0:

@@ -50,12 +50,15 @@ class AnnotatedDataset(ABC):
         part_names: Name of each keypoint; empty without part annotations.
         labels: (n,) int64, the class of each image.
         mask_names: What each value of a mask stands for, from 1 on; empty without masks.
+        part_groups: Ways to join keypoints to fewer parts, each of them names of keypoints by the
+            name of their part; empty where every keypoint is a part of its own.
     """
 
     class_names: list[str]
     part_names: list[str]
     labels: NDArray[np.int64]
     mask_names: Sequence[str] = ()
+    part_groups: Sequence[dict[str, list[str]]] = ()
 
     @abstractmethod
     def read(self, index: int) -> Annotated:

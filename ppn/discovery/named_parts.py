@@ -247,6 +247,13 @@ class NamedParts(Discoverer):
         """
         self._train(tokens, self._targets(points, grid, size))
 
+    def held_out_accuracy(
+        self, tokens: Tensor, points: Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> ClickAccuracy:
+        """Return how points are named whose image the classifier has not seen; see `learn`."""
+        targets = self._targets(points, grid, size)
+        return cross_validated(tokens, targets, points, grid, size, self.decay)
+
     def _train(self, tokens: Tensor, targets: Tensor) -> None:
         self.classifier = fit_token_classifier(
             tokens.flatten(0, 1), targets.flatten(0, 1), len(tokens), self.decay

@@ -80,6 +80,7 @@ class RandomExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Draw as many directions as the network has prototypes."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
         self.directions = random_exact(weight, network.k, self.seed)
 
@@ -99,6 +100,7 @@ class OtherClassExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Take the network's prototypes from class to class."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
         found = network.dictionary.found
         self.directions = other_class_exact(network.head.prototypes, weight, self.seed, found)

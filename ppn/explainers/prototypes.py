@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.explainers.base import Inputs
-    from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.head import HeadOutput, PrototypeHead
     from ppn.prototypes.network import PrototypeNetwork
 
 
@@ -54,3 +54,8 @@ class PrototypeExplainer(Explainer):
         contributions = self.head(inputs.tokens).contributions
         rows = torch.arange(len(target), device=target.device)
         return Attribution(self.head.maps(inputs.tokens, target), contributions[rows, target])
+
+    def surrogate(self, inputs: Inputs) -> Tensor:
+        """Return the head's own logits."""
+        output: HeadOutput = self.head(inputs.tokens)
+        return output.logits

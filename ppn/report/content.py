@@ -117,6 +117,9 @@ class MetricCard:
         constants: The protocol's constants, printed as they are.
         help: One or two sentences: what is measured.
         error: Standard error, in the same unit.
+        interval: Ends of the 95 % interval over classes; shown in place of the error.
+        image_interval: Ends of the 95 % interval over images.
+        share: Share of the way from the best floor to the ceiling, 1 at the ceiling.
         better: Which direction is good; None where neither is.
         bounds: Ends of the scale; None: 0 to 100 for "%", 0 to 1 for plain numbers that fit.
     """
@@ -129,6 +132,9 @@ class MetricCard:
     constants: dict[str, Any] = field(default_factory=dict)
     help: str = ""
     error: float | None = None
+    interval: tuple[float, float] | None = None
+    image_interval: tuple[float, float] | None = None
+    share: float | None = None
     better: Better | None = "higher"
     bounds: tuple[float, float] | None = None
 
@@ -152,6 +158,8 @@ class ExplainerRow:
         chosen: Whether this report's prototypes come from it.
         exact: Whether its contributions add up to the logit; others are shown for reference only.
         kind: "method", or what else the row is for.
+        differences: The value minus that of the chosen row, and ends of its 95 % interval, paired
+            over classes; of the chosen row, its value and interval.
     """
 
     name: str
@@ -159,6 +167,7 @@ class ExplainerRow:
     chosen: bool = False
     exact: bool = True
     kind: str = "method"
+    differences: dict[Column, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

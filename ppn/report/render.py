@@ -68,6 +68,7 @@ def render(report: Report) -> str:
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
         explainers=list(zip(report.explainers, rows, strict=True)),
+        differences=any(row.differences for row in report.explainers),
         sensitivity=[(table, shades(table)) for table in report.sensitivity],
         styles=Markup("\n".join(_source(environment, name) for name in _STYLES)),
         script=Markup(script),

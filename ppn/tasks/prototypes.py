@@ -21,15 +21,15 @@ from ppn.data.class_names import class_names_of, names_in_checkpoint
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
-from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.metrics.base import EvaluationShape, Metric
-from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.defaults import default_metrics
 from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
 from ppn.refinement import CompactSplit, Refinement
+from ppn.tasks.explainers import evaluated_explainers
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -269,19 +269,15 @@ class PrototypeTask(LightningModule):
         # The protocols of parts are defined on square inputs.
         part_names = getattr(data, "part_names", []) if height == width else []
         shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
-        additive = not network.classifier.inspection.indicative
-        explainers: list[Explainer] = [
-            PrototypeExplainer(head, additive) for head in network.each_head()
-        ]
-        explainers += self.explainers
-        names = {explainer.name for explainer in explainers}
-        explainers += [floor for floor in default_floors() if floor.name not in names]
-        for explainer in explainers:
-            explainer.prepare(network)
-        masks = getattr(data, "masks", False) and data.train_source.mask_names
+        masks = bool(getattr(data, "masks", False) and data.train_source.mask_names)
+        explainers = evaluated_explainers(network, self.explainers, self.trainer, bool(part_names))
         annotations: list[Need] = ["box", "mask"] if masks else ["box"]
         self.evaluation = Evaluation(
-            shape, explainers, default_metrics(self.metrics), annotations
+            shape,
+            explainers,
+            default_metrics(self.metrics),
+            annotations,
+            network.classifier,
         ).to(self.device)
 
     def _evaluate(self, batch: Batch) -> None:
