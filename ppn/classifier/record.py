@@ -27,6 +27,8 @@ _STRUCTURE = {
     "k": Maybe(int),
     "num_patches": Maybe(int),
     "classifier_classes": Maybe(int),
+    "width": Maybe(int),
+    "similarity": Maybe(str),
 }
 _SCHEMA = {"model": str, "num_classes": int, "structure": _STRUCTURE, "version": str}
 
