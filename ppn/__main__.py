@@ -26,6 +26,7 @@ commands (each has its own --help; options come from YAML files and flags):
   trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images with a fitted network: a picture and a JSON file each
   compare    put finished runs side by side: a table, and a figure or file
+  benchmark  score many explainers on the same images: tables and figures
   data       list the data sets, check one, or draw a sheet of its images
 
   ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
@@ -42,6 +43,7 @@ SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
     "compare": "ppn.commands.compare",
+    "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",
 }
 """Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
