@@ -1,4 +1,4 @@
-"""One cell of a benchmark: an explainer and a seed, kept in a file that appears when it is whole."""
+"""One cell of a benchmark, an explainer and a seed: a file that appears when it is whole."""
 
 from __future__ import annotations
 

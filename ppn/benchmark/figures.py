@@ -6,8 +6,10 @@ import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ppn.benchmark.tables import COST, chosen
+from ppn.explainers.part_prototypes import PartPrototypes
 from ppn.metrics.ranks import alike
 from ppn.report.columns import Column, metric_columns
 from ppn.visualization.palette import identity_colour
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ppn.benchmark.results import Ends, Outcome
+    from ppn.explainers.base import Explainer
     from ppn.metrics.ranks import Ranking
     from ppn.report.measured import MeasuredExplainer, MeasuredMetric
 
@@ -27,6 +30,9 @@ SUFFIXES = (".pdf", ".png")
 _MARKS = {"method": "o", "control": "s", "ceiling": "*", "floor": "D"}
 _SIZES = {"method": 5.5, "control": 5.0, "ceiling": 9.0, "floor": 4.5}
 _COST = "seconds_per_image"
+_AXIS, _LINE, _BAR, _LETTER, _CLOSE = 3.6, 0.17, 0.09, 0.068, 0.2
+"""Inches of a diagram of critical differences: the axis, from name to name, from bar to bar, a
+letter of a name, and the least distance of numbers."""
 
 
 class Point(NamedTuple):
@@ -75,62 +81,50 @@ def critical_difference(labels: Sequence[str], ranked: Ranking, title: str) -> F
         title: What they are ranked by.
     """
     order = sorted(range(len(labels)), key=lambda i: ranked.mean[i].mean)
-    half = (len(order) + 1) // 2
-    runs = alike(ranked)
-    top, step, least = 1.0 + 0.22 * len(runs), 0.42, 1.0
-    last = float(len(labels))
-    height = 1.1 + 0.22 * len(runs) + step * half * 0.5
-    figure = Figure(figsize=(7.0, max(1.6, height)))
-    axes = figure.subplots()
+    half, runs = (len(order) + 1) // 2, alike(ranked)
+    # In inches: the axis runs from 0 to _AXIS, names are beside it and below.
+    room = 0.5 + _LETTER * max(map(len, labels))
+    below, above = 0.45 + _BAR * len(runs) + _LINE * half, 0.95
+    figure = Figure(figsize=(_AXIS + 2 * room, below + above))
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.plot([least, last], [0, 0], color=INK, linewidth=1)
+    axes.set_xlim(-room, _AXIS + room)
+    axes.set_ylim(-below, above)
+    scale = _AXIS / max(1, len(labels) - 1)
+
+    def at(rank: float) -> float:
+        return (rank - 1) * scale
+
+    axes.plot([0, _AXIS], [0, 0], color=INK, linewidth=1)
     for tick in range(1, len(labels) + 1):
-        axes.plot([tick, tick], [0, 0.12], color=INK, linewidth=1)
-        if len(labels) <= 16 or tick % 2:
-            axes.text(tick, 0.2, str(tick), ha="center", va="bottom", fontsize=8)
-    room = 0.03 * (last - least)
+        axes.plot([at(tick)] * 2, [0, 0.05], color=INK, linewidth=1)
+        if scale >= _CLOSE or tick % 5 == 0 or tick == 1:
+            axes.text(at(tick), 0.08, str(tick), ha="center", va="bottom", fontsize=8)
     for place, index in enumerate(order):
-        rank = ranked.mean[index].mean
-        left = place < half
+        rank, left = ranked.mean[index].mean, place < half
         row = place if left else len(order) - 1 - place
-        depth = -(top + step * row)
-        side = least - room if left else last + room
-        axes.plot([rank, rank, side], [0, depth, depth], color=INK, linewidth=0.8)
-        text = f"{labels[index]}  {rank:.2f}" if left else f"{rank:.2f}  {labels[index]}"
-        axes.text(
-            *(side - room / 2 if left else side + room / 2, depth, text),
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8,
-        )
-    for number, (start, end) in enumerate(runs):
-        ends = [ranked.mean[order[place]].mean for place in (start, end)]
-        level = -(0.35 + 0.22 * number)
+        depth = -(0.3 + _BAR * len(runs) + _LINE * row)
+        side = -0.1 if left else _AXIS + 0.1
+        axes.plot([at(rank), at(rank), side], [0, depth, depth], color=INK, linewidth=0.7)
+        texts = (labels[index], f"{rank:.2f}") if left else (f"{rank:.2f}", labels[index])
+        beside = side - 0.05 if left else side + 0.05
+        aligned = "right" if left else "left"
+        axes.text(beside, depth, "  ".join(texts), ha=aligned, va="center", fontsize=8)
+    for number, ends in enumerate(runs):
+        first, last = (at(ranked.mean[order[place]].mean) for place in ends)
+        level = -(0.12 + _BAR * number)
         axes.plot(
-            [ends[0] - room / 3, ends[1] + room / 3],
-            [level, level],
-            color=identity_colour(0),
-            linewidth=3,
-            solid_capstyle="butt",
+            [first - 0.04, last + 0.04], [level, level], color=identity_colour(0), linewidth=3
         )
-    width = ranked.critical_difference
-    shown = min(width, last - least)
-    axes.plot([least, least + shown], [1.0, 1.0], color=INK, linewidth=1.5)
-    for end in (least, least + shown):
-        axes.plot([end, end], [0.9, 1.1], color=INK, linewidth=1.5)
-    cut = "" if shown == width else ", longer than the axis"
-    axes.text(
-        *(
-            least,
-            1.2,
-            f"critical difference {width:.2f} (Nemenyi, 5 %{cut}; {len(ranked.ranks)} classes)",
-        ),
-        va="bottom",
-        fontsize=8,
-    )
-    axes.set_title(f"{title}: mean rank", loc="left", fontsize=10)
-    axes.set_ylim(-(top + step * half), 1.9)
-    figure.set_layout_engine("constrained")
+    width = ranked.critical_difference * scale
+    shown = min(width, _AXIS)
+    axes.plot([0, shown], [0.42, 0.42], color=INK, linewidth=1.5)
+    for end in (0, shown):
+        axes.plot([end, end], [0.38, 0.46], color=INK, linewidth=1.5)
+    more = "" if shown == width else ", more than there are ranks"
+    told = f"critical difference {ranked.critical_difference:.2f}{more}"
+    axes.text(0, 0.5, f"{told} (Nemenyi, 5 %, {len(ranked.ranks)} classes)", fontsize=8)
+    axes.text(0, 0.74, f"Mean rank: {title}", fontsize=10)
     return figure
 
 
@@ -147,6 +141,7 @@ def _scores(outcome: Outcome, metrics: Sequence[MeasuredMetric]) -> Figure:
                 _mark(axes, outcome, name, (point, Point(place, (place, place))))
         if metric.bounds is not None:
             axes.set_xlim(*(end * column.factor for end in metric.bounds))
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(_wrapped(column.title))
         horizontal(axes, [outcome.measured.explainers[name].label for name in names])
     figure.set_layout_engine("constrained")
@@ -180,6 +175,9 @@ def _trade_offs(outcome: Outcome, metrics: Sequence[MeasuredMetric]) -> Figure:
             )
         if key == _COST:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(column.title)
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -241,14 +239,20 @@ def _mark(axes: Axes, outcome: Outcome, name: str, place: tuple[Point, Point]) -
 
 
 def _colour(outcome: Outcome, explainer: MeasuredExplainer) -> str:
-    """One colour for each module of methods: those of one family look alike."""
+    """One colour for each family of methods."""
     if explainer.kind == "floor":
         return CHANCE
     if explainer.kind != "method":
         return INK
-    families = [type(one) for one in outcome.benchmark.explainers if one.kind == "method"]
-    own = next(type(one) for one in outcome.benchmark.explainers if one.name == explainer.name)
-    return identity_colour(list(dict.fromkeys(families)).index(own))
+    methods = {one.name: one for one in outcome.benchmark.explainers if one.kind == "method"}
+    families = list(dict.fromkeys(_family(one) for one in methods.values()))
+    return identity_colour(families.index(_family(methods[explainer.name])))
+
+
+def _family(explainer: Explainer) -> str:
+    """What has one colour: ways to refine the same parts, and what is in the same file."""
+    made_of = explainer.discoverer if isinstance(explainer, PartPrototypes) else None
+    return type(explainer).__module__ if made_of is None else made_of.name
 
 
 def _point(outcome: Outcome, name: str, key: str, column: Column) -> Point | None:

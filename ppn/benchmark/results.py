@@ -139,7 +139,7 @@ class Outcome:
     def figures_of(self, name: str, key: str) -> list[float]:
         """Return a figure of an explainer for each seed that has it."""
         found = [cell.evaluated.figures.get(key) for cell in self.of(name) if cell.evaluated]
-        return [float(value) for value in found if _is_number(value)]
+        return [float(value) for value in found if value is not None and _is_number(value)]
 
     def cost(self, name: str, key: str) -> float | None:
         """Return the mean of a cost over seeds."""

@@ -6,7 +6,6 @@ import time
 import traceback
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from ppn.refinement.cam_split import CamSplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ppn.benchmark.config import Benchmark
     from ppn.classifier import Classifier

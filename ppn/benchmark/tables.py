@@ -29,7 +29,7 @@ KINDS = {"method": "", "control": "control", "ceiling": "ceiling", "floor": "flo
 LOGIT_ERROR = "max_logit_error"
 COST = {
     "fit_seconds": Column("fit, s", 1, ".1f"),
-    "seconds_per_image": Column("explain, ms an image", 1000, ".1f"),
+    "seconds_per_image": Column("explain, ms an image", 1000, ".3g"),
     "peak_mib": Column("peak, MiB", 1, ".0f"),
     "parameters": Column("numbers learned", 1, ",.0f"),
 }
@@ -63,10 +63,10 @@ def markdown(outcome: Outcome, command: str) -> str:
         f"{percent(figures['accuracy'])}, the same for all rows but those whose explanation "
         "has logits of its own (below).",
         "",
-        "Numbers are means over seeds; in brackets the 95 % bootstrap interval over classes. Of the "
-        "methods the **best** is bold and the <ins>second</ins> underlined. Read no score without "
-        "the floors, which know nothing of the image, and the controls: random directions that are "
-        "made exact are as exact as any method.",
+        "Numbers are means over seeds; in brackets the 95 % bootstrap interval over classes. Of "
+        "the methods the **best** is bold and the <ins>second</ins> underlined. Read no score "
+        "without the floors, which know nothing of the image, and the controls: random directions "
+        "that are made exact are as exact as any method.",
         "",
         *_scores(outcome),
     ]
@@ -117,8 +117,9 @@ def latex(outcome: Outcome) -> str:
 
 
 def chosen(outcome: Outcome) -> list[MeasuredMetric]:
-    """Return the metrics of papers: those named, else the first that have a direction."""
-    directed = [metric for metric in outcome.metrics if metric.higher_is_better is not None]
+    """Return the metrics of papers: those named, else the first that floors have too."""
+    maps = outcome.measured.map_metrics
+    directed = [metric for metric in maps if metric.higher_is_better is not None]
     keys = outcome.benchmark.columns
     if keys is None:
         return directed[:CHOSEN]
@@ -162,7 +163,8 @@ def _best(outcome: Outcome, metric: MeasuredMetric, column: Column) -> dict[str,
     methods = [n for n in outcome.names if outcome.measured.explainers[n].kind == "method"]
     scores = [score.value for n in methods if (score := outcome.score(n, metric.key)) is not None]
     texts = [column.text(v) for v in sorted(scores, reverse=metric.higher_is_better)]
-    return {text: place for place, text in enumerate(dict.fromkeys(texts), 1) if place <= 2}
+    places = list(dict.fromkeys(texts))
+    return {text: place for place, text in enumerate(places[:2], 1)} if len(places) > 1 else {}
 
 
 def _shares(outcome: Outcome) -> list[str]:

@@ -18,7 +18,6 @@ from ppn.explainers.training import TrainingImages, fit_explainers
 from ppn.metrics.defaults import default_metrics
 from ppn.metrics.score import Images, score
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.types import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from ppn.metrics.base import Metric, Need
     from ppn.metrics.score import Evaluated
+    from ppn.types import Batch
 
 ANNOTATIONS = ("keypoints", "box", "mask")
 

@@ -20,7 +20,7 @@ CHANCE = "#6b7280"
 """Colour of what knows nothing of the image."""
 INK = "#16181d"
 GRID = "#e5e7eb"
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "svg.hashsalt": "ppn",
     "pdf.fonttype": 42,  # text that can be searched and edited, as many venues ask for
