@@ -71,11 +71,15 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Ran:
-    """A chain that ran: what its data are, and which head case its black box has."""
+    """A chain that ran: what its data are, and which head case its black box has.
+
+    `benchmark` is the page of its explainers side by side, from the preset's folder; empty: none.
+    """
 
     chain: Chain
     note: str
     case: str
+    benchmark: str = ""
 
 
 def by_title(measured: Measured) -> dict[str, MeasuredExplainer]:
@@ -118,7 +122,8 @@ def markdown(
     for entry in ran:
         shared = "one black box for all seeds" if entry.chain.shared else "a black box per seed"
         recipe = f"recipe `{entry.chain.recipe}`, {shared}, head case `{entry.case}`"
-        lines.append(f"- `{entry.chain.name}` ({entry.note}): {recipe}")
+        page = f"; [all explainers side by side]({entry.benchmark})" if entry.benchmark else ""
+        lines.append(f"- `{entry.chain.name}` ({entry.note}): {recipe}{page}")
     lines += [] if ran else ["Nothing."]
     if lacking:
         lines += ["", "## What could not run, and how to get it", ""]

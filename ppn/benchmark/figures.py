@@ -114,7 +114,7 @@ def critical_difference(labels: Sequence[str], ranked: Ranking, title: str) -> F
         first, last = (at(ranked.mean[order[place]].mean) for place in ends)
         level = -(0.12 + _BAR * number)
         axes.plot(
-            [first - 0.04, last + 0.04], [level, level], color=identity_colour(0), linewidth=3
+            [first - 0.04, last + 0.04], [level, level], color=identity_colour(0), linewidth=3, solid_capstyle="butt"
         )
     width = ranked.critical_difference * scale
     shown = min(width, _AXIS)
@@ -153,7 +153,7 @@ def _trade_offs(outcome: Outcome, metrics: Sequence[MeasuredMetric]) -> Figure:
     first, *others = metrics
     columns = metric_columns(metrics)
     axis = {metric.key: columns[metric.key] for metric in others} | {_COST: COST[_COST]}
-    across = min(3, len(axis))
+    across = 2 if len(axis) in (2, 4) else min(3, len(axis))
     down = -(-len(axis) // across)
     lines = -(-len(outcome.names) // 3)
     figure = Figure(figsize=(3.1 * across + 0.4, 2.7 * down + 0.17 * lines + 0.4))

@@ -199,10 +199,14 @@ class Outcome:
             explainers[name] = {**first.about, **scores}
         seen = next((c.evaluated for c in self.cells if c.evaluated is not None), None)
         accuracy = [a for name in self.names for a in self.figures_of(name, "blackbox_accuracy")]
+        first_of_all = explainers.get(self.names[0], {}) if self.names else {}
+        own = {key: v for key, v in first_of_all.items() if key.removesuffix(ERROR) in metrics}
         return {
+            **own,
             "split": "test",
             "images": None if seen is None else seen.images,
             "seeds": self.benchmark.seeds,
+            "refinement": self.names[0] if self.names else None,
             "accuracy": statistics.fmean(accuracy) if accuracy else None,
             "explainers": explainers,
             "metrics": metrics,
