@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = summarise(found)
     names = [one.chain.name for one in ready]
     ran = [
-        Ran(one.chain, one.note, head_case(base / one.chain.name), _page(base, one)) for one in ready
+        Ran(one.chain, one.note, head_case(base / one.chain.name), _page(base, one))
+        for one in ready
     ]
     command = shlex.join(["python", "-m", "experiments.reproduce", *words])
     about = _circumstances(given.preset, given.seeds, command, base)

@@ -114,7 +114,11 @@ def critical_difference(labels: Sequence[str], ranked: Ranking, title: str) -> F
         first, last = (at(ranked.mean[order[place]].mean) for place in ends)
         level = -(0.12 + _BAR * number)
         axes.plot(
-            [first - 0.04, last + 0.04], [level, level], color=identity_colour(0), linewidth=3, solid_capstyle="butt"
+            [first - 0.04, last + 0.04],
+            [level, level],
+            color=identity_colour(0),
+            linewidth=3,
+            solid_capstyle="butt",
         )
     width = ranked.critical_difference * scale
     shown = min(width, _AXIS)

@@ -12,7 +12,7 @@ import numpy as np
 from ppn.metrics.compared import IMAGE_INTERVAL, INTERVAL, SHARE, compared
 from ppn.metrics.intervals import bootstrap_interval
 from ppn.metrics.ranks import ranking
-from ppn.report.measured import ERROR, measured
+from ppn.report.measured import measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ppn.report.measured import Measured, MeasuredMetric
 
 Ends = tuple[float, float]
-_NORMAL = 1.959964
 
 
 class Row(NamedTuple):
@@ -195,12 +194,13 @@ class Outcome:
                 if score is not None and score.interval is not None:
                     low, high = score.interval
                     scores[f"{key}{INTERVAL}"] = [low, high]
-                    scores[f"{key}{ERROR}"] = (high - low) / (2 * _NORMAL)
+                if score is not None and score.share is not None:
+                    scores[f"{key}{SHARE}"] = score.share
             explainers[name] = {**first.about, **scores}
         seen = next((c.evaluated for c in self.cells if c.evaluated is not None), None)
         accuracy = [a for name in self.names for a in self.figures_of(name, "blackbox_accuracy")]
         first_of_all = explainers.get(self.names[0], {}) if self.names else {}
-        own = {key: v for key, v in first_of_all.items() if key.removesuffix(ERROR) in metrics}
+        own = {key: value for key, value in first_of_all.items() if key in metrics}
         return {
             **own,
             "split": "test",

@@ -99,7 +99,7 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
     parser = make_parser()
     try:
         given = parser.parse_args(words)
-        text = parser.dump(given, skip_none=False)
+        text = parser.dump(given)
         made = parser.instantiate_classes(given)
     except ArgumentError as error:
         said = mistake(error, PROG)
@@ -174,8 +174,11 @@ def _work(benchmark: Benchmark, folder: Path, rank: int, processes: int) -> list
 
 def _finish(benchmark: Benchmark, cells: list[Cell], folder: Path, command: str) -> None:
     outcome = Outcome(benchmark, cells)
-    if not any(outcome.measured.explainers[n].kind == "method" for n in outcome.names):
-        raise PPNError(next(why for why in outcome.empty.values()))
+    rivals = [
+        outcome.measured.explainers[name].kind in ("method", "control") for name in outcome.names
+    ]
+    if outcome.empty and not any(rivals):
+        raise PPNError(next(iter(outcome.empty.values())))
     files = write(outcome, folder, command)
     tidy(folder)
     terminal = console()

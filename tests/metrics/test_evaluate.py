@@ -108,9 +108,9 @@ def test_mistakes_are_told_in_one_sentence(birds, images):
         ("give an Explainer, or a fitted network", "cam", data, {}),
         ("batches hold 0 keypoints", network, [(pixels, labels)], {"part_names": ["beak"]}),
         ("gives no image", network, [], {}),
-        ("gives label 7", network, [(pixels, labels + 5)], {}),
+        ("gives label 5", network, [(pixels, labels + 5)], {}),
         ("give its number", network, [(pixels, rows)], {}),
-        ("The loader is a Labelled", network, Labelled(*images), {}),
+        ("The loader is a data set", network, Labelled(*images), {}),
     ):
         with pytest.raises((PPNError, DataError), match=message):
             ppn.evaluate(explainer, loader, **options)
