@@ -100,7 +100,9 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
     try:
         given = parser.parse_args(words)
         text = parser.dump(given)
-        made = parser.instantiate_classes(given)
+        # Before jsonargparse 4.49 it had the longer name alone.
+        make = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        made = make(given)
     except ArgumentError as error:
         said = mistake(error, PROG)
         raise PPNError(said or sentence(str(error), PROG, parser.format_help())) from None

@@ -174,8 +174,8 @@ def _read(folder: Path, name: str) -> FinishedRun:
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(
-            f"{folder} has no {RESULTS}: give the directory of a run of `ppn test`, `ppn validate`, "
-            "`ppn trial` or `ppn benchmark` that has finished."
+            f"{folder} has no {RESULTS}: give the directory of a finished run of `ppn test`, "
+            "`ppn validate`, `ppn trial` or `ppn benchmark`."
         )
     figures = _load(path, _FIGURES)
     if figures.get("split") is None or figures.get("accuracy") is None:

@@ -39,7 +39,7 @@ def test_prototypes_are_those_of_from_classifier(fitted):
 
 
 def test_the_network_it_is_prepared_for_stays_as_it_is(fitted):
-    network, data = fitted
+    network, _ = fitted
     before = network.head.prototypes.clone()
     explainer = learned(fitted, PartPrototypes(NMF(), Unrefined(), k=3))
     assert torch.equal(network.head.prototypes, before)

@@ -33,7 +33,7 @@ def test_the_critical_difference_is_that_of_demsars_example():
 
 
 def test_friedmans_test_is_scipys_and_says_nothing_where_it_cannot():
-    values = np.random.default_rng(0).random((12, 4)) + [0, 0, 0, 1]
+    values = np.random.default_rng(0).random((12, 4)) + np.array([0, 0, 0, 1])
     assert friedman(values) == friedmanchisquare(*values.T).pvalue < 0.01
     assert math.isnan(friedman(values[:, :2]))
     assert math.isnan(friedman(values[:1]))
@@ -61,7 +61,9 @@ def test_no_difference_at_all_is_no_evidence():
 def test_runs_of_explainers_that_cannot_be_told_apart():
     found = ranking(np.random.default_rng(0).random((8, 5)), higher_is_better=True)
     means = [1.0, 2.0, 3.5, 4.9, 5.0]
-    known = found._replace(mean=[one._replace(mean=m) for one, m in zip(found.mean, means)])
+    known = found._replace(
+        mean=[one._replace(mean=m) for one, m in zip(found.mean, means, strict=True)]
+    )
     assert alike(known._replace(critical_difference=1.6)) == [(0, 1), (1, 2), (2, 4)]
     assert alike(known._replace(critical_difference=0.05)) == []
     assert alike(known._replace(critical_difference=9.0)) == [(0, 4)]
