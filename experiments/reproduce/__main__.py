@@ -86,7 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     summary = summarise(found)
     names = [one.chain.name for one in ready]
-    cases = [head_case(base / one.chain.name) for one in ready]
     ran = [
         Ran(one.chain, one.note, head_case(base / one.chain.name), _page(base, one))
         for one in ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from ppn.benchmark.results import Ends, Outcome
     from ppn.explainers.base import Explainer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".pdf", ".png")
 _MARKS = {"method": "o", "control": "s", "ceiling": "*", "floor": "D"}
 _SIZES = {"method": 5.5, "control": 5.0, "ceiling": 9.0, "floor": 4.5}
+_LINES = ("-", "--", "-.", ":")
 _COST = "seconds_per_image"
 _AXIS, _LINE, _BAR, _LETTER, _CLOSE = 3.6, 0.17, 0.09, 0.068, 0.2
 """Inches of a diagram of critical differences: the axis, from name to name, from bar to bar, a
@@ -58,6 +61,11 @@ def draw(outcome: Outcome, folder: Path) -> list[Path]:
         if metrics:
             figures["scores"] = _scores(outcome, metrics)
             figures["trade-offs"] = _trade_offs(outcome, metrics)
+        for metric in outcome.metrics:
+            curves = {name: outcome.curves(name, metric.key) for name in outcome.names}
+            known = {name: found for name, found in curves.items() if len(found)}
+            if known:
+                figures[f"curve-{metric.key}"] = _curves(outcome, known, metric)
         ranked = {m.key: found for m in metrics if (found := outcome.ranked(m)) is not None}
         if ranked:
             figures["ranks"] = _ranks(outcome, ranked)
@@ -218,6 +226,29 @@ def _ranks(outcome: Outcome, ranked: dict[str, tuple[list[str], Ranking]]) -> Fi
         axes.set_xlim(0.5, len(found) + 0.5)
         axes.set_xlabel(_wrapped(f"rank by {outcome.measured.metrics[key].title}"))
         horizontal(axes, [outcome.measured.explainers[name].label for name in order])
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def _curves(
+    outcome: Outcome, curves: dict[str, NDArray[np.float64]], metric: MeasuredMetric
+) -> Figure:
+    """Mean curves of all explainers; bands from the least to the largest of the seeds."""
+    lines = -(-len(curves) // 2)
+    figure = Figure(figsize=(5.4, 3.0 + 0.17 * lines))
+    axes = figure.subplots()
+    for number, (name, found) in enumerate(curves.items()):
+        explainer = outcome.measured.explainers[name]
+        steps = np.linspace(0, 100, found.shape[1])
+        colour, line = _colour(outcome, explainer), _LINES[number % len(_LINES)]
+        axes.fill_between(steps, found.min(0), found.max(0), color=colour, alpha=0.2, linewidth=0)
+        axes.plot(steps, found.mean(0), line, color=colour, linewidth=1.2, label=explainer.label)
+    axes.set_xlabel("steps done, %")
+    axes.set_title(f"{metric.heading}: mean over images, band over seeds", loc="left", fontsize=9)
+    axes.set_xlim(0, 100)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     figure.set_layout_engine("constrained")
     return figure
 

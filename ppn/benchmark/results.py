@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ppn.metrics.ranks import Ranking
     from ppn.report.measured import Measured, MeasuredMetric
 
+CURVE = "_curve"
+"""End of the name of a figure that is a curve, a list of numbers; see `Metric.figures`."""
 Ends = tuple[float, float]
 
 
@@ -139,6 +141,13 @@ class Outcome:
         """Return a figure of an explainer for each seed that has it."""
         found = [cell.evaluated.figures.get(key) for cell in self.of(name) if cell.evaluated]
         return [float(value) for value in found if value is not None and _is_number(value)]
+
+    def curves(self, name: str, key: str) -> NDArray[np.float64]:
+        """Return the curve of a metric of an explainer, a row for each seed; (0, 0) where none."""
+        found = [c.evaluated.figures.get(f"{key}{CURVE}") for c in self.of(name) if c.evaluated]
+        known = [curve for curve in found if isinstance(curve, list) and curve]
+        same = known and len(known) == len(found) and len({len(curve) for curve in known}) == 1
+        return np.array(known, dtype=np.float64) if same else np.empty((0, 0))
 
     def cost(self, name: str, key: str) -> float | None:
         """Return the mean of a cost over seeds."""
