@@ -17,6 +17,7 @@ from ppn.report.columns import (
     markdown_line,
     metric_columns,
 )
+from ppn.report.measured import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,6 +81,21 @@ class Ran:
     note: str
     case: str
     benchmark: str = ""
+
+
+def map_columns(measured: Measured) -> dict[str, Column]:
+    """Return a column for each metric of maps, and one for its share of the ceiling.
+
+    Args:
+        measured: Which metrics there are, and how to read them.
+    """
+    columns = {}
+    for metric in measured.map_metrics:
+        columns |= metric_columns([metric])
+        ceiling = f"{metric.key}{SHARE}"
+        if any(ceiling in explainer.scores for explainer in measured.explainers.values()):
+            columns[ceiling] = Column(f"{metric.title}, share of the ceiling", 1, ".2f")
+    return columns
 
 
 def by_title(measured: Measured) -> dict[str, MeasuredExplainer]:
@@ -169,7 +185,7 @@ def comma_separated(found: Iterable[Row]) -> str:
 
 def latex(names: Sequence[str], summary: Summary, measured: Measured) -> str:
     """Return a booktabs table of the explainers of all chains."""
-    columns = metric_columns(measured.map_metrics)
+    columns = map_columns(measured)
     headings = ("data set", "backbone", "maps", *(column.title for column in columns.values()))
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -198,7 +214,7 @@ def _network_table(names: list[str], columns: dict[str, Column], summary: Summar
 
 
 def _part_table(name: str, summary: Summary, measured: Measured) -> list[str]:
-    columns, explainers = metric_columns(measured.map_metrics), by_title(measured)
+    columns, explainers = map_columns(measured), by_title(measured)
     lines = markdown_head("maps", "exact", *(column.title for column in columns.values()))
     for maps in maps_of(summary, name):
         explainer = explainers[maps]

@@ -110,7 +110,7 @@ class Setting:
 
 
 def work(
-    benchmark: Benchmark, folder: Path, device: torch.device, progress: Progress | None = None
+    benchmark: Benchmark, folder: Path, first: Setting, progress: Progress | None = None
 ) -> Iterator[Cell]:
     """Compute what is missing, and yield every cell, in the order in which they are done.
 
@@ -120,11 +120,13 @@ def work(
     Args:
         benchmark: What is compared.
         folder: The benchmark's directory.
-        device: Where to compute.
+        first: The setting of the first seed, which also says where to compute.
         progress: Is told what goes on.
     """
+    device = first.network.device
     for seed in benchmark.seeds:
-        setting = Setting(benchmark, seed, folder, device)
+        known = seed == first.seed
+        setting = first if known else Setting(benchmark, seed, folder, device)
         waiting = setting.jobs
         for patience in (0, -1):  # first what is free, then what others have taken
             taken = []

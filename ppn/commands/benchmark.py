@@ -24,7 +24,7 @@ from rich.progress import (
 from ppn.benchmark.config import Benchmark
 from ppn.benchmark.files import tidy, write
 from ppn.benchmark.results import Outcome
-from ppn.benchmark.run import forget_empty, work
+from ppn.benchmark.run import Setting, forget_empty, work
 from ppn.commands.mistakes import mistake, sentence
 from ppn.distributed import watch
 from ppn.errors import PPNError
@@ -158,6 +158,8 @@ def _work(benchmark: Benchmark, folder: Path, rank: int, processes: int) -> list
         device = torch.device("cuda", local % torch.cuda.device_count())
     elif processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    # Whatever is wrong with data or black box is told before there is a progress bar.
+    first = Setting(benchmark, benchmark.seeds[0], folder, device)
     total = len(benchmark.explainers) * len(benchmark.seeds)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console(True), disable=rank > 0) as bar:
@@ -168,7 +170,7 @@ def _work(benchmark: Benchmark, folder: Path, rank: int, processes: int) -> list
             bar.update(one, description=name, completed=done, total=count)
 
         cells = []
-        for cell in work(benchmark, folder, device, tell):
+        for cell in work(benchmark, folder, first, tell):
             cells.append(cell)
             bar.update(every, completed=len(cells))
     return cells

@@ -6,6 +6,7 @@ states again when `compute` returns, so whatever needs them is in the result.
 
 from ppn.metrics.accuracy import Accuracy
 from ppn.metrics.base import EvaluationShape, Metric, Observation
+from ppn.metrics.c2 import C2Score
 from ppn.metrics.compactness import Compactness
 from ppn.metrics.completeness import Completeness
 from ppn.metrics.comprehensiveness import Comprehensiveness
@@ -30,6 +31,7 @@ from ppn.metrics.surrogate import SurfEMD, SurfMAE
 
 __all__ = [
     "Accuracy",
+    "C2Score",
     "ClassShares",
     "Compactness",
     "Completeness",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ppn.metrics.base import EvaluationShape, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
-    from ppn.types import Batch, Tokens
+    from ppn.types import Batch
 
 
 class Results(NamedTuple):
@@ -178,7 +178,7 @@ class Evaluation(nn.Module):
         """
         labels = batch["label"]
         blackbox = inputs.tokens.logits.float()
-        shared: dict[object, Tokens] = {}
+        shared: dict[object, Any] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
             maps, contributions = explainer.attribute(inputs, labels)
@@ -199,7 +199,7 @@ class Evaluation(nn.Module):
                 self.network.update(seen)
 
     def _probe(
-        self, explainer: Explainer, inputs: Inputs, shared: dict[object, Tokens]
+        self, explainer: Explainer, inputs: Inputs, shared: dict[object, Any]
     ) -> Probe | None:
         return None if self.model is None else Probe(self.model, explainer, inputs, shared)
 

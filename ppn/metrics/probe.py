@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from ppn.classifier.running import guarded
 from ppn.explainers.base import Attribution, Inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from ppn.classifier import Classifier
@@ -90,12 +92,12 @@ class Probe:
         model: Model,
         explainer: Explainer,
         inputs: Inputs,
-        shared: dict[object, Tokens] | None = None,
+        shared: dict[object, Any] | None = None,
     ) -> None:
         self.model = model
         self.explainer = explainer
         self.inputs = inputs
-        self._shared = {} if shared is None else shared
+        self._shared: dict[object, Any] = {} if shared is None else shared
 
     @property
     def logits(self) -> Tensor:
@@ -148,14 +150,24 @@ class Probe:
 
     def with_late_layers_redrawn(self, seed: int) -> Attribution:
         """Return what the explainer says, of the predicted classes, behind other late layers."""
-        key = ("late layers", seed)
+
+        def run() -> Tokens:
+            return Model(self.model.stirred(seed)).tokens(self.inputs.images)
+
+        tokens = self.once(("late layers", seed), run)
+        return self.explainer.attribute(self.inputs._replace(tokens=tokens), self.predicted)
+
+    @torch.no_grad()
+    def once(self, key: object, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is made
+        """Return what is made of the batch, whatever the explainer; made by the first who asks.
+
+        Args:
+            key: Tells it from other things.
+            make: Makes it.
+        """
         if key not in self._shared:
-            stirred = Model(self.model.stirred(seed))
-            with torch.no_grad():
-                self._shared[key] = stirred.tokens(self.inputs.images)
-        return self.explainer.attribute(
-            self.inputs._replace(tokens=self._shared[key]), self.predicted
-        )
+            self._shared[key] = make()
+        return self._shared[key]
 
 
 def redrawn(classifier: Classifier, seed: int, share: float = LATE) -> Classifier:

@@ -130,7 +130,9 @@ def score(
     # The protocols of parts are defined on square inputs.
     parts = images.part_names if height == width else []
     shape = EvaluationShape(len(network.class_names), explainer.maps_per_class, parts, height)
-    evaluation = Evaluation(shape, [explainer], metrics, images.annotations).to(network.device)
+    evaluation = Evaluation(shape, [explainer], metrics, images.annotations, network.classifier).to(
+        network.device
+    )
     look = tokens_of or (lambda pixels, _indices, _draw: network.tokens(pixels))
     count, silent = 0, False
     with timed(explainer) as spent:

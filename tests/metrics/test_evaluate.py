@@ -114,7 +114,7 @@ def test_mistakes_are_told_in_one_sentence(birds, images):
     ):
         with pytest.raises((PPNError, DataError), match=message):
             ppn.evaluate(explainer, loader, **options)
-    unlisted = DataLoader(TensorDataset(*images))
+    unlisted = [(pixels, labels)]
     with pytest.raises(DataError, match="cannot be read class by class"):
         ppn.evaluate(LikeTheClass(), data, network=network, training=unlisted)
 
