@@ -30,8 +30,9 @@ SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))  # see test_sweeps
 EXPERIMENTS = sorted(
     path
     for path in (ROOT / "experiments").rglob("*.yaml")
-    if path.parent.name not in ("reproduce", "sweeps")
+    if path.parent.name not in ("reproduce", "sweeps", "benchmark")
 )
+BENCHMARKS = sorted((ROOT / "experiments/benchmark").glob("*.yaml"))  # see test_benchmark_files.py
 FRAGMENTS = sorted(
     path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "backbone"
 )
@@ -108,7 +109,8 @@ def test_processes_are_added_to_the_experiment(tmp_path, name, processes):
 
 
 def test_every_fragment_is_used_by_an_experiment_or_named_in_the_docs():
-    text = "".join(p.read_text() for p in [*EXPERIMENTS, ROOT / "README.md", DOCS, DISTRIBUTED])
+    pages = [*EXPERIMENTS, *BENCHMARKS, ROOT / "README.md", DOCS, DISTRIBUTED]
+    text = "".join(p.read_text() for p in pages)
     for fragment in FRAGMENTS:
         assert str(fragment.relative_to(ROOT)) in text, fragment
 

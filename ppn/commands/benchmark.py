@@ -82,8 +82,6 @@ def main(arguments: Sequence[str]) -> int:
     benchmark, folder, text, processes = parsed
     rank, world = _rank()
     if rank == 0:
-        write_bytes(folder / "config.yaml", text.encode())
-    if rank == 0:
         forget_empty(folder)
     others = [] if world > 1 else _start(words, processes)
     cells = _work(benchmark, folder, rank, max(world, processes))
@@ -91,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         process.join()
     if rank == 0:
         _finish(benchmark, cells, folder, shlex.join(["ppn", "benchmark", *words]))
+        write_bytes(folder / "config.yaml", text.encode())
     return 0
 
 
