@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ppn.benchmark.cells import Cell, read_cell, write_cell
 from ppn.benchmark.config import Benchmark
-from ppn.benchmark.figures import critical_difference
+from ppn.benchmark.critical_difference import critical_difference
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.tables import latex, markdown
 from ppn.commands.benchmark import make_parser
