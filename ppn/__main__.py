@@ -7,6 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from ppn.allocator import keep_memory
+from ppn.commands.recipes import resolve
+from ppn.commands.short_help import ABOUT, FULL, SMALL_COMMANDS, lightning_parser
+from ppn.errors import PPNError
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -28,25 +31,16 @@ commands (each has its own --help; options come from YAML files and flags):
   compare    put finished runs side by side: a table, and a figure or file
   benchmark  score many explainers on the same images: tables and figures
   data       list the data sets, check one, or draw a sheet of its images
+  recipes    list the recipes and fragments that --config ppn:NAME takes, or print one
+  completion print a script that completes commands and options in bash or zsh
 
-  ppn fit --config experiments/cub/classifier_efficientnet_lite0.yaml --data.init_args.root ROOT
-  ppn fit --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
-      --model.init_args.classifier_ckpt CKPT
-  ppn test --config experiments/cub/prototypes_efficientnet_lite0.yaml --data.init_args.root ROOT \\
-      --ckpt_path CKPT
+  ppn fit --config ppn:probe --model ppn:backbone/resnet50 --data ppn:data/folder --data.root IMAGES
+  ppn fit --config ppn:prototypes --data ppn:data/folder --data.root IMAGES \\
+      --model.classifier_ckpt CKPT
+  ppn test --config ppn:prototypes --data ppn:data/folder --data.root IMAGES --ckpt_path CKPT
 
 Results go to runs/EXPERIMENT/TIME, or where --trainer.default_root_dir says.
 """
-
-
-SMALL_COMMANDS: dict[str, str] = {
-    "check": "ppn.commands.check",
-    "explain": "ppn.commands.explain",
-    "compare": "ppn.commands.compare",
-    "benchmark": "ppn.commands.benchmark",
-    "data": "ppn.commands.data",
-}
-"""Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -65,18 +59,26 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         sys.stdout.write(f"ppn {__version__}\n")
         return 0
-    keep_memory()
-    if given[0] in SMALL_COMMANDS:
-        return _small(given[0], given[1:])
-    from ppn.cli import COMMANDS, run
-
-    if given[0] not in COMMANDS:
+    if given[0] in ABOUT and {"-h", "--help"} & set(given[1:2]):
+        lightning_parser(given[0]).print_help()
+        return 0
+    if given[0] not in (*ABOUT, *SMALL_COMMANDS):
         from ppn.commands.mistakes import nearest
 
-        hint = nearest(given[0], (*SMALL_COMMANDS, *COMMANDS)) or "see ppn --help."
+        hint = nearest(given[0], (*SMALL_COMMANDS, *ABOUT)) or "see ppn --help."
         sys.stderr.write(f"ppn: There is no command '{given[0]}': {hint}\n")
         return 2
-    return run(None if args is None else given)
+    keep_memory()
+    try:
+        given = given if given[0] == "recipes" else resolve(given)
+    except PPNError as error:
+        sys.stderr.write(f"ppn: {error}\n")
+        return 2
+    if given[0] in SMALL_COMMANDS:
+        return _small(given[0], given[1:])
+    from ppn.cli import run
+
+    return run(["--help" if word == FULL else word for word in given])
 
 
 def _small(name: str, arguments: list[str]) -> int:

@@ -191,12 +191,12 @@ class PrototypeCLI(LightningCLI):
             if not isinstance(callback, ModelCheckpoint):
                 raise PPNError(
                     f"{type(callback).__name__} watches {watched}, but there are no validation "
-                    "images: raise data.init_args.val_fraction."
+                    "images: raise --data.val_fraction."
                 )
             callback.monitor = None
             rank_zero_info(
                 "There are no validation images, so the last epoch is saved, not the best one: "
-                "raise data.init_args.val_fraction to have one chosen."
+                "raise --data.val_fraction to have one chosen."
             )
 
 
@@ -217,7 +217,7 @@ class TrialCLI(PrototypeCLI):
         if isinstance(data, FineGrainedDataModule) and len(data.view("val")) == 0:
             raise PPNError(
                 "A trial is measured on validation images, and there are none: raise "
-                "data.init_args.val_fraction."
+                "--data.val_fraction."
             )
         super().before_fit()
 

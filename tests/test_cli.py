@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -83,18 +82,13 @@ def refused(capsys, code, message):
     assert message in lines[0], lines[0]
 
 
-def test_version_and_help_are_fast_and_import_nothing_heavy():
-    for flag, limit in (("--version", 0.3), ("--help", 1.0)):
-        code = (
-            "import sys; from ppn.__main__ import main; main([sys.argv[1]]); "
-            "assert not {'torch', 'lightning', 'timm', 'jsonargparse'} & set(sys.modules)"
-        )
-        spent = []
-        for _ in range(3):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code, flag], check=True, capture_output=True)
-            spent.append(time.perf_counter() - began)
-        assert min(spent) < limit
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_version_and_help_import_nothing_heavy(flag):
+    code = (
+        "import sys; from ppn.__main__ import main; main([sys.argv[1]]); "
+        "assert not {'torch', 'lightning', 'timm', 'jsonargparse'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, flag], check=True, capture_output=True)
 
 
 def test_help_lists_every_command(capsys):
@@ -142,10 +136,10 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     assert figures["accuracy"] == figures["blackbox_accuracy"]
     assert figures["max_logit_error"] <= 1e-4
     for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
-        assert figures[key] == figures["explainers"]["cam_split"][key]
+        assert figures[key] == figures["explainers"]["compact_split"][key]
         assert {key in row for row in figures["explainers"].values()} == {True}
-    assert list(figures["explainers"]) == ["cam_split", "equal", "random", "centre", "uniform"]
-    assert figures["refinement"] == "cam_split"
+    assert list(figures["explainers"]) == ["compact_split", "equal", "random", "centre", "uniform"]
+    assert figures["refinement"] == "compact_split"
     metric = figures["metrics"]["consistency"]
     assert metric["protocol"] == "evalprotopnet-2023"
     assert metric["constants"]["threshold"] == 0.8
@@ -412,7 +406,7 @@ def test_training_without_validation_images_saves_its_last_epoch(world, tmp_path
 def test_early_stopping_without_validation_images_is_refused(world, tmp_path, capsys):
     stopping = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
     given = [*data(world["root"], "--data.val_fraction=0"), *BLACK_BOX, *stopping]
-    refused(capsys, ppn("fit", tmp_path / "run", *given), "raise data.init_args.val_fraction")
+    refused(capsys, ppn("fit", tmp_path / "run", *given), "raise --data.val_fraction")
     assert not (tmp_path / "run").exists()
 
 

@@ -231,10 +231,10 @@ def test_without_an_account_it_says_so_and_runs_here(monkeypatch, capsys):
     assert runner.main(words) == 0
     told, *commands = capsys.readouterr().out.splitlines()
     assert "WANDB_API_KEY is not set" in told
-    assert len(commands) == 3 * 6
+    assert len(commands) == 3 * 7
     assert all(c.startswith("ppn trial --config experiments/") for c in commands)
     assert all(c.endswith("--seed_everything=1") for c in commands)
-    assert len({c.split("default_root_dir=")[1] for c in commands}) == 18
+    assert len({c.split("default_root_dir=")[1] for c in commands}) == 21
 
 
 @pytest.fixture

@@ -140,6 +140,24 @@ def test_metrics_and_explainers_of_the_command_line(fitted, tmp_path):
     assert figures["metrics"]["consistency"]["constants"]["threshold"] == 0.8
 
 
+def test_metrics_that_run_the_classifier_again_are_chosen_by_name(fitted, tmp_path):
+    names = ["SurfMAE", "ConceptDeletion", "PixelInsertion", "PartTermDeletion"]
+    names += ["SpatialMisalignment", "RandomisationCheck", "Purity", "EnergyBox"]
+    chosen = [f"--model.metrics+={name}" for name in names]
+    attack = "--model.metrics+={class_path: SpatialMisalignment, init_args: {change: adversarial}}"
+    chosen[names.index("SpatialMisalignment")] = attack
+    figures = measured(fitted, tmp_path, "--model=PrototypeTask", *chosen)
+    rows = figures["explainers"]
+    for key in ("surf_mae", "concept_deletion", "pixel_insertion", "part_term_deletion"):
+        assert all(rows[name][key] is not None for name in (NAME, "cam_split", "random_exact"))
+    assert rows["random_exact"]["surf_mae"] < 1e-4  # exactness alone reaches it
+    assert rows["cam_split"]["spatial_misalignment"] is not None
+    assert rows["random"]["randomisation_check"] == pytest.approx(1)  # it sees no classifier
+    assert rows["random"]["surf_mae"] is None
+    assert figures["metrics"]["pixel_insertion"]["constants"]["evaluations"] == 29
+    assert {"purity", "energy_box"} <= set(figures["metrics"])
+
+
 def test_the_ceiling_is_learned_once_for_each_checkpoint(fitted, tmp_path):
     base, _ = fitted
     chosen = ("--model=PrototypeTask",)

@@ -26,7 +26,7 @@ from ppn.metrics.noise import stability_noise
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.head import HeadOutput
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement import CamSplit
+from ppn.refinement import CompactSplit
 from ppn.types import InputConfig, Tokens
 from tests import ddp
 
@@ -81,7 +81,7 @@ class _Rows(nn.Module):
 def decompose_random(labels: list[int], classes: int, images: int, width: int) -> None:
     """Find prototypes in tokens that are made on the way, as a classifier makes them."""
     weight = torch.randn(classes, width, generator=torch.Generator().manual_seed(0)).double()
-    network = PrototypeNetwork(_Rows(weight), 3, {"cam_split": True})
+    network = PrototypeNetwork(_Rows(weight), 3, {"compact_split": True})
 
     def tokens() -> Iterator[TokenBatch]:
         for label in labels:
@@ -92,7 +92,7 @@ def decompose_random(labels: list[int], classes: int, images: int, width: int) -
             made = Tokens(values, (7, 7), pooled, torch.ones(images), logits)
             yield made, [label] * images, torch.arange(images)
 
-    fit = Fit(network, [CamSplit()])
+    fit = Fit(network, [CompactSplit()])
     fit.run(tokens(), [str(label) for label in range(classes)])
     fit.merge()
 

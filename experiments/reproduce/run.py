@@ -21,7 +21,7 @@ from ppn.benchmark.cells import code_key
 from ppn.classifier.build import build_classifier
 from ppn.discovery import NMF
 from ppn.io.files import replacing, write_json
-from ppn.refinement import CamSplit
+from ppn.refinement import CompactSplit
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _benchmark(ready: Ready, base: Path, black_boxes: list[Step], seeds: int) ->
 
 def _command(folder: Path, words: tuple[str, ...], made: Path, after: Step | None = None) -> Step:
     command = [*words, "--trainer.default_root_dir", str(folder)]
-    defaults = repr((NMF().options, CamSplit().options))
+    defaults = repr((NMF().options, CompactSplit().options))
     depends = words if after is None else (*words, defaults, key(after))
     return Step(folder, depends, made, partial(ppn, command))
 

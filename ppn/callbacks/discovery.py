@@ -90,9 +90,7 @@ class PrototypeDiscovery(Callback):
             rank_zero_info("The checkpoint holds all prototypes: discovery is skipped.")
         else:
             if not pl_module.trained:
-                raise DiscoveryError(
-                    "The classifier is not trained: set model.init_args.classifier_ckpt."
-                )
+                raise DiscoveryError("The classifier is not trained: set --model.classifier_ckpt.")
             self._journal = self._discover(trainer, pl_module, data)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER

@@ -141,7 +141,7 @@ def expect_trusted(path: str | Path, record: Record, named: str | None) -> None:
     if is_code(architecture) and named != architecture:
         raise CheckpointError(
             f"Checkpoint {path} wants to run '{architecture}' to make its model: if you trust it, "
-            f"say so with --model.init_args.architecture {architecture}."
+            f"say so with --model.architecture {architecture}."
         )
 
 

@@ -26,6 +26,7 @@ from ppn.benchmark.files import tidy, write
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.run import Setting, forget_empty, work
 from ppn.commands.mistakes import mistake, sentence
+from ppn.commands.recipes import resolve
 from ppn.distributed import watch
 from ppn.errors import PPNError
 from ppn.io.files import write_bytes
@@ -97,7 +98,7 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
     """What is to be run, where, the configuration as text, and by how many; None after --help."""
     parser = make_parser()
     try:
-        given = parser.parse_args(words)
+        given = parser.parse_args(resolve(words))
         text = parser.dump(given)
         # Before jsonargparse 4.49 it had the longer name alone.
         make = getattr(parser, "instantiate", None) or parser.instantiate_classes

@@ -136,9 +136,9 @@ def _of_value(message: str, more: str) -> str:
         path, name, needed = strange.groups()
         kind = path.rsplit(".", 1)[-1]
         if needed:
-            return f"{kind} needs {needed}: set {option}.init_args.{needed.split(', ')[0]}."
+            return f"{kind} needs {needed}: set {option}.{needed.split(', ')[0]}."
         hint = nearest(name, _options(path)) or f"its options are {', '.join(_options(path))}."
-        return f"{kind} has no option '{name}' ({option}.init_args.{name}): {hint}"
+        return f"{kind} has no option '{name}' ({option}.{name}): {hint}"
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:
         return f"{option}: there is no file {absent[1]}."

@@ -23,7 +23,7 @@ from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.prototypes.patches import SourcePatches
 from ppn.refinement.base import Refinement
-from ppn.refinement.cam_split import CamSplit
+from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +65,7 @@ def from_classifier(
         class_names: Name of each class: a list or array, a mapping from or to indices, an object
             or file that holds one (see `class_names_of`); None takes the data set's `classes`, or
             numbers.
-        refinement: How the rows of the head are split; None: `CamSplit()`.
+        refinement: How the rows of the head are split; None: `CompactSplit()`.
         discoverer: How parts are found; None: `NMF()`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
             and ImageNet's otherwise, at the size of the loader's images.
@@ -82,8 +82,8 @@ def from_classifier(
     """
     model = observable(model)
     k = whole_number("k", k, 1, DiscoveryError)
-    refinement = CamSplit() if refinement is None else refinement
-    instance_of("refinement", refinement, Refinement, "CamSplit()")
+    refinement = CompactSplit() if refinement is None else refinement
+    instance_of("refinement", refinement, Refinement, "CompactSplit()")
     if discoverer is not None:
         instance_of("discoverer", discoverer, Discoverer, "NMF()")
     expect_transform(transform)

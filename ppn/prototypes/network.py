@@ -49,7 +49,8 @@ class PrototypeNetwork(nn.Module):
         heads: One `PrototypeHead` for each refinement.
         dictionary: The parts, their nearest training patches, and how they were refined.
         class_names: Name of each class.
-        image_names: Names of the training images of the nearest patches, [class][prototype][rank].
+        image_names: Names of the training images of the nearest patches, by class, prototype
+            and rank.
         certificate: What was measured at the end of discovery, as plain values; empty before.
         settings: How discovery and refinement were set, as plain values; and `labels` where they
             are not one class per image; see `LabelMode`.

@@ -27,7 +27,7 @@ from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement import CamSplit, Refinement
+from ppn.refinement import CompactSplit, Refinement
 from ppn.tasks.explainers import evaluated_explainers
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PrototypeTask(LightningModule):
         model_options: Further arguments of the model; read from the checkpoint too.
         k: Prototypes per class.
         num_patches: Nearest training patches kept for each prototype.
-        refinement: How the rows of the head are split; None: `CamSplit`.
+        refinement: How the rows of the head are split; None: `CompactSplit`.
         compare: Further refinements to evaluate beside it.
         seed: Seed of the noise and chance maps of the metrics.
         metrics: Metrics beside those of every evaluation; one takes the place of the one of its
@@ -99,7 +99,7 @@ class PrototypeTask(LightningModule):
             image_size = image_size or made["image_size"]
         if architecture is None:
             raise CheckpointError(
-                "No classifier was given: set model.init_args.classifier_ckpt to the checkpoint of "
+                "No classifier was given: set --model.classifier_ckpt to the checkpoint of "
                 "a trained classifier, or --ckpt_path to that of a prototype network."
             )
         # config.yaml has them; objects do not belong into checkpoints.
@@ -110,7 +110,7 @@ class PrototypeTask(LightningModule):
             architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
         )
         freeze(classifier)
-        found = [refinement or CamSplit(), *(compare or [])]
+        found = [refinement or CompactSplit(), *(compare or [])]
         self.refinements = list({way.name: way for way in found}.values())
         heads = {way.name: way.exact for way in self.refinements}
         self.network = PrototypeNetwork(classifier, k, heads, num_patches)
@@ -276,7 +276,7 @@ def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Proto
     """Read the prototypes that a network is to take over."""
     if classifier_ckpt is None:
         raise CheckpointError(
-            "prototypes holds no classifier: set model.init_args.classifier_ckpt to the one that "
+            "prototypes holds no classifier: set --model.classifier_ckpt to the one that "
             "they were found for."
         )
     stored = read_prototypes(Path(folder))

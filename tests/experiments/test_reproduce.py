@@ -54,7 +54,7 @@ def test_smoke_gives_tables_and_figures_as_expected(smoke):
     code, folder = smoke
     assert code == 0
     text = (folder / "results.md").read_text()
-    for strategy in ("cam_split", "nelder_mead", "unrefined", "chance: centre"):
+    for strategy in ("compact_split", "cam_split", "nelder_mead", "unrefined", "chance: centre"):
         assert re.search(rf"^\| {strategy} \|.* ± ", text, flags=re.MULTILINE)
     assert "one black box for all seeds" in text
     assert "`mean_linear`" in text
@@ -65,7 +65,7 @@ def test_smoke_gives_tables_and_figures_as_expected(smoke):
     assert len(linked) == 3
     assert all((folder / file).is_file() for file in linked)
     latex = (folder / "results.tex").read_text()
-    assert latex.count("\\\\\n") == 10
+    assert latex.count("\\\\\n") == 11
     assert "cam\\_split" in latex
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
+import ppn.metrics
 from ppn.metrics import (
     Comprehensiveness,
     EnergyBox,
     EnergyMask,
     EvaluationShape,
+    Metric,
     Observation,
     PointingBox,
     PointingMask,
 )
 from ppn.metrics.maps import peak
+from ppn.metrics.pixels import area
 from ppn.metrics.pointing import object_region
 from ppn.metrics.regions import bounding_boxes, inside_boxes, iou, largest, pooled_onto
 from tests.metrics import literal
@@ -193,3 +199,33 @@ def test_a_region_is_known_where_its_annotation_is():
     assert not known[:, :, :4].any()
     assert not known[5].any()
     assert not inside[5].any()
+
+
+def test_the_page_of_metrics_shows_code_that_runs():
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    inside = torch.rand(2, 224, 224) > 0.5
+    given = {"maps": torch.rand(2, 3, 7, 7), "inside": inside, "known": torch.ones_like(inside)}
+    names = {**given, "labels": torch.tensor([0, 3])}
+    exec(code, names)
+    assert 0.4 < names["metric"].figures(names["metric"].compute())["energy_mask"] < 0.6
+
+
+def test_every_metric_is_on_the_page_of_metrics():
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    for name in ppn.metrics.__all__:
+        thing = getattr(ppn.metrics, name)
+        if isinstance(thing, type) and issubclass(thing, Metric) and thing.title:
+            assert f"`{name}`" in text, name
+
+
+def test_overlap_and_area_are_those_of_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    first, second = torch.rand(2, 1, 24, 24) > 0.4
+    metric = Comprehensiveness(1, 0.5).setup(EvaluationShape(1, 1, (), S))
+    metric.update(first[:, None].float(), second, torch.ones_like(second))
+    ours = metric.figures(metric.compute())["comprehensiveness"]
+    theirs = sklearn.jaccard_score(second.flatten().int(), first.flatten().int())
+    assert ours == pytest.approx(theirs)
+    curve = torch.rand(1, 29, dtype=torch.float64)
+    assert area(curve).item() == pytest.approx(sklearn.auc(torch.linspace(0, 1, 29), curve[0]))

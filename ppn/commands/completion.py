@@ -1,0 +1,61 @@
+"""`ppn completion SHELL`: completion of commands and options, by shtab."""
+
+from __future__ import annotations
+
+import importlib
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Literal
+
+from ppn.commands.parsing import make_parser, run
+from ppn.commands.short_help import ABOUT, SMALL_COMMANDS, lightning_parser
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def completion(shell: Literal["bash", "zsh", "tcsh"]) -> int:
+    """Print a script that completes commands and options: `source <(ppn completion bash)`.
+
+    Args:
+        shell: bash, zsh or tcsh.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        PPNError: If shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise PPNError(
+            "shtab, which writes completions, is not installed: pip install 'ppn[completion]'."
+        ) from None
+    print(shtab.complete(whole_parser(), shell))
+    return 0
+
+
+def whole_parser() -> ArgumentParser:
+    """Return one parser of all commands, for completion only."""
+    top = ArgumentParser(prog="ppn")
+    commands = top.add_subparsers()
+    parsers = {name: lightning_parser(name) for name in ABOUT}
+    for name, place in SMALL_COMMANDS.items():
+        module = importlib.import_module(place)
+        command = getattr(module, "COMMANDS", None) or getattr(module, name)
+        parsers[name] = make_parser(f"ppn {name}", command)
+    for name, parser in parsers.items():
+        commands.add_parser(
+            name, parents=[parser], conflict_handler="resolve", help=parser.description or name
+        )
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn completion`; see `completion`.
+
+    Args:
+        arguments: The command line after `ppn completion`.
+    """
+    return run("ppn completion", completion, arguments)

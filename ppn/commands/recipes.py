@@ -1,0 +1,110 @@
+"""Recipes and fragments by name, `ppn:probe` or `ppn:data/cub`, wherever ppn is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppn.errors import PPNError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SCHEME = "ppn:"
+_FOLDERS = ("", "cub", "synthetic", "benchmark")
+"""Those of `experiments/` whose YAML files are configurations of `ppn`."""
+
+
+def recipes_root() -> Path:
+    """Return the folder that holds `configs/` and `experiments/`: in the wheel, or the checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "recipes"
+    return shipped if shipped.is_dir() else package.parent
+
+
+def available() -> dict[str, Path]:
+    """Return every recipe (`probe`, `cub/...`), then every fragment (`data/cub`), by its name."""
+    experiments, configs = (recipes_root() / name for name in ("experiments", "configs"))
+    recipes = [file for name in _FOLDERS for file in sorted((experiments / name).glob("*.yaml"))]
+    found = {_name(file, experiments): file for file in recipes}
+    return found | {_name(file, configs): file for file in sorted(configs.rglob("*.yaml"))}
+
+
+def _name(file: Path, root: Path) -> str:
+    return file.relative_to(root).with_suffix("").as_posix()
+
+
+def resolve(words: Iterable[str]) -> list[str]:
+    """Put the path of a recipe or fragment in the place of its name.
+
+    Args:
+        words: A command line; `ppn:NAME` is a word, or what follows the `=` of an option.
+
+    Raises:
+        PPNError: If there is no recipe or fragment of a name.
+    """
+    return [_resolved(word) for word in words]
+
+
+def _resolved(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if not value.startswith(SCHEME):
+        return word
+    known = available()
+    name = value.removeprefix(SCHEME).removesuffix(".yaml")
+    if name not in known:
+        from ppn.commands.mistakes import nearest
+
+        short = {SCHEME + other.rsplit("/", 1)[-1]: SCHEME + other for other in reversed(known)}
+        meant = short.get(SCHEME + name)
+        hint = f"did you mean '{meant}'?" if meant else nearest(SCHEME + name, short.values())
+        raise PPNError(f"There is no recipe '{value}': {hint or '`ppn recipes` lists them.'}")
+    return f"{option}{equals}{known[name]}"
+
+
+def about(file: Path) -> str:
+    """Return the first line of a YAML file if it is a comment, else ""."""
+    with file.open(encoding="utf-8") as lines:
+        first = next(lines, "")
+    return first.lstrip("# ").rstrip(" :\n") if first.startswith("#") else ""
+
+
+def recipes(show: str | None = None) -> int:
+    """List the recipes and fragments that `--config ppn:NAME`, `--data ppn:data/NAME` etc. take.
+
+    Args:
+        show: Print the file of this name instead.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        PPNError: If there is none of that name.
+    """
+    if show is not None:
+        path = resolve([SCHEME + show.removeprefix(SCHEME)])[0]
+        print(f"# {path}")
+        print(Path(path).read_text(encoding="utf-8"), end="")
+        return 0
+    from rich.table import Table
+
+    from ppn.io.terminal import console
+
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
+    for name, file in available().items():
+        table.add_row(SCHEME + name, about(file))
+    console().print(table)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ppn recipes`; see `recipes`.
+
+    Args:
+        arguments: The command line after `ppn recipes`.
+    """
+    from ppn.commands.parsing import run
+
+    return run("ppn recipes", recipes, arguments)

@@ -1,0 +1,127 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ppn.__main__ import main
+from ppn.commands.recipes import about, available, recipes_root, resolve
+from ppn.commands.short_help import ABOUT, OPTIONS
+from ppn.errors import PPNError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_names_are_paths_below_experiments_and_configs():
+    found = available()
+    assert found["probe"] == ROOT / "experiments/probe.yaml"
+    assert found["data/cub"] == ROOT / "configs/data/cub.yaml"
+    assert found["cub/classifier_efficientnet_lite0"].is_file()
+    assert not any("reproduce" in name or "sweeps" in name for name in found)
+    assert all(about(file) for file in found.values())
+
+
+def test_only_what_names_a_recipe_is_replaced():
+    probe, cub = (str(available()[name]) for name in ("probe", "data/cub"))
+    words = ["fit", "--config", "ppn:probe", "--data=ppn:data/cub.yaml", "--data.root", "a:ppn:b"]
+    expected = ["fit", "--config", probe, f"--data={cub}", "--data.root", "a:ppn:b"]
+    assert resolve(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ppn:cub", r"did you mean 'ppn:data/cub'\?"),
+        ("ppn:prob", r"did you mean"),
+        ("ppn:x!", "`ppn recipes` lists them"),
+    ],
+)
+def test_an_unknown_recipe_is_one_sentence(name, hint, capsys):
+    with pytest.raises(PPNError, match=hint):
+        resolve(["--config", name])
+    assert main(["fit", "--config", name]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_recipe_is_listed_and_printed(capsys):
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert "ppn:probe" in listed
+    assert "ppn:data/cub" in listed
+    assert main(["recipes", "--show", "ppn:probe"]) == 0
+    assert (ROOT / "experiments/probe.yaml").read_text() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ABOUT)
+def test_help_is_short_and_imports_no_torch(command):
+    code = (
+        "import sys; from ppn.__main__ import main; "
+        f"code = main(['{command}', '--help']); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) < 50
+    assert "--help_all" in done.stdout
+
+
+def test_every_option_of_the_short_help_exists(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--help_all"])
+    said = capsys.readouterr().out
+    config = ["--config", "ppn:prototypes", "--print_config"]
+    with pytest.raises(SystemExit):
+        main(["fit", *config])
+    said += capsys.readouterr().out
+    missing = [o.name for o in OPTIONS if o.name.rstrip("+").split(".")[-1] not in said]
+    assert not missing
+
+
+def test_the_shell_is_told_commands_and_options(capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for word in ("--data.root", "--help_all", "preview", "--ckpt", "recipes"):
+        assert word in script
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_wheel_works_in_an_empty_folder(tmp_path):
+    """What `pip install ppn-...whl` gives: recipes, types, templates; the checkout is not there."""
+    pytest.importorskip("hatchling")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", tmp_path / "dist", ROOT], check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    assert not (tmp_path / "site/tests").exists()
+    assert not (tmp_path / "site/experiments").exists()
+    assert (tmp_path / "site/ppn/py.typed").is_file()
+    (tmp_path / "empty").mkdir()
+
+    def ppn(*words):
+        command = [sys.executable, "-P", "-m", "ppn", *words]
+        env = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        return subprocess.run(
+            command, cwd=tmp_path / "empty", env=env, capture_output=True, text=True
+        )
+
+    listed = ppn("recipes")
+    assert all(f"ppn:{name} " in listed.stdout for name in available()), listed.stderr
+    shown = ppn(
+        *("fit", "--config", "ppn:prototypes", "--model", "ppn:backbone/test_resnet"),
+        *("--data", "ppn:data/folder", "--data.root", "images", "--print_config"),
+    )
+    assert "ImageFolderDataModule" in shown.stdout, shown.stderr
+    assert "test_resnet" in shown.stdout
+
+
+def test_recipes_of_the_wheel_come_before_those_of_a_checkout(tmp_path, monkeypatch):
+    from ppn.commands import recipes
+
+    package = tmp_path / "ppn"
+    (package / "commands").mkdir(parents=True)
+    monkeypatch.setattr(recipes, "__file__", str(package / "commands/recipes.py"))
+    assert recipes_root() == tmp_path
+    (package / "recipes").mkdir()
+    assert recipes_root() == package / "recipes"
