@@ -58,3 +58,30 @@ def training(network, per_class=4, batch_size=3, classes=(0, 1, 2), size=SIZE):
             same = torch.full((len(rows),), label)
             batches.append({"image": images[rows], "label": same, "index": index[rows]})
     return TrainingImages(network, batches)
+
+
+def open_network(weight, k=2, size=8):
+    """A network whose tokens are the channels of its images, and whose head has these rows."""
+    classes, width = weight.shape
+    model = nn.Sequential(
+        nn.Conv2d(width, width, 1, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, classes),
+    )
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(width)[:, :, None, None])
+        model[3].weight.copy_(weight)
+    config = InputConfig((size, size), mean=(0.0,) * width, std=(1.0,) * width)
+    network = PrototypeNetwork(Classifier(model.eval(), config), k, {"any": True})
+    network.head.bias.copy_(network.classifier.effective_head()[1])
+    return network
+
+
+def stream(network, images, labels, batch_size=3):
+    """Training images as given, class after class."""
+    batches = []
+    for label in labels.unique().tolist():
+        for rows in (labels == label).nonzero()[:, 0].split(batch_size):
+            batches.append({"image": images[rows], "label": labels[rows], "index": rows})
+    return TrainingImages(network, batches)

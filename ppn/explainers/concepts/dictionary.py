@@ -10,8 +10,9 @@ from torch.nn.functional import one_hot
 
 from ppn.discovery.factorization import nonnegative_coefficients
 from ppn.discovery.faiss_search import spherical_kmeans
-from ppn.errors import DiscoveryError, PPNError, optional
+from ppn.errors import DiscoveryError, PPNError
 from ppn.explainers.concepts.base import Concepts, expect_concepts, most_important
+from ppn.explainers.concepts.overcomplete_package import overcomplete
 from ppn.explainers.concepts.sampling import sample_tokens
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class SemiNMFDictionary(SharedDictionary):
             MissingPackageError: Without overcomplete.
         """
         super().prepare(network)
-        self._package = optional("overcomplete.optimization", "compare")
+        self._package = overcomplete("optimization")
 
     def learn(self, sample: Tensor) -> None:
         """Factorise the sample; concepts get unit norm."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ppn.errors import PPNError, optional
+from ppn.errors import PPNError
 from ppn.explainers.concepts.dictionary import SharedDictionary
+from ppn.explainers.concepts.overcomplete_package import overcomplete
 
 if TYPE_CHECKING:
     from ppn.prototypes.network import PrototypeNetwork
@@ -91,7 +92,7 @@ class SparseAutoencoder(SharedDictionary):
             MissingPackageError: Without overcomplete.
         """
         super().prepare(network)
-        self._package = optional("overcomplete.sae", "compare")
+        self._package = overcomplete("sae")
 
     def learn(self, sample: Tensor) -> None:
         """Train it on the sample."""
