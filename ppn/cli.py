@@ -46,6 +46,7 @@ from ppn.errors import PPNError
 from ppn.lightning_internals import end_together
 from ppn.tasks.checkpoint_io import WholeCheckpointIO
 from ppn.tasks.classification import ClassificationTask  # noqa: F401
+from ppn.tasks.protopnet import ProtoPNetTask  # noqa: F401
 from ppn.tasks.prototypes import PrototypeTask  # noqa: F401
 
 if TYPE_CHECKING:

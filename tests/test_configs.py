@@ -26,6 +26,7 @@ FRAGMENTS = sorted(
 SMALL = {
     "ClassificationTask": ["--model.init_args.weights=null"],
     "PrototypeTask": ["--model.init_args.architecture=test_resnet"],
+    "ProtoPNetTask": ["--model.init_args.architecture=test_resnet"],
     "CUBDataModule": ["--data.init_args.root={cub}"],
 }
 

@@ -26,6 +26,8 @@ _STRUCTURE = {
     "model_options": Maybe(dict),
     "k": Maybe(int),
     "num_patches": Maybe(int),
+    "width": Maybe(int),
+    "similarity": Maybe(str),
 }
 _SCHEMA = {"model": str, "num_classes": int, "structure": _STRUCTURE, "version": str}
 

@@ -24,6 +24,7 @@ from ppn.explainers.concepts import (
     SparseAutoencoder,
 )
 from ppn.explainers.control import OtherClassExact, RandomExact
+from ppn.explainers.protopnet import TrainedProtoPNet
 from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.explainers.trained import TrainedMaps
 
@@ -54,6 +55,7 @@ __all__ = [
     "SemiNMFDictionary",
     "SparseAutoencoder",
     "TrainedMaps",
+    "TrainedProtoPNet",
     "UniformMaps",
     "ceiling_of",
 ]
