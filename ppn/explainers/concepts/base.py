@@ -62,10 +62,9 @@ class Concepts(Explainer):
         return self._shown
 
     def prepare(self, network: PrototypeNetwork) -> None:
-        """Note the head."""
+        """Note the number of concepts, and the bias."""
         self._shown = shown(self.k, network, self.key)
-        weight, bias = network.classifier.effective_head()
-        self.weight, self.bias = weight.float(), bias.float()
+        self.bias = network.classifier.effective_head()[1].float()
         self._averages = network.classifier.inspection.averages
 
     @abstractmethod
@@ -118,9 +117,10 @@ class Concepts(Explainer):
         return pooled * importance * tokens.scale.float()[:, None]
 
     def move(self, device: torch.device) -> None:
-        """Move what was learned, and the head, to a device."""
-        for name in ("weight", "bias", *self.fitted):
-            setattr(self, name, getattr(self, name).to(device))
+        """Move the bias, and what was learned by now, to a device."""
+        for name in ("bias", *self.fitted):
+            if hasattr(self, name):
+                setattr(self, name, getattr(self, name).to(device))
 
 
 def most_important(importance: Tensor, activation: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ppn.explainers.training import TrainingBatch, TrainingImages
     from ppn.prototypes.network import PrototypeNetwork
+    from ppn.types import Tokens
 
 OVERLAP = 0.8
 """Crops are this share of their side apart (the reference implementation's)."""
@@ -103,34 +104,34 @@ class CRAFT(ClassConcepts):
     def fit(self, images: TrainingImages) -> None:
         """Factorise the crops of each class, and study how much each concept counts."""
         names = images.network.class_names
-        self.start()
+        weight = self.start(images.network)
         for label, batches in groupby(images, key=lambda seen: seen.label):
-            self._learn(images.network, label, names[label], batches)
+            vectors, seen = self._crops(images.network, batches)
+            self.parts[label] = self.factorise(vectors, label, names[label])
+            row = self.parts[label] @ weight[label]
+            indices = [self._indices(tokens, label, row) for tokens in seen]
+            importance = torch.cat(indices).mean(0)
+            order = importance.topk(self._shown).indices
+            self.chosen[label], self.importance[label] = order, importance[order]
 
-    def _learn(
-        self, network: PrototypeNetwork, label: int, name: str, batches: Iterable[TrainingBatch]
-    ) -> None:
+    def _crops(
+        self, network: PrototypeNetwork, batches: Iterable[TrainingBatch]
+    ) -> tuple[Tensor, list[Tokens]]:
+        """Return the pooled features (n, D) of all crops, and the tokens of the whole images."""
         vectors, seen = [], []
         for batch, tokens in batches:
             for chunk in torch.split(crops(batch["image"], self.patch_size), self.batch_size):
                 found = network.tokens(chunk, patches=False)
                 vectors.append(found.pooled.float())
             seen.append(tokens)
-        self.parts[label] = self.factorise(torch.cat(vectors), label, name)
-        row = self.parts[label] @ self.weight[label]
-        indices = []
-        for tokens in seen:
-            target = torch.full((len(tokens.pooled),), label, device=row.device)
-            terms = self.pooled_codes(tokens, target) * row * tokens.scale.float()[:, None]
-            indices.append(self._indices(terms))
-        importance = torch.cat(indices).mean(0)
-        order = importance.topk(self._shown).indices
-        self.chosen[label], self.importance[label] = order, importance[order]
+        return torch.cat(vectors), seen
 
-    def _indices(self, terms: Tensor) -> Tensor:
-        """Total indices (n, K) of masking what each concept adds (n, K) to the logit."""
+    def _indices(self, tokens: Tokens, label: int, row: Tensor) -> Tensor:
+        """Total indices (n, K) of masking what each concept adds to the logits of n images."""
+        target = torch.full((len(tokens.pooled),), label, device=row.device)
+        # The image's own factor changes no index.
+        terms = (self.pooled_codes(tokens, target) * row).double()
         masks = design(terms.shape[1], self.points, self.seed)
-        terms = terms.double()
         first = terms @ masks.first.to(terms).T
         mixed = torch.einsum("bk,ipk->bip", terms, masks.mixed.to(terms))
         return total_indices(first, mixed).float()

@@ -78,19 +78,14 @@ class SharedDictionary(Concepts):
                 "concepts or add images."
             )
         self.learn(sample)
-        self.move(sample.device)
-        count = len(self.weight)
-        total = self.weight.new_zeros(count, self.concepts)
-        seen = self.weight.new_zeros(count, 1)
-        for batch, tokens in images:
-            codes = self.pooled_codes(tokens, batch["label"])
-            total.index_add_(0, batch["label"], codes)
-            seen.index_add_(0, batch["label"], torch.ones_like(codes[:, :1]))
-        importance = self.weight @ self.dictionary.T
-        mean = total / seen.clamp(min=1)
-        found = [most_important(*pair, self._shown) for pair in zip(importance, mean, strict=True)]
-        self.chosen = torch.stack([order for order, _ in found])
-        self.importance = torch.stack([of_these for _, of_these in found]) * (seen > 0)
+        weight = images.network.classifier.effective_head()[0].float()
+        importance = weight @ self.dictionary.T
+        self.chosen = torch.arange(self._shown, device=weight.device).repeat(len(weight), 1)
+        self.importance = torch.zeros_like(importance[:, : self._shown])
+        for seen in images.classes():
+            activation = self.pooled_codes(seen.tokens, seen.batch["label"]).mean(0)
+            found = most_important(importance[seen.label], activation, self._shown)
+            self.chosen[seen.label], self.importance[seen.label] = found
 
     @abstractmethod
     def learn(self, sample: Tensor) -> None:
@@ -104,12 +99,6 @@ class SharedDictionary(Concepts):
         """Return the codes, the same for all classes."""
         return self.encode(tokens)
 
-    def move(self, device: torch.device) -> None:
-        """Move what there is by now."""
-        for name in ("weight", "bias", *self.fitted):
-            if hasattr(self, name):
-                setattr(self, name, getattr(self, name).to(device))
-
     def surrogate(self, inputs: Inputs) -> Tensor:
         """Return importance times pooled code, of every class, and the bias."""
         self.move(inputs.images.device)
@@ -117,7 +106,7 @@ class SharedDictionary(Concepts):
         with torch.autocast(tokens.pooled.device.type, enabled=False):
             nobody = torch.zeros(len(tokens.pooled), dtype=torch.long)
             codes = self.pooled_codes(tokens, nobody)
-            spread = torch.zeros_like(self.weight[:, :1]).repeat(1, self.concepts)
+            spread = codes.new_zeros(len(self.chosen), self.concepts)
             spread.scatter_(1, self.chosen, self.importance)
             return codes @ spread.T * tokens.scale.float()[:, None] + self.bias
 

@@ -129,22 +129,20 @@ class EPIC(Directions):
         return self._shown + self.remainder
 
     def prepare(self, network: PrototypeNetwork) -> None:
-        """Note the head."""
+        """Note the number of channels."""
         super().prepare(network)
         self._shown = shown(self.k, network, self.key)
-        self._weight, _ = network.classifier.effective_head()
-        expect_concepts(self._weight.shape[1], self._shown, self.key)
+        expect_concepts(network.classifier.width, self._shown, self.key)
 
     def fit(self, images: TrainingImages) -> None:
         """Turn the features, and choose each class's channels; reads the images three times."""
         self.rotation, self.purity = purified(self._examples(images), self.rounds)
-        weight = self._weight.to(self.rotation.device)
+        weight, _ = images.network.classifier.effective_head()
         turned = weight @ self.rotation.double().T
         activation = torch.zeros_like(turned)
-        for batch, tokens in images:
-            channels = (tokens.pooled.float() @ self.rotation.T).clamp(min=0)
-            activation.index_add_(0, batch["label"], channels.double())
-        # A sum stands for the mean: it ranks a class's channels alike.
+        for seen in images.classes():
+            channels = (seen.tokens.pooled.float() @ self.rotation.T).clamp(min=0)
+            activation[seen.label] = channels.double().mean(0)
         chosen = (turned * activation).topk(self._shown, dim=1).indices
         scale = turned.gather(1, chosen)[:, :, None]
         parts = scale * self.rotation.double()[chosen]
@@ -157,7 +155,7 @@ class EPIC(Directions):
     def _examples(self, images: TrainingImages) -> Examples:
         """The images in which each channel's maximum is largest."""
         values = indices = None
-        for batch, seen in images:
+        for batch, seen in images.classes():
             largest = seen.tokens.float().amax(1)
             own = batch["index"][:, None].expand_as(largest)
             if values is not None and indices is not None:
@@ -169,7 +167,7 @@ class EPIC(Directions):
         wanted, rows = torch.unique(indices, return_inverse=True)
         kept: list[Tensor] = []
         order_of: list[Tensor] = []
-        for batch, seen in images:
+        for batch, seen in images.classes():
             member = torch.isin(batch["index"], wanted)
             # Half the memory; where a token points is all that matters.
             kept.append(seen.tokens[member].bfloat16())

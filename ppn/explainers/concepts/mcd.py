@@ -107,21 +107,21 @@ class MCD(Directions):
         return self._shown + self.complement
 
     def prepare(self, network: PrototypeNetwork) -> None:
-        """Note the head."""
+        """Note the number of concepts."""
         super().prepare(network)
         self._shown = shown(self.k, network, self.key)
-        self._weight, _ = network.classifier.effective_head()
 
     def fit(self, images: TrainingImages) -> None:
         """Find the subspaces of each class, and split its row of the head."""
-        count, width = self._weight.shape
+        weight, _ = images.network.classifier.effective_head()
+        count, width = weight.shape
         self.directions = torch.zeros(count, self.maps_per_class, width)
         if self.complement:  # all there is for a class without training images
-            self.directions[:, -1] = self._weight.float()
+            self.directions[:, -1] = weight.float()
         for seen in images.classes():
             tokens = seen.tokens.tokens.float().flatten(0, 1)
             bases = subspaces(tokens, self._shown, self.dimensions, self.seed)
-            row = self._weight[seen.label]
+            row = weight[seen.label]
             split = subspace_split(row, [basis.to(row) for basis in bases])
             exact = exact_sum(split, row)
             self.directions[seen.label] = exact[: self.maps_per_class].cpu()

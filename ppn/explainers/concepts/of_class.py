@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.explainers.base import Attribution, Inputs
-    from ppn.explainers.training import TrainingBatch, TrainingImages
+    from ppn.explainers.training import TrainingImages
     from ppn.prototypes.network import PrototypeNetwork
 
 
@@ -35,7 +35,7 @@ class ClassConcepts(Concepts):
     seed: int
 
     def prepare(self, network: PrototypeNetwork) -> None:
-        """Note the head and the number of concepts."""
+        """Note the numbers of concepts, and the bias."""
         super().prepare(network)
         self._concepts = self._shown if self.concepts is None else self.concepts
         expect_concepts(self._concepts, self._shown, self.key)
@@ -44,12 +44,14 @@ class ClassConcepts(Concepts):
         """Return (B, N, K) >= 0; see `nonnegative_coefficients`."""
         return nonnegative_coefficients(tokens.clamp(min=0), self.parts[target])
 
-    def start(self) -> None:
-        """Make room for what `fit` finds."""
-        count, width = self.weight.shape
-        self.parts = self.weight.new_zeros(count, self._concepts, width)
-        self.chosen = torch.arange(self._shown).repeat(count, 1).to(self.weight.device)
-        self.importance = self.weight.new_zeros(count, self._shown)
+    def start(self, network: PrototypeNetwork) -> Tensor:
+        """Make room for what `fit` finds, and return the head (C, D)."""
+        weight = network.classifier.effective_head()[0].float()
+        count, width = weight.shape
+        self.parts = weight.new_zeros(count, self._concepts, width)
+        self.chosen = torch.arange(self._shown).repeat(count, 1).to(weight.device)
+        self.importance = weight.new_zeros(count, self._shown)
+        return weight
 
     def factorise(self, vectors: Tensor, label: int, name: str) -> Tensor:
         """Return non-negative concepts (K, D) of vectors (n, D), of unit norm.
@@ -59,7 +61,8 @@ class ClassConcepts(Concepts):
         """
         item = ClassTokens(label, name, vectors[:, None], torch.arange(len(vectors)))
         nmf = NMF(token_weighting="none", seed=self.seed)
-        (found,) = nmf.discover([item], self.weight.double(), self._concepts)
+        head = torch.zeros(0)  # which this NMF does not look at
+        (found,) = nmf.discover([item], head, self._concepts)
         return found.parts
 
 
@@ -69,17 +72,23 @@ class FactorsOfTokens(ClassConcepts):
     def fit(self, images: TrainingImages) -> None:
         """Factorise the tokens of each class."""
         names = images.network.class_names
-        self.start()
+        weight = self.start(images.network)
         for seen in images.classes():
             label, tokens = seen.label, seen.tokens.tokens.float()
             self.parts[label] = self.factorise(tokens.flatten(0, 1), label, names[label])
             target = seen.batch["label"]
             activation = self.pooled_codes(seen.tokens, target).mean(0)
-            self.chosen[label], self.importance[label] = self.weigh(seen, activation)
+            found = self.weigh(self.parts[label] @ weight[label], activation)
+            self.chosen[label], self.importance[label] = found
 
     @abstractmethod
-    def weigh(self, seen: TrainingBatch, activation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which concepts of a class are shown (k,), and their importance (k,)."""
+    def weigh(self, derivative: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which concepts of a class are shown (k,), and their importance (k,).
+
+        Args:
+            derivative: (K,) of the logit along each concept.
+            activation: (K,) its mean pooled code over the class's training images.
+        """
 
 
 class DeepFeatureFactorization(FactorsOfTokens):
@@ -103,7 +112,7 @@ class DeepFeatureFactorization(FactorsOfTokens):
         self.seed = seed
         self._expect_seed()
 
-    def weigh(self, seen: TrainingBatch, activation: Tensor) -> tuple[Tensor, Tensor]:
+    def weigh(self, derivative: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
         """All of them, in the order of their mean code."""
         order = activation.argsort(descending=True)
         return order, torch.zeros_like(activation)
@@ -139,7 +148,6 @@ class ICE(FactorsOfTokens):
         self.seed = seed
         self._expect_seed()
 
-    def weigh(self, seen: TrainingBatch, activation: Tensor) -> tuple[Tensor, Tensor]:
+    def weigh(self, derivative: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
         """See `most_important`."""
-        importance = self.parts[seen.label] @ self.weight[seen.label]
-        return most_important(importance, activation, self._shown)
+        return most_important(derivative, activation, self._shown)

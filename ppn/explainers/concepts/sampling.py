@@ -19,7 +19,7 @@ def sample_tokens(images: TrainingImages, count: int, seed: int = 0) -> Tensor:
     """Return a random sample of tokens, every token of every image with the same chance.
 
     Each token's chance is drawn from the seed and its image's index, so that the sample does not
-    depend on batches. No more than the sample and a batch is kept.
+    depend on batches. No more than the sample and a class is kept.
 
     Args:
         images: The training images.
@@ -34,7 +34,7 @@ def sample_tokens(images: TrainingImages, count: int, seed: int = 0) -> Tensor:
     """
     kept: Tensor | None = None
     chances = torch.zeros(0, dtype=torch.float64)
-    for batch, seen in images:
+    for batch, seen in images.classes():
         tokens = seen.tokens.float().flatten(0, 1)
         drawn = [np.random.default_rng([seed, index]) for index in batch["index"].tolist()]
         own = np.concatenate([one.random(seen.tokens.shape[1]) for one in drawn])
