@@ -191,23 +191,38 @@ def read_protopnet(path: str) -> ProtoPNet:
     record = read_record(path, content)
     expect_model(path, record, TASK, "give one that configs/model/protopnet.yaml has trained")
     made = record.structure
-    missing = next((key for key in ("k", "width", "similarity") if made.get(key) is None), None)
-    if missing is not None:
-        raise CheckpointError(f"Checkpoint {path} does not say its {missing}: it is damaged.")
+    kept = content.get("state_dict")
+    prototypes = kept.get("network.prototypes") if isinstance(kept, dict) else None
+    sizes = [record.num_classes, made.get("k"), made.get("width")]
+    if list(getattr(prototypes, "shape", ())) != sizes:  # before memory is taken for a network
+        raise CheckpointError(
+            f"Checkpoint {path} does not hold what it says (its prototypes are not those that it "
+            "describes): it is damaged, or made by another version of ppn."
+        )
     if is_code(made["architecture"]):
         raise CheckpointError(
             f"Checkpoint {path} wants to run '{made['architecture']}' to make its backbone: make "
             "the ProtoPNet in your own code and give it to TrainedMaps."
         )
-    classifier = build_classifier(
-        made["architecture"],
-        record.num_classes,
-        image_size=made.get("image_size"),
-        model_options=made.get("model_options"),
-    )
-    network = ProtoPNet(classifier, made["k"], made["width"], made["similarity"])
     holder = nn.Module()
-    holder.network = network
+    try:
+        classifier = build_classifier(
+            made["architecture"],
+            record.num_classes,
+            image_size=made.get("image_size"),
+            model_options=made.get("model_options"),
+        )
+        holder.network = network = ProtoPNet(
+            classifier, made["k"], made["width"], made["similarity"]
+        )
+    except Exception as error:  # whatever a made-up architecture makes timm stumble over
+        if isinstance(error, PPNError):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"Checkpoint {path} describes a network that cannot be made ({reason}): it is damaged, "
+            "or made by another version of ppn."
+        ) from None
     expect_content(path, content, holder, {})
     holder.load_state_dict(content["state_dict"])
     return network

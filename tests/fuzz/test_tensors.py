@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import ppn
 from ppn.classifier.record import read_record
 from ppn.classifier.weights import read_checkpoint, state_dict_of
+from ppn.explainers.protopnet import read_protopnet
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.certificate import CertificateSample
 from ppn.prototypes.checkpoint import load_checkpoint
@@ -23,6 +24,7 @@ from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.journal import Journal
 from ppn.prototypes.stored import TOLERANCE
+from ppn.tasks.protopnet import ProtoPNetTask
 from ppn.tasks.prototypes import PrototypeTask
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
 from tests.prototypes.test_from_classifier import Named
@@ -186,6 +188,28 @@ def test_records_that_someone_made_up(checkpoint, data):
     if network is not None:
         assert all(isinstance(name, str) for name in network.class_names)
         assert len(network.class_names) == CLASSES
+
+
+@pytest.fixture(scope="module")
+def protopnet(tmp_path_factory):
+    """What the checkpoint of a ProtoPNet that is only made holds."""
+    base = tmp_path_factory.mktemp("protopnet")
+    task = ProtoPNetTask(CLASSES, architecture="test_resnet", image_size=64, k=K, width=4)
+    content = {"state_dict": task.state_dict()}
+    task.on_save_checkpoint(content)
+    return base / "made_up.ckpt", content
+
+
+@settings(max_examples=max(10, settings.default.max_examples // 10))
+@given(data=st.data())
+def test_protopnets_that_someone_made_up(protopnet, data):
+    path, whole = protopnet
+    plain = {key: value for key, value in whole.items() if key != "state_dict"}
+    made_up = data.draw(rewritten(plain))
+    state = data.draw(st.sampled_from([whole["state_dict"], {}, [], None, {"w": 1}]))
+    torch.save({**made_up, "state_dict": state}, path)
+    network = outcome(lambda: read_protopnet(str(path)), path)
+    assert network is None or network.prototypes.shape == (CLASSES, K, 4)
 
 
 @given(PLAIN)

@@ -153,11 +153,12 @@ def test_mistakes(tmp_path):
         task.on_fit_start()
     record = {"model": "ProtoPNetTask", "num_classes": 3, "version": "0"}
     structure = {"architecture": "tests.zoo:evil", "k": 2, "width": 8, "similarity": "l2"}
+    state = {"network.prototypes": torch.zeros(3, 2, 8)}
     path = tmp_path / "hostile.ckpt"
-    torch.save({"ppn": {**record, "structure": structure}, "state_dict": {}}, path)
+    torch.save({"ppn": {**record, "structure": structure}, "state_dict": state}, path)
     with pytest.raises(CheckpointError, match=r"wants to run 'tests\.zoo:evil'"):
         read_protopnet(str(path))
-    structure = {"architecture": "test_resnet"}
-    torch.save({"ppn": {**record, "structure": structure}, "state_dict": {}}, path)
-    with pytest.raises(CheckpointError, match="does not say its k"):
+    structure = {"architecture": "test_resnet", "k": 10**9, "width": 8, "similarity": "l2"}
+    torch.save({"ppn": {**record, "structure": structure}, "state_dict": state}, path)
+    with pytest.raises(CheckpointError, match="its prototypes are not those that it describes"):
         read_protopnet(str(path))
