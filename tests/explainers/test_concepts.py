@@ -125,6 +125,20 @@ def test_transformers(key, pool):
     assert torch.isfinite(found.maps).all()
 
 
+@pytest.mark.parametrize("key", SMALL)
+def test_layers_between_patches_and_the_last_linear_one(key):
+    layers = torch.nn.Linear(8, 9), torch.nn.ReLU(), torch.nn.Linear(9, 3)
+    network = network_of(torch.nn.Sequential(*convolutions()[:6], *layers))
+    assert network.classifier.inspection.case == "pre_logits"
+    explainer = fitted(made(key), network, training(network))
+    inputs = inputs_of(network, torch.randn(2, 3, 16, 16))
+    found = explainer.attribute(inputs, torch.tensor([0, 2]))
+    assert found.maps.shape == (2, 2, 4, 4)
+    assert torch.isfinite(found.maps).all()
+    logits = explainer.surrogate(inputs)
+    assert logits is None if key == "dff" else logits.shape == (2, 3)
+
+
 @pytest.mark.parametrize("key", ["dff", "ice", "craft", "pca", "kmeans", "epic", "mcd"])
 def test_a_class_without_training_images(key, network):
     explainer = fitted(made(key), network, training(network, classes=(0, 2)))

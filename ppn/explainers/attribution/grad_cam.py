@@ -69,6 +69,8 @@ class LayerMaps(Explainer):
 
     def __init__(self, layer: str | None = None) -> None:
         self.layer = layer
+        if layer is not None:
+            self.title = f"{self.title}, {layer}"
 
     @property
     def maps_per_class(self) -> int:

@@ -66,6 +66,7 @@ class Concepts(Explainer):
         self._shown = shown(self.k, network, self.key)
         self.bias = network.classifier.effective_head()[1].float()
         self._averages = network.classifier.inspection.averages
+        self._network = network
 
     @abstractmethod
     def codes(self, tokens: Tensor, target: Tensor) -> Tensor:
@@ -89,6 +90,8 @@ class Concepts(Explainer):
         """Return the codes of the class's concepts as maps, and what they contribute."""
         self.move(target.device)
         tokens = inputs.tokens
+        if tokens.tokens.shape[1] == 0:  # where patches cost many runs of the head
+            tokens = self._network.tokens(inputs.images, patches=True)
         chosen = self.chosen[target]
         with torch.autocast(target.device.type, enabled=False):
             codes = self.codes(tokens.tokens.float(), target)

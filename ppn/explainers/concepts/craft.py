@@ -26,7 +26,7 @@ OVERLAP = 0.8
 
 
 def crops(images: Tensor, size: int) -> Tensor:
-    """Return square crops of images (B, C, H, W), scaled up to (B * n, C, H, W).
+    """Return square crops of images (B, C, H, W), as (B * n, C, size, size).
 
     Args:
         images: The images.
@@ -34,8 +34,7 @@ def crops(images: Tensor, size: int) -> Tensor:
     """
     channels = images.shape[1]
     flat = unfold(images, size, stride=max(1, int(size * OVERLAP)))
-    cut = flat.mT.reshape(-1, channels, size, size)
-    return interpolate(cut, images.shape[-2:], mode="bilinear", align_corners=False)
+    return flat.mT.reshape(-1, channels, size, size)
 
 
 class CRAFT(ClassConcepts):
@@ -121,8 +120,9 @@ class CRAFT(ClassConcepts):
         vectors, seen = [], []
         for batch, tokens in batches:
             for chunk in torch.split(crops(batch["image"], self.patch_size), self.batch_size):
-                found = network.tokens(chunk, patches=False)
-                vectors.append(found.pooled.float())
+                size = batch["image"].shape[-2:]
+                large = interpolate(chunk, size, mode="bilinear", align_corners=False)
+                vectors.append(network.tokens(large).pooled.float())
             seen.append(tokens)
         return torch.cat(vectors), seen
 
