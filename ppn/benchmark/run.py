@@ -26,7 +26,7 @@ from ppn.metrics.evaluate import annotations_of, moved
 from ppn.metrics.score import Images, score
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement.cam_split import CamSplit
+from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ class Setting:
         self.data.split_seed += seed
         classifier = _classifier(benchmark, seed, self.data).to(device)
         self.data.input_config = classifier.config
-        self.network = PrototypeNetwork(classifier, benchmark.k, {CamSplit().name: True}, 1)
+        self.network = PrototypeNetwork(classifier, benchmark.k, {CompactSplit().name: True}, 1)
         self.network.class_names = list(self.data.class_names)
         self.view = _scored(self.data, benchmark.images_per_class)
         views = [self.data.view("train"), self.view]
@@ -101,7 +101,7 @@ class Setting:
         if self._fitted:
             return
         network = self.network
-        fit = Fit(network, [CamSplit()], NMF())
+        fit = Fit(network, [CompactSplit()], NMF())
         names = network.class_names
         seen = self.training.classes()
         fit.run(((t, b["label"].tolist(), b["index"]) for b, t in seen), names)

@@ -9,7 +9,7 @@ from ppn.discovery.nmf import NMF
 from ppn.explainers.directions import Directions
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
-from ppn.refinement.cam_split import CamSplit
+from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ class PartPrototypes(Directions):
 
     Args:
         discoverer: How parts are found; None: `NMF()`.
-        refinement: How the rows of the head are split; None: `CamSplit()`.
+        refinement: How the rows of the head are split; None: `CompactSplit()`.
         k: Prototypes per class; None: as many as the network has.
     """
 
@@ -42,7 +42,7 @@ class PartPrototypes(Directions):
         k: int | None = None,
     ) -> None:
         self.discoverer = NMF() if discoverer is None else discoverer
-        self.refinement = CamSplit() if refinement is None else refinement
+        self.refinement = CompactSplit() if refinement is None else refinement
         self.k = k
         self.exact = self.refinement.exact
 
