@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CURVE = "_curve"
 """End of the name of a figure that is a curve, a list of numbers; see `Metric.figures`."""
+KINDS = ("method", "ceiling", "control", "floor")
+"""In the order of tables."""
 Ends = tuple[float, float]
 
 
@@ -72,7 +74,8 @@ class Outcome:
 
     def __init__(self, benchmark: Benchmark, cells: Sequence[Cell]) -> None:
         self.benchmark = benchmark
-        order = {explainer.name: place for place, explainer in enumerate(benchmark.explainers)}
+        by_kind = sorted(benchmark.explainers, key=lambda one: KINDS.index(one.kind))
+        order = {explainer.name: place for place, explainer in enumerate(by_kind)}
         self.cells = sorted(cells, key=lambda cell: (order[cell.name], cell.seed))
         self.further = {seed: self._compared(seed) for seed in benchmark.seeds}
         self.names = list(dict.fromkeys(c.name for c in self.cells if c.evaluated is not None))
