@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -17,6 +17,7 @@ from ppn.data.split import balanced
 from ppn.discovery import NMF, Discoverer
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
+from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.journal import Journal, fingerprint
 from ppn.prototypes.patches import FOLDER, write_gallery
@@ -112,7 +113,7 @@ class PrototypeDiscovery(Callback):
         network, names = task.network, data.class_names
         every, images = self._groups(trainer, task, data)
         owned = [every[i] for i in balanced(images, trainer.world_size)[trainer.global_rank]]
-        fit = Fit(network, task.refinements, self.discoverer)
+        fit = Fit(network, task.refinements, self.discoverer, data.labels)
         journal = Journal(
             Path(trainer.default_root_dir).parent / JOURNALS,
             self._key(trainer, task, data, every),
@@ -147,6 +148,12 @@ class PrototypeDiscovery(Callback):
             f"{certificate.agreement:.2%}, max logit error {certificate.max_logit_error:.1e}, "
             f"sum of prototypes off by {certificate.max_sum_error:.1e}; {network.level}."
         )
+        agreement = Agreement("single")
+        _, logits = fit.sample.outputs(network.head)
+        agreement.add(logits, list(range(len(logits))), fit.sample.labels.tolist())
+        disagreement = agreement.warning()
+        if disagreement is not None:
+            rank_zero_warn(disagreement)
         if certificate.fell_back:
             rank_zero_info(
                 f"Refinement '{network.head.name}' is ill-conditioned for "

@@ -98,14 +98,15 @@ def gather(trainer: Trainer, module: LightningModule, stage: str) -> Outcome:
         folder = inputs["checkpoint"].resolve().parent.parent / FOLDER
     results = None if stage == "fit" else module.per_class
     outcome.rows.extend(_rows(module.network, data, results, folder))
-    for label, name in enumerate(data.class_names[:CLASSES]):
+    for label in data.labels[:CLASSES]:
+        name = data.class_names[label]
         try:
             outcome.gallery.append((name, read_image(folder / f"{label:05d}.jpg")))
         except DataError:  # of a moved checkpoint, or one made before there were galleries
             continue
-    if len(data.class_names) > CLASSES:
+    if len(data.labels) > CLASSES:
         rank_zero_info(
-            f"Loggers get the prototypes of {CLASSES} of {len(data.class_names)} classes; "
+            f"Loggers get the prototypes of {CLASSES} of {len(data.labels)} classes; "
             "prototypes.json has all."
         )
     return outcome
@@ -142,7 +143,7 @@ def _rows(
     covered = None if results is None else results.having("best_part", "best_share", "images")
     shares = None if results is None else results.having("share", "accuracy")
     rows = []
-    for label, name in enumerate(data.class_names[:CLASSES]):
+    for label in data.labels[:CLASSES]:
         rated = covered is not None and int(covered.images[label]) > 0
         for index in range(network.k):
             key = (label, index)
@@ -156,7 +157,7 @@ def _rows(
             rows.append(
                 PrototypeRow(
                     label=label,
-                    name=name,
+                    name=data.class_names[label],
                     index=index,
                     share=None if shares is None else float(shares.share[key]),
                     cosine=float(found.cosine[key]),

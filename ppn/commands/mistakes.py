@@ -137,7 +137,11 @@ def _of_value(message: str, more: str) -> str:
         kind = path.rsplit(".", 1)[-1]
         if needed:
             return f"{kind} needs {needed}: set {option}.{needed.split(', ')[0]}."
-        hint = nearest(name, _options(path)) or f"its options are {', '.join(_options(path))}."
+        known = _options(path)
+        listed = ", ".join(known)
+        hint = nearest(name, known) or f"its options are {listed}."
+        if not known:  # the base of all, because the class was not named yet
+            hint = f"name the class before its options, as in {option}=NAME."
         return f"{kind} has no option '{name}' ({option}.{name}): {hint}"
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL import Image
+    from typing_extensions import Self
 
     from ppn.data.transforms import Transform
 
@@ -79,6 +81,18 @@ class AnnotatedDataset(ABC):
             DataError: If the mask cannot be decoded.
         """
         return self.read(index).mask
+
+    def numbered(self, labels: Sequence[int], class_names: list[str]) -> Self:
+        """Return the same images with other numbers for their classes.
+
+        Args:
+            labels: The new label of each class.
+            class_names: Name of each class by the new labels.
+        """
+        changed = copy.copy(self)
+        changed.labels = np.asarray(labels, dtype=np.int64)[self.labels]
+        changed.class_names = class_names
+        return changed
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -66,7 +66,7 @@ class Source:
         if isinstance(loader, FineGrainedDataModule):
             self.data = loader
             loader.input_config = config
-            self._batches = loader.discovery_loader(range(loader.num_classes))
+            self._batches = loader.discovery_loader(loader.labels)
             return
         expect_loader(loader)
         self._batches = loader

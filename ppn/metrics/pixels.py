@@ -75,7 +75,7 @@ class _PixelMetric(MeanMetric):
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
         pixels = shape.size**2
-        self.pixels = max(1, round(self.step * pixels / PUBLISHED_SIZE**2))
+        self.pixels = -(-self.step * pixels // PUBLISHED_SIZE**2)  # rounded up: as many steps
         self.steps = -(-pixels // self.pixels)
         curve = torch.zeros(self.steps + 1, dtype=torch.float64)
         self.add_state("curve", curve, dist_reduce_fx="sum")

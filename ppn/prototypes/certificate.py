@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.head import PrototypeHead
 
@@ -59,6 +61,8 @@ class CertificateSample(nn.Module):
         num_classes: C.
         width: D.
         rows: Most images kept.
+        labels: The classes that have images; None: all. Where it is empty they are not known, and
+            those that come first are sampled.
     """
 
     used: Tensor
@@ -66,15 +70,22 @@ class CertificateSample(nn.Module):
     scale: Tensor
     logits: Tensor
 
-    def __init__(self, num_classes: int, width: int, rows: int = 2048) -> None:
+    def __init__(
+        self, num_classes: int, width: int, rows: int = 2048, labels: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
-        self.per_class = max(1, rows // num_classes)
-        self.step = -(-num_classes // rows)
-        count = self.per_class * -(-num_classes // self.step)
+        known = range(num_classes) if labels is None else labels
+        expected = len(known) or num_classes
+        self.per_class = max(1, rows // expected)
+        step = -(-expected // rows)
+        self.places = -(-expected // step)
+        self.open = len(known) == 0
+        self.sampled = {label: place for place, label in enumerate(known[::step])}
+        count = self.per_class * self.places
         self.register_buffer("used", torch.zeros(count, dtype=torch.long))
-        self.register_buffer("pooled", torch.zeros(count, width))
-        self.register_buffer("scale", torch.zeros(count))
-        self.register_buffer("logits", torch.zeros(count, num_classes))
+        self.register_buffer("pooled", torch.zeros(count, width, dtype=torch.float32))
+        self.register_buffer("scale", torch.zeros(count, dtype=torch.float32))
+        self.register_buffer("logits", torch.zeros(count, num_classes, dtype=torch.float32))
 
     def add(self, label: int, tokens: Tokens) -> None:
         """Keep images of one class, as far as there is room for the class."""
@@ -89,8 +100,18 @@ class CertificateSample(nn.Module):
 
     def rows(self, label: int) -> slice:
         """Return the rows that belong to a class; none where the class is not sampled."""
-        first = label // self.step * self.per_class
-        return slice(first, first if label % self.step else first + self.per_class)
+        if self.open and len(self.sampled) < self.places:
+            self.sampled.setdefault(label, len(self.sampled))
+        first = self.sampled.get(label, 0) * self.per_class
+        return slice(first, first + self.per_class if label in self.sampled else first)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64, the class of each image kept."""
+        of_place = torch.zeros(self.places, dtype=torch.long)
+        for label, place in self.sampled.items():
+            of_place[place] = label
+        return of_place.repeat_interleave(self.per_class)[(self.used == 1).cpu()]
 
     def outputs(self, head: PrototypeHead) -> tuple[Tensor, Tensor]:
         """Return logits (n, C) of the prototypes and of the black box on the images kept."""

@@ -157,7 +157,11 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
     count, k, width = main.shape
     with torch.device("meta"):  # names, shapes and types, and no memory
         dictionary = PartDictionary(count, k, width, patches.shape[2])
-        expected = {"prototypes": torch.zeros(main.shape), "bias": torch.zeros(count)}
+        kind = torch.float32
+        expected = {
+            "prototypes": torch.zeros(main.shape, dtype=kind),
+            "bias": torch.zeros(count, dtype=kind),
+        }
     text = misfit(tensors, {**expected, **dict(dictionary.named_buffers())})
     _refuse(None if text is None else f"{TENSORS} does not fit, {text}")
     found = tensors["found"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppn.classifier.running import without_autocast
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, DiscoveryError
 from ppn.prototypes.certificate import CertificateSample, certify
@@ -38,6 +39,7 @@ class Fit:
         network: The network to fill; what it held before is deleted.
         refinements: How rows are split, one for each of the network's heads.
         discoverer: How parts are found; None: `NMF()`.
+        labels: The classes that have images; None: all; empty: not known.
     """
 
     def __init__(
@@ -45,17 +47,21 @@ class Fit:
         network: PrototypeNetwork,
         refinements: Sequence[Refinement],
         discoverer: Discoverer | None = None,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.network = network
         self.refinements = list(refinements)
         self.discoverer = NMF() if discoverer is None else discoverer
         self.weight, self.bias = network.classifier.effective_head()
-        self.sample = CertificateSample(*self.weight.shape).to(self.weight.device)
+        classes, width = self.weight.shape
+        sample = CertificateSample(classes, width, labels=labels)
+        self.sample = sample.to(self.weight.device)
         for module in (network.dictionary, network.heads):
             for buffer in module.buffers():
                 buffer.zero_()
 
     @torch.no_grad()
+    @without_autocast()
     def learn(
         self, batches: Iterable[TokenBatch], names: Sequence[str], sort: bool = False
     ) -> None:
@@ -70,6 +76,7 @@ class Fit:
         self.discoverer.fit(classes, self.weight, self.network.k)
 
     @torch.no_grad()
+    @without_autocast()
     def run(
         self,
         batches: Iterable[TokenBatch],
@@ -111,6 +118,7 @@ class Fit:
         merge_ranks(self.network.dictionary, self.sample, self.network.heads)
 
     @torch.no_grad()
+    @without_autocast()
     def finish(self, names: Sequence[str], image_name: Callable[[int], str]) -> Certificate:
         """Complete the network and measure its exactness.
 

@@ -11,6 +11,7 @@ import torch
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.classifier.running import without_autocast
 from ppn.data.class_names import class_names_of
 from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
@@ -26,7 +27,7 @@ from ppn.refinement.base import Refinement
 from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import nn
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
+@without_autocast()
 def from_classifier(
     model: nn.Module,
     loader: Iterable[Any] | FineGrainedDataModule,
@@ -102,13 +104,19 @@ def from_classifier(
     classifier = Classifier(model, expected, features)
     network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
     count = len(network.class_names)
+    if source.data is not None and source.data.num_classes < count:
+        known = None if class_names is None else class_names_of(class_names, count)
+        source.data.follow_classes("The classifier", known, count)
+        source = Source(loader, expected)
     mode = source.mode(count)
     given = source.class_names(count) if class_names is None else class_names
     # One logit may come with two names: it is for the class that is labelled 1.
     pair = mode == "binary" and isinstance(given, Sized) and len(given) == 2
     names = network.class_names if given is None else class_names_of(given, 2 if pair else count)
     names = names[1:] if pair else names
-    fit = Fit(network, [refinement], discoverer)
+    if class_names is not None:
+        _expect_places(names, source.class_names(count))
+    fit = Fit(network, [refinement], discoverer, labels=())
     if fit.discoverer.shared:
         fit.learn(_tokens(source, network, count), names, not source.by_class)
     agreement = Agreement(mode)
@@ -127,6 +135,18 @@ def from_classifier(
 
     network.patches = SourcePatches(network.dictionary, source, expected)
     return network
+
+
+def _expect_places(names: Sequence[str], found: Sequence[str] | None) -> None:
+    """Refuse labels that the data set has for other names than the classifier."""
+    place = {name: label for label, name in enumerate(names)}
+    for label, name in enumerate(found or ()):
+        if place.get(name, label) != label and names[label] != name:
+            raise DataError(
+                f"Class {label} of the data set is '{name}', which class_names has as class "
+                f"{place[name]}: map the labels to the classifier's (target_transform), or give "
+                "the names in the order of its outputs."
+            )
 
 
 def _tokens(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ppn.classifier.running import without_autocast
 from ppn.data.conversion import Preprocessing
 from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
@@ -248,6 +249,7 @@ class PrototypeNetwork(nn.Module):
         return self.__dict__
 
     @torch.no_grad()
+    @without_autocast()
     def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:
         """Explain one logit of one image.
 

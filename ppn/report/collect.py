@@ -64,9 +64,11 @@ def collect(
     """
     network.eval()
     samples = _samples(network, data, split, selection.samples)
-    count = len(data.class_names)
+    count = len(data.labels)
     first = [sample.label for sample in samples]
-    labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
+    labels = sorted(list(dict.fromkeys([*first, *data.labels]))[: selection.classes])
+    total = len(data.class_names)
+    of = "" if count == total else f" of the classifier's {total}"
     cards = _cards(network, data, labels, results, selection.patches)
     figures = {
         **results.figures,
@@ -78,7 +80,7 @@ def collect(
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
         model=str(network.structure["architecture"]),
-        dataset=f"{dataset}, {count} classes",
+        dataset=f"{dataset}, {count}{of} classes",
         split=f"{split}, {figures['images']} images",
         facts=facts(found),
         certificate=certificate_facts(network),
@@ -103,7 +105,9 @@ def _samples(
     explained: list[Explanation] = []
     for batch in _batches(candidates, data.batch_size, network):
         names = [view.source.name(index) for index in batch["index"].tolist()]
-        explained += explain(network, batch["image"], names, true=batch["label"].tolist())
+        found = explain(network, batch["image"], names, true=batch["label"].tolist())
+        # A class without training images has no parts to show.
+        explained += [one for one in found if bool(network.dictionary.found[one.label])]
     explained.sort(key=lambda sample: -sample.probability)
     right = [sample for sample in explained if sample.class_name == sample.true_class]
     wrong = [sample for sample in explained if sample.class_name != sample.true_class]

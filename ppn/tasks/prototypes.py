@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import (
     Record,
-    classifier_structure,
+    classifier_record,
     expect_classes,
     expect_content,
     read_record,
 )
-from ppn.data.class_names import expect_same_names, names_in_checkpoint
+from ppn.data.class_names import class_names_of, names_in_checkpoint
+from ppn.data.datamodule import FineGrainedDataModule
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
 from ppn.metrics.base import EvaluationShape, Metric
@@ -48,7 +49,7 @@ class PrototypeTask(LightningModule):
     checkpoint needs neither the callback nor the black box's own checkpoint.
 
     Args:
-        num_classes: Number of classes; the command line links it from the data.
+        num_classes: Number of the data's classes; the command line links it from the data.
         classifier_ckpt: The trained classifier: a checkpoint of `ClassificationTask`, or, together
             with `architecture`, a `.pth` or `.safetensors` state dict. None when a checkpoint of
             this class is loaded, which holds the classifier's weights too.
@@ -67,6 +68,12 @@ class PrototypeTask(LightningModule):
         prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
             this very classifier: they are taken instead of new ones, with their number, patches
             and refinement, and nothing to compare.
+        class_names: File with the names of the classifier's classes, in any form that
+            `class_names_of` reads; None takes those of its checkpoint, or of a config.json beside
+            that. By these names, or by the classifier's numbers, data is matched that has only
+            some of its classes.
+        classifier_classes: Number of the classifier's classes, if there are more than the data
+            has; read from checkpoints.
     """
 
     def __init__(
@@ -84,9 +91,12 @@ class PrototypeTask(LightningModule):
         prototypes: str | None = None,
         metrics: list[Metric] | None = None,
         explainers: list[Explainer] | None = None,
+        class_names: str | None = None,
+        classifier_classes: int | None = None,
     ) -> None:
         super().__init__()
         stored = None
+        count = classifier_classes or num_classes
         if prototypes is not None:
             stored = _stored(prototypes, num_classes, classifier_ckpt)
             _, k, _, num_patches = stored.shape
@@ -94,7 +104,8 @@ class PrototypeTask(LightningModule):
             image_size = image_size or stored.structure["image_size"]
         self.trained = classifier_ckpt is not None
         if classifier_ckpt is not None and architecture is None:
-            made = classifier_structure(classifier_ckpt, num_classes)
+            trained = classifier_record(classifier_ckpt)
+            made, count = trained.structure, trained.num_classes
             architecture, model_options = made["architecture"], made["model_options"]
             image_size = image_size or made["image_size"]
         if architecture is None:
@@ -107,9 +118,10 @@ class PrototypeTask(LightningModule):
             logger=False, ignore=["refinement", "compare", "metrics", "explainers"]
         )
         classifier = build_classifier(
-            architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
+            architecture, count, classifier_ckpt, False, image_size, model_options, whole=True
         )
         freeze(classifier)
+        count = len(classifier.effective_head()[0])
         found = [refinement or CompactSplit(), *(compare or [])]
         self.refinements = list({way.name: way for way in found}.values())
         heads = {way.name: way.exact for way in self.refinements}
@@ -123,8 +135,10 @@ class PrototypeTask(LightningModule):
             "k": k,
             "num_patches": num_patches,
             "prototypes": None,
+            "class_names": None,
+            "classifier_classes": count,
         }
-        self.record = Record(type(self).__name__, num_classes, structure)
+        self.record = Record(type(self).__name__, count, structure)
         self.network.structure = {**structure, "features": classifier.features}
         # DistributedDataParallel refuses a module without a trainable parameter.
         self.unused = nn.Parameter(torch.zeros(()))
@@ -136,7 +150,11 @@ class PrototypeTask(LightningModule):
         # Names that the data's are to be compared with, and where they come from.
         self.trained_names: dict[str, list[str] | None] = {}
         if classifier_ckpt is not None:
-            names = names_in_checkpoint(classifier_ckpt, num_classes)
+            names = names_in_checkpoint(classifier_ckpt, count)
+            if class_names is not None:
+                names = class_names_of(class_names, count)
+            if names is None and stored is not None:
+                names = stored.class_names
             self.trained_names[f"Checkpoint {classifier_ckpt}"] = names
         if stored is not None:
             self.network.take(stored, str(prototypes))
@@ -153,9 +171,9 @@ class PrototypeTask(LightningModule):
         return output
 
     def setup(self, stage: str) -> None:
-        """Hold the data's classes against those that the classifier was trained on."""
+        """Find the data's classes among those that the classifier was trained on."""
         for place, names in self.trained_names.items():
-            expect_same_names(place, names, self._names_of_data())
+            self._find_classes(place, names)
 
     def on_validation_start(self) -> None:
         """Make the metrics that the data allows."""
@@ -190,9 +208,13 @@ class PrototypeTask(LightningModule):
         self._evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return index, logits, prediction and the predicted class's contributions."""
+        """Return index, logits, prediction and the predicted class's contributions.
+
+        Contributions are NaN where the predicted class had no training images, hence no prototypes.
+        """
         logits, contributions = self(batch["image"])
         predicted = logits.argmax(1)
+        contributions[:, self.network.dictionary.found == 0] = torch.nan
         return {
             "index": batch["index"],
             "logits": logits,
@@ -223,14 +245,14 @@ class PrototypeTask(LightningModule):
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
         read_entry(self.network, checkpoint, "The checkpoint to load")
-        expect_same_names("The checkpoint to load", self.network.class_names, self._names_of_data())
+        self._find_classes("The checkpoint to load", self.network.class_names)
         expect_content("to load", checkpoint, self, {})
         self.trained = True
 
-    def _names_of_data(self) -> list[str]:
-        """The data's names of classes; none without a Trainer, or where it has no names."""
+    def _find_classes(self, place: str, names: list[str] | None) -> None:
         data = getattr(self._trainer, "datamodule", None)
-        return list(getattr(data, "class_names", []))
+        if isinstance(data, FineGrainedDataModule):
+            data.follow_classes(place, names, self.record.num_classes)
 
     def _start(self) -> None:
         self.on_predict_start()
@@ -280,7 +302,7 @@ def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Proto
             "they were found for."
         )
     stored = read_prototypes(Path(folder))
-    if stored.shape[0] != num_classes:
+    if stored.shape[0] < num_classes:
         raise CheckpointError(
             f"The prototypes in {folder} are for {stored.shape[0]} classes, the data has "
             f"{num_classes}: use the data that they were found on."

@@ -35,6 +35,7 @@ def network(classes=5, k=3):
         k=k,
         head=SimpleNamespace(prototypes=torch.randn(classes, k, WIDTH), bias=torch.rand(classes)),
         input_config=InputConfig(size=SIZE),
+        dictionary=SimpleNamespace(found=torch.ones(classes, dtype=torch.long)),
     ), weight
 
 
@@ -183,3 +184,14 @@ def test_a_class_whose_parts_are_never_visible_is_split_evenly(images):
     evidence = point_evidence(torch.zeros(images, 3, 1, 3), GRID, SIZE)
     prototypes = annotated_split(tokens, evidence, weight)
     assert torch.allclose(prototypes.double(), weight / 3, atol=1e-5)
+
+
+def test_classes_without_prototypes_lend_none():
+    weight = torch.randn(6, WIDTH, dtype=torch.float64)
+    prototypes = torch.randn(6, 3, WIDTH)
+    found = torch.tensor([0, 1, 0, 1, 1, 0])
+    made = other_class_exact(prototypes, weight, found=found)
+    apart, theirs = (both[:, 0] - both[:, 1] for both in (made, prototypes))
+    taken = (apart[:, None] - theirs).norm(dim=2).argmin(1).tolist()
+    assert sorted(taken[label] for label in (1, 3, 4)) == [1, 3, 4]
+    assert all(taken[label] != label for label in (1, 3, 4))

@@ -123,6 +123,8 @@ def test_pixel_curves_equal_the_literal_loops(classifier, explainer, kind, inser
 def test_there_are_28_steps_of_1792_pixels():
     constants = PixelDeletion().setup(EvaluationShape(C, K)).constants
     assert (constants["step"], constants["evaluations"]) == (1792, 29)
+    for size in (64, 256, 384):
+        assert PixelDeletion().setup(EvaluationShape(C, K, (), size)).constants["evaluations"] == 29
 
 
 def test_ranks_are_places_in_the_descending_order():

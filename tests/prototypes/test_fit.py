@@ -227,3 +227,13 @@ def test_certificate_samples_some_classes_where_there_are_too_many():
         tokens = torch.ones(3, 6, WIDTH) * label
         sample.add(label, Tokens(tokens, (2, 3), tokens.mean(1), torch.ones(3), torch.zeros(3, 10)))
     assert sample.pooled[sample.used == 1, 0].tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(("labels", "kept"), [((7, 9), [7, 7, 9, 9]), ((), [7, 9, 8])])
+def test_certificate_samples_the_classes_that_have_images(labels, kept):
+    sample = CertificateSample(10, WIDTH, rows=4, labels=labels)
+    for label in (7, 9) if labels else (7, 9, 8):
+        tokens = torch.ones(3, 6, WIDTH) * label
+        sample.add(label, Tokens(tokens, (2, 3), tokens.mean(1), torch.ones(3), torch.zeros(3, 10)))
+    assert sample.pooled[sample.used == 1, 0].tolist() == kept
+    assert sample.labels.tolist() == kept
