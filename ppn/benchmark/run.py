@@ -18,7 +18,7 @@ from ppn.benchmark.cells import Cell, cell_key, common_key, read_cell, write_cel
 from ppn.benchmark.memory import peak_memory
 from ppn.benchmark.tokens import StoredTraining, TokenStore
 from ppn.classifier.build import build_classifier, freeze
-from ppn.classifier.record import classifier_structure
+from ppn.classifier.record import classifier_record, expect_classes
 from ppn.data.class_names import expect_same_names, names_in_checkpoint
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, PPNError
@@ -231,7 +231,9 @@ def _classifier(benchmark: Benchmark, seed: int, data: FineGrainedDataModule) ->
     architecture, options = benchmark.architecture, benchmark.model_options
     size = benchmark.image_size
     if architecture is None:
-        made = classifier_structure(path, data.num_classes)
+        record = classifier_record(path)
+        expect_classes(path, record, data.num_classes)
+        made = record.structure
         architecture, options = made["architecture"], made["model_options"]
         size = size or made["image_size"]
     found = build_classifier(architecture, data.num_classes, path, False, size, options, whole=True)
