@@ -29,6 +29,7 @@ commands (each has its own --help; options come from YAML files and flags):
   trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images with a fitted network: a picture and a JSON file each
   compare    put finished runs side by side: a table, and a figure or file
+  benchmark  score many explainers on the same images: tables and figures
   data       list the data sets, check one, or draw a sheet of its images
   annotate   click where named parts are on a few images, in a browser
   recipes    list the recipes and fragments that --config ppn:NAME takes, or print one

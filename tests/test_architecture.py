@@ -20,6 +20,7 @@ FLOORS = [
     {"metrics"},
     {"tasks"},
     {"report"},
+    {"benchmark"},
     {"callbacks"},
     {"app"},
     {"commands"},

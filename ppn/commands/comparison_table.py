@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ppn.report.columns import latex_text
 from ppn.report.measured import ERROR, INTERVAL, SHARE, merged
 from ppn.visualization.numbers import number
 
@@ -138,16 +139,8 @@ def latex(columns: Sequence[TableColumn], rows: Sequence[Row], notes: Sequence[s
     """Return a booktabs table, and the notes as comments."""
     heads, lines = shown(columns, rows)
     layout = "".join("l" if column.words else "r" for column in columns if not column.error_of)
-    body = [" & ".join(map(_escaped, line)) + r" \\" for line in (heads, *lines)]
+    body = [" & ".join(map(latex_text, line)) + r" \\" for line in (heads, *lines)]
     body.insert(1, r"\midrule")
     head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
     tail = [r"\bottomrule", r"\end{tabular}", *(f"% Note: {note}" for note in notes)]
     return "\n".join(["% needs \\usepackage{booktabs}", *head, *body, *tail]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {sign: "\\" + sign for sign in "&%$#_{}"}
-    special |= {"±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
-    special |= {"\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$"}
-    return "".join(special.get(sign, sign) for sign in text)

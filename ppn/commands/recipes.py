@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SCHEME = "ppn:"
-_FOLDERS = ("", "cub", "synthetic")
+_FOLDERS = ("", "cub", "synthetic", "benchmark")
 """Those of `experiments/` whose YAML files are configurations of `ppn`."""
 
 

@@ -18,6 +18,7 @@ SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
     "compare": "ppn.commands.compare",
+    "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",
     "annotate": "ppn.commands.annotate",
     "recipes": "ppn.commands.recipes",

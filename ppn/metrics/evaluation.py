@@ -158,8 +158,8 @@ class Evaluation(nn.Module):
         given: set[Need] = set(annotations)
         if classifier is not None:
             given.add("model")
-        _expect_different("explainers", [explainer.name for explainer in explainers])
-        _expect_different("metrics", [metric.key for metric in metrics])
+        expect_different("explainers", [explainer.name for explainer in explainers])
+        expect_different("metrics", [metric.key for metric in metrics])
         self.explainers = list(explainers)
         self.measured = measurable(metrics, shape, given)
         shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
@@ -274,7 +274,12 @@ def _describe(explainer: Explainer) -> dict[str, Any]:
     }
 
 
-def _expect_different(what: str, names: Sequence[str]) -> None:
+def expect_different(what: str, names: Sequence[str]) -> None:
+    """Refuse two of one name.
+
+    Raises:
+        PPNError: If a name is there twice.
+    """
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
         raise PPNError(f"Two {what} are called '{name}': leave one of them out.")

@@ -28,9 +28,9 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     """Ranks (..., n) from 0; of equal values the mean of theirs."""
-    below = (values[..., None, :] < values[..., :, None]).sum(-1)
-    equal = (values[..., None, :] == values[..., :, None]).sum(-1)
-    return below + (equal - 1) / 2
+    ordered = values.sort(dim=-1).values
+    first, past = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (first + past - 1) / 2
 
 
 class RandomisationCheck(MeanMetric):

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy
 
 from ppn.classifier.build import build_classifier, freeze
-from ppn.classifier.record import Record, classifier_structure, expect_classes, read_record
+from ppn.classifier.record import Record, classifier_record, expect_classes, read_record
 from ppn.errors import CheckpointError, PPNError
 from ppn.explainers.protopnet import ProtoPNet, Similarity, class_losses
 
@@ -75,7 +75,9 @@ class ProtoPNetTask(LightningModule):
         if min(lr, backbone_lr, last_lr) <= 0 or last_epochs < 1:
             raise PPNError("lr, backbone_lr, last_lr and last_epochs must be positive.")
         if classifier_ckpt is not None and architecture is None:
-            made = classifier_structure(classifier_ckpt, num_classes)
+            trained = classifier_record(classifier_ckpt)
+            expect_classes(classifier_ckpt, trained, num_classes)
+            made = trained.structure
             architecture, model_options = made["architecture"], made["model_options"]
             image_size = image_size or made["image_size"]
         if architecture is None:
