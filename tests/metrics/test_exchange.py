@@ -43,9 +43,14 @@ def test_one_message_per_type_of_number():
         check(together, computed(whole))
         for name, figures in singly.items():
             for figure, value in figures.items():
-                assert torch.equal(
-                    torch.as_tensor(together[name][figure]), torch.as_tensor(value)
-                ), f"{name}, {figure}"
+                torch.testing.assert_close(
+                    together[name][figure],
+                    value,
+                    rtol=0,
+                    atol=0,
+                    equal_nan=True,
+                    msg=f"{name}, {figure}",
+                )
 
 
 def test_one_process_needs_none():
