@@ -41,6 +41,9 @@ class Explainable(Protocol):
     def independent(self) -> bool:
         """Whether each class has a probability of its own, by sigmoid."""
 
+    def edited_words(self, label: int) -> tuple[str, ...]:
+        """What was done to a class's parts since they were found, in words."""
+
 
 @torch.no_grad()
 def explain(
@@ -64,7 +67,8 @@ def explain(
     """
     classifier, head = network.classifier, network.head
     tokens = classifier(classifier.accept(images), patches=False)
-    logits = tokens.logits.float()
+    change = head.change(tokens)
+    logits = tokens.logits.float() + change
     probabilities = logits.sigmoid() if network.independent else logits.softmax(1)
     best = logits.topk(min(_RANKED, logits.shape[1]))
     labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
@@ -94,6 +98,8 @@ def explain(
                 inspection=classifier.inspection,
                 scale=float(tokens.scale[row]),
                 true_class="" if true is None else network.class_names[true[row]],
+                edits=network.edited_words(label),
+                change=float(change[row, label]),
             )
         )
     return explained

@@ -75,7 +75,7 @@ class Explanation:
         name: The image's name.
         label: Index of the explained class.
         class_name: Name of the explained class.
-        logit: The black box's own logit of that class, not the sum of the parts.
+        logit: The black box's own logit of that class, not the sum of the parts; plus `change`.
         bias: The class's bias.
         contributions: (k) what each prototype adds to the logit.
         maps: (k) arrays (H, W), each prototype's map on the image.
@@ -85,6 +85,8 @@ class Explanation:
         inspection: What is exact about explanations of this classifier, in numbers and words.
         scale: The factor 1/s that the contributions carry behind a norm; 1 otherwise.
         true_class: Name of the true class; empty where it is unknown.
+        edits: What was done to the class's parts since they were found, in words.
+        change: What that adds to the black box's logit.
     """
 
     image: Image.Image
@@ -101,6 +103,8 @@ class Explanation:
     inspection: HeadInspection
     scale: float = 1.0
     true_class: str = ""
+    edits: tuple[str, ...] = ()
+    change: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.contributions) == len(self.maps) == len(self.patches):
@@ -112,7 +116,7 @@ class Explanation:
 
     @property
     def residual(self) -> float:
-        """The sum of contributions and bias, minus the black box's logit: what is not exact."""
+        """The sum of contributions and bias, minus the logit: what is not exact."""
         return sum(self.contributions) + self.bias - self.logit
 
     @property
@@ -144,18 +148,27 @@ class Explanation:
     def check(self) -> str:
         """Whether the parts add up, in words."""
         gap = number(abs(self.residual))
+        whose = "the edited network's logit" if self.edits else "the black box's own logit"
         if self.adds_up:
             return (
-                "The parts and the bias add up to the black box's own logit; the difference is "
-                f"{gap}. Digits are rounded so that the printed sum adds up too."
+                f"The parts and the bias add up to {whose}; the difference is {gap}. "
+                "Digits are rounded so that the printed sum adds up too."
             )
-        return f"The parts do not add up: their sum differs from the black box's logit by {gap}."
+        return f"The parts do not add up: their sum differs from {whose} by {gap}."
+
+    @property
+    def edited(self) -> str:
+        """What was edited, and what the black box's own logit is; empty where nothing was."""
+        if not self.edits:
+            return ""
+        before = number(self.logit - self.change)
+        return f"Edited: {'; '.join(self.edits)}. The black box's own logit is {before}."
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know: what is exact, whether it adds up, and the image's factor."""
         factor = self.inspection.words.factor.format(scale=self.scale)
-        return tuple(filter(None, (self.inspection.exactness, self.check, factor)))
+        return tuple(filter(None, (self.edited, self.inspection.exactness, self.check, factor)))
 
     def picture(self) -> Image.Image:
         """Draw image, maps, contributions and nearest patches as one picture."""
@@ -189,7 +202,8 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as plain values for JSON.
 
-        The sum of all `contribution` and `bias` is `logit` but for `residual`. Positions and boxes
+        The sum of all `contribution` and `bias` is `logit` but for `residual`; without `change` it
+        is the black box's. Positions and boxes
         are pixels of the network's input, maps are row by row.
         """
         parts = zip(self.contributions, self.maps, self.patches, strict=True)
@@ -202,6 +216,7 @@ class Explanation:
             "bias": self.bias,
             "residual": self.residual,
             "scale": self.scale,
+            **({"edits": list(self.edits), "change": self.change} if self.edits else {}),
             "exact": self.inspection.level,
             "notes": list(self.notes),
             "prototypes": [

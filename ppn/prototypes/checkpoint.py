@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ppn.classifier.architecture import make_model
 from ppn.classifier.model import Classifier
 from ppn.classifier.record import (
@@ -15,10 +17,14 @@ from ppn.classifier.record import (
 )
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, PPNError
+from ppn.io.files import replacing
 from ppn.io.schema import mismatch
+from ppn.prototypes.editing import SCHEMA, edit_rows, parse_edits
 from ppn.prototypes.network import PrototypeNetwork
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ppn.classifier.record import Record
 
 PREFIX = "network."
@@ -30,11 +36,13 @@ _SCHEMA = {
     "image_names": [[[str]]],
     "certificate": dict,
     "settings": dict,
+    "edits": SCHEMA,
 }
+_HEAD = PREFIX + "heads.0.prototypes"
 
 
 def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
-    """Add to a checkpoint what its tensors do not say."""
+    """Add to a checkpoint what its tensors do not say; they are those before edits."""
     checkpoint[ENTRY] = {
         "refinements": [{"name": h.name, "exact": h.exact} for h in network.each_head()],
         "class_names": network.class_names,
@@ -42,6 +50,9 @@ def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
         "certificate": network.certificate,
         "settings": network.settings,
     }
+    if network.edits:
+        checkpoint[ENTRY]["edits"] = [edit.to_dict() for edit in network.edits]
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], _HEAD: network.head.unedited()}
 
 
 def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str) -> None:
@@ -49,7 +60,7 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
 
     Args:
         network: A network of the checkpoint's sizes.
-        checkpoint: Its content.
+        checkpoint: Its content; edits are made in its tensors, which are to be loaded next.
         place: What it is called in messages.
 
     Raises:
@@ -66,6 +77,25 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
     network.hold_heads({kept["name"]: kept["exact"] for kept in entry["refinements"]})
     network.class_names, network.image_names = entry["class_names"], entry["image_names"]
     network.certificate, network.settings = entry["certificate"], entry["settings"]
+    if entry.get("edits"):
+        _edit(network, checkpoint, entry["edits"], place)
+
+
+def _edit(network: PrototypeNetwork, checkpoint: dict[str, Any], edits: Any, place: str) -> None:  # noqa: ANN401
+    state = dict(checkpoint.get("state_dict") or {})
+    rows, found = state.get(_HEAD), state.get(PREFIX + "dictionary.found")
+    shape = network.head.prototypes.shape
+    if rows is None or found is None or rows.shape != shape or found.shape != shape[:1]:
+        raise _damaged(place, "its prototypes are not those that it describes")
+    try:
+        parsed = parse_edits(edits, found, network.k)
+    except ValueError as error:
+        raise _damaged(place, str(error)) from None
+    state[_HEAD] = rows.clone()
+    network.head.originals = edit_rows(state[_HEAD], parsed)
+    network.head.prototypes.copy_(state[_HEAD])
+    network.note_edits(parsed)
+    checkpoint["state_dict"] = state
 
 
 def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetwork:
@@ -82,7 +112,7 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
     record = read_record(path, content)
     expect_model(path, record, "PrototypeTask", "give the checkpoint of a prototype network")
     expect_trusted(path, record, architecture)
-    state = _network_state(path, record, content)
+    _network_state(path, record, content)
     made = record.structure
     try:
         model = make_model(
@@ -103,10 +133,28 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
             "or made by another version of ppn."
         ) from None
     read_entry(network, content, f"Checkpoint {path}")
+    state = _network_state(path, record, content)  # with the edits
     expect_content(path, {"state_dict": state}, network, {})
     network.load_state_dict(state)
     network.structure = {**made, "features": model.features}
     return network
+
+
+def save_edited(network: PrototypeNetwork, path: str, target: Path) -> None:
+    """Write the checkpoint that a network was loaded from again, with the edits it has now.
+
+    Args:
+        network: What `load_checkpoint` has given, edited.
+        path: The checkpoint it was given for.
+        target: The checkpoint to write.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    content = read_checkpoint(path)  # whose tensors are those before edits
+    write_entry(network, content)
+    with replacing(target) as temporary:
+        torch.save(content, temporary)
 
 
 def _network_state(path: str, record: Record, content: dict[str, Any]) -> dict[str, Any]:

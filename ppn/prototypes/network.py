@@ -14,6 +14,8 @@ from ppn.explanation.explain import explain
 from ppn.io.files import user_path
 from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
+from ppn.prototypes.editing import Editable
+from ppn.prototypes.effects import CachedImages, cache_images
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.patches import FOLDER, write_patches
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
 
     from ppn.classifier import Classifier
     from ppn.data.conversion import UserImage
+    from ppn.data.datamodule import FineGrainedDataModule
     from ppn.explanation.record import Explanation, Patch
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
 
 
-class PrototypeNetwork(nn.Module):
+class PrototypeNetwork(Editable, nn.Module):
     """A classifier, and the prototypes whose sums are the rows of its head.
 
     Made by `ppn.from_classifier` or `ppn.load`, and by `ppn fit`. The classifier is used as it is:
@@ -89,6 +92,7 @@ class PrototypeNetwork(nn.Module):
 
     def hold_heads(self, refinements: Mapping[str, bool]) -> None:
         """Make an empty head for each refinement; see the constructor."""
+        self.edits = ()
         count, k, width = self.dictionary.parts.shape
         self.heads = nn.ModuleList(
             PrototypeHead(count, k, width, name, exact).to(self.device)
@@ -160,6 +164,17 @@ class PrototypeNetwork(nn.Module):
         tokens: Tokens = self.classifier(self.classifier.accept(images), patches)
         return tokens
 
+    def cache(self, loader: Iterable[Any] | FineGrainedDataModule) -> CachedImages:
+        """Keep what edits need of labelled images: `network.cache(loader).effect(network)`.
+
+        Args:
+            loader: Images with labels, as for `ppn.from_classifier`.
+
+        Raises:
+            DataError: If labels do not fit, or each class has a probability of its own.
+        """
+        return cache_images(self, loader)
+
     def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the picture of a training patch near a prototype; None where there is none.
 
@@ -198,6 +213,7 @@ class PrototypeNetwork(nn.Module):
             self.structure,
             self.settings,
             self.certificate,
+            edits=self.edits,
         )
 
     def take(self, stored: Prototypes, place: Path | str) -> None:
@@ -216,6 +232,7 @@ class PrototypeNetwork(nn.Module):
         stored.fill(self.head, self.dictionary)
         self.class_names, self.image_names = stored.class_names, stored.images
         self.certificate, self.settings = stored.certificate, stored.settings
+        self.edit(stored.edits)
 
     def save(self, folder: str | Path) -> Path:
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.

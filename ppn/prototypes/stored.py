@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ppn.prototypes.dictionary import PartDictionary
+    from ppn.prototypes.editing import Edit
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import InputConfig
 
@@ -40,6 +41,7 @@ class Prototypes:
         settings: How discovery was set.
         certificate: What was measured at its end.
         version: Of the package that found them.
+        edits: What was done to them since; `prototypes` are as they were found.
     """
 
     tensors: dict[str, Tensor]
@@ -53,6 +55,7 @@ class Prototypes:
     settings: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     version: str = __version__
+    edits: tuple[Edit, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -112,7 +115,7 @@ class Prototypes:
 def tensors_of(head: PrototypeHead, dictionary: PartDictionary) -> dict[str, Tensor]:
     """Return the tensors of `Prototypes`, on the CPU."""
     found = {
-        "prototypes": head.prototypes,
+        "prototypes": head.unedited(),
         "bias": head.bias,
         **dict(dictionary.named_buffers()),
     }
