@@ -87,7 +87,7 @@ def edit(
         network.remove(name, *parts)
     for text in scale:
         words, _, factor = text.rpartition("=")
-        name, parts = _parts(words, network.class_names, "scale")
+        name, parts = _parts(words or text, network.class_names, "scale")
         if len(parts) != 1 or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", factor):
             raise PPNError(f"--scale {text} is not of the form CLASS:PART=FACTOR.")
         network.scale(name, parts[0], float(factor))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ from ppn.version import __version__
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ppn.classifier.head_case import HeadInspection
+    from ppn.explanation.versus import Versus
 
 _ROUNDING = 1e-4
 """Float32 sums of a few terms differ by some 1e-6 of their size; this much is not rounding."""
@@ -87,6 +89,8 @@ class Explanation:
         true_class: Name of the true class; empty where it is unknown.
         edits: What was done to the class's parts since they were found, in words.
         change: What that adds to the black box's logit.
+        against: Explains the same image again, held against another class; None where the network
+            is not at hand, as in another process.
     """
 
     image: Image.Image
@@ -105,6 +109,7 @@ class Explanation:
     true_class: str = ""
     edits: tuple[str, ...] = ()
     change: float = 0.0
+    against: Callable[[int | str], Versus] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.contributions) == len(self.maps) == len(self.patches):
@@ -170,6 +175,27 @@ class Explanation:
         factor = self.inspection.words.factor.format(scale=self.scale)
         return tuple(filter(None, (self.edited, self.inspection.exactness, self.check, factor)))
 
+    def versus(self, target: int | str) -> Versus:
+        """Say why this class and not another: their parts on this image, side by side.
+
+        Args:
+            target: The other class, by name or index.
+
+        Raises:
+            DataError: If there is no such class, it is this one or has no prototypes, or the
+                network is not at hand.
+        """
+        if self.against is None:
+            raise DataError(
+                "This explanation has lost its network: explain the image again, with "
+                "network.explain(image).versus(...)."
+            )
+        return self.against(target)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind: it is larger than what it has explained."""
+        return {**self.__dict__, "against": None}
+
     def picture(self) -> Image.Image:
         """Draw image, maps, contributions and nearest patches as one picture."""
         return Image.open(io.BytesIO(self._drawn("png"))).convert("RGB")
@@ -188,11 +214,7 @@ class Explanation:
             DataError: If there is no such format, or the file cannot be written.
         """
         target = user_path(path)
-        kind = target.suffix[1:].lower()
-        if kind not in _FORMATS:
-            known = ", ".join(f".{known}" for known in _FORMATS)
-            raise DataError(f"{path} is not the path of a picture: let it end in one of {known}.")
-        write_bytes(target, self._drawn(kind))
+        write_bytes(target, self._drawn(picture_kind(target)))
         return target
 
     def show(self) -> None:
@@ -242,6 +264,19 @@ class Explanation:
         from ppn.visualization.figure import draw  # matplotlib takes its time
 
         return draw(self, kind)
+
+
+def picture_kind(path: Path) -> str:
+    """Return the format of a picture's path.
+
+    Raises:
+        DataError: If there is no such format.
+    """
+    kind = path.suffix[1:].lower()
+    if kind not in _FORMATS:
+        known = ", ".join(f".{known}" for known in _FORMATS)
+        raise DataError(f"{path} is not the path of a picture: let it end in one of {known}.")
+    return kind
 
 
 def part_title(index: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from ppn.data.conversion import Preprocessing
 from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
+from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import user_path
 from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
@@ -284,7 +287,17 @@ class PrototypeNetwork(Editable, nn.Module):
         pixels, name = prepare(image)
         (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
         self._expect_prototypes(explanation.label)
-        return explanation
+        against = partial(self._against, pixels, name, explanation.label)
+        return replace(explanation, against=against)
+
+    def _against(self, pixels: Tensor, name: str, label: int, target: int | str) -> Versus:
+        """Explain two classes of one image, in one state of the network."""
+        other = class_index(target, self.class_names)
+        self._expect_prototypes(other)
+        images = pixels.expand(2, *pixels.shape)
+        first, second = explain(self, images, [name] * 2, [label, other], patch=self.patch)
+        expect_two(first, second)
+        return Versus(first, second)
 
     def _expect_prototypes(self, label: int) -> None:
         if not bool(self.dictionary.found[label]):

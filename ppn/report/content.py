@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ppn.explanation.record import Explanation, Patch
+    from ppn.explanation.versus import Versus
 
 Better = Literal["higher", "lower"]
 
@@ -180,6 +181,7 @@ class Report:
         explainers: The ways to explain the same classifier that are compared.
         sensitivity: Metrics over the constants of their protocols.
         samples: Explained images, each of its predicted class; the first one also opens the page.
+        versus: By position in `samples`, the predicted class of a wrong one beside the true one.
         classes: The classes shown, in order.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
@@ -197,6 +199,7 @@ class Report:
     explainers: list[ExplainerRow] = field(default_factory=list)
     sensitivity: list[Sensitivity] = field(default_factory=list)
     samples: list[Explanation] = field(default_factory=list)
+    versus: dict[int, Versus] = field(default_factory=dict)
     classes: list[ClassCard] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None

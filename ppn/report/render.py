@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.panels import panel
+from ppn.report.rivals import rivals
 from ppn.report.samples import steps
 from ppn.version import __version__
 from ppn.visualization.numbers import number
@@ -20,7 +21,7 @@ from ppn.visualization.numbers import number
 if TYPE_CHECKING:
     from ppn.report.content import Report
 
-_STYLES = ("page.css", "sample.css", "gallery.css", "evidence.css", "print.css")
+_STYLES = ("page.css", "sample.css", "rivals.css", "gallery.css", "evidence.css", "print.css")
 _SCRIPT = "report.js"
 
 
@@ -60,6 +61,7 @@ def render(report: Report) -> str:
     return environment.get_template("index.html.j2").render(
         report=report,
         samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
+        rivals={place: rivals(pair, cards) for place, pair in report.versus.items()},
         panels=[panel(card) for card in report.classes],
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
