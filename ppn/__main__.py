@@ -29,6 +29,7 @@ commands (each has its own --help; options come from YAML files and flags):
   trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images with a fitted network: a picture and a JSON file each
   edit       remove, scale or merge parts of a fitted network, and save another one
+  export     write a network as one ONNX or torch.export graph: logits, contributions, maps
   compare    put finished runs side by side: a table, and a figure or file
   data       list the data sets, check one, or draw a sheet of its images
   recipes    list the recipes and fragments that --config ppn:NAME takes, or print one

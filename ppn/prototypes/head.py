@@ -61,7 +61,7 @@ class PrototypeHead(nn.Module):
         with torch.autocast(tokens.pooled.device.type, enabled=False):
             pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
             flat = pooled @ self.prototypes.flatten(0, 1).T
-            contributions = flat.reshape(len(flat), *self.prototypes.shape[:2])
+            contributions = flat.reshape(flat.shape[0], *self.prototypes.shape[:2])
             return HeadOutput(contributions.sum(-1) + self.bias, contributions)
 
     def unedited(self) -> Tensor:

@@ -18,7 +18,6 @@ from ppn.io.files import user_path
 from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.editing import Editable
-from ppn.prototypes.effects import CachedImages, cache_images
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.patches import FOLDER, write_patches
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ppn.data.conversion import UserImage
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.explanation.record import Explanation, Patch
+    from ppn.prototypes.effects import CachedImages
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
 
@@ -176,6 +176,8 @@ class PrototypeNetwork(Editable, nn.Module):
         Raises:
             DataError: If labels do not fit, or each class has a probability of its own.
         """
+        from ppn.prototypes.effects import cache_images  # reading loaders takes much to import
+
         return cache_images(self, loader)
 
     def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:

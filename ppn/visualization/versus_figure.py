@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -36,9 +36,11 @@ _MARGIN = 0.35
 _HEAD = 2.35
 _TILE = 1.15
 _ROW = 1.5
-_BAR = 1.15
+_BAR = 1.45
 """Half of the room for bars of differences."""
 _MIDDLE = _WIDTH / 2
+_INNER = (_MIDDLE - _BAR - 0.15, _MIDDLE + _BAR + 0.15)
+"""Where the texts of the two classes end and begin."""
 _PLUS, _MINUS = "#2b6cde", "#c2410c"
 
 
@@ -64,20 +66,20 @@ def draw(versus: Versus, kind: str) -> bytes:
     _head(page, versus)
     scale = max(abs(value) for value in (*differences, versus.difference)) or 1.0
     tops = scale_tops(versus.first.maps), scale_tops(versus.second.maps)
+    sides = [_printed(side) for side in (versus.first, versus.second)]
     for row, pair in enumerate(pairs):
         y = _HEAD + row * _ROW
-        _part(page, versus.first, pair.first, tops[0][pair.first], y, left=True)
-        _part(page, versus.second, pair.second, tops[1][pair.second], y, left=False)
+        _part(page, versus.first, pair.first, tops[0], sides[0], y, left=True)
+        _part(page, versus.second, pair.second, tops[1], sides[1], y, left=False)
         _bar(page, y + _TILE / 2, pair.difference / scale, texts[row])
     y = _HEAD + len(pairs) * _ROW + 0.12
     for index, (words, value, printed) in enumerate(
         (("bias", versus.bias, texts[-1]), ("logit", versus.difference, total))
     ):
         line = y + 0.36 * index
-        first, second = ((side.bias, side.logit)[index] for side in (versus.first, versus.second))
-        size = 10 if words == "bias" else 13
-        _value(page, _MIDDLE - _BAR - 0.3, line, first, words, "right", size)
-        _value(page, _MIDDLE + _BAR + 0.3, line, second, words, "left", size)
+        style: dict[str, Any] = {"size": 13 if index else 10, "weight": "bold", "color": INK}
+        for x, align, side in zip(_INNER, ("right", "left"), sides, strict=True):
+            write(page, x, line, f"{words} {side[-2 + index]}", ha=align, **style)
         _bar(page, line, value / scale, printed, 0.09, weight="bold" if index else "normal")
     write(
         page, _MARGIN, height - 0.25, "\n".join(note), size=7.5, color=SOFT, va="bottom",
@@ -99,8 +101,8 @@ def _head(page: Axes, versus: Versus) -> None:
     title = f"Why {first} and not {second}?"
     write(page, _MIDDLE, 0.3, title, size=14, weight="bold", color=INK, ha="center")
     for x, name, align, given in (
-        (_MIDDLE - _BAR - 0.3, first, "right", versus.first),
-        (_MIDDLE + _BAR + 0.3, second, "left", versus.second),
+        (_INNER[0], first, "right", versus.first),
+        (_INNER[1], second, "left", versus.second),
     ):
         write(page, x, _HEAD - 0.52, name, size=12, weight="bold", color=INK, ha=align)
         told = given.verdict
@@ -110,7 +112,15 @@ def _head(page: Axes, versus: Versus) -> None:
         write(page, x, _HEAD - 0.28, words, size=8.5, color=SOFT, ha=align)
 
 
-def _part(page: Axes, side: Explanation, index: int, top: float, y: float, left: bool) -> None:
+def _part(
+    page: Axes,
+    side: Explanation,
+    index: int,
+    tops: list[float],
+    printed: list[str],
+    y: float,
+    left: bool,
+) -> None:
     """One part: its patch outside, its map inside, and its contribution next to the bar."""
     colour = identity_colour(index)
     x = _MARGIN if left else _WIDTH - _MARGIN - _TILE
@@ -123,26 +133,26 @@ def _part(page: Axes, side: Explanation, index: int, top: float, y: float, left:
             page, x + _TILE / 2, y + _TILE + 0.12, f"like {short(patch.name, 18)}", size=6.5,
             color=SOFT, ha="center",
         )  # fmt: skip
-    heat = overlay(side.image, side.maps[index], pixels, top, colour)
+    heat = overlay(side.image, side.maps[index], pixels, tops[index], colour)
     tile(page, heat, (x + step, y), _TILE, colour)
-    inner = _MIDDLE - _BAR - 0.3 if left else _MIDDLE + _BAR + 0.3
-    align = "right" if left else "left"
-    _value(page, inner, y + _TILE / 2 - 0.1, side.contributions[index], "", align, 13)
-    write(page, inner, y + _TILE / 2 + 0.16, side.titles[index], size=8, color=colour, ha=align)
+    inner, align = (_INNER[0], "right") if left else (_INNER[1], "left")
+    middle = y + _TILE / 2
+    write(page, inner, middle - 0.1, printed[index], size=13, weight="bold", color=INK, ha=align)
+    write(page, inner, middle + 0.16, side.titles[index], size=8, color=SOFT, ha=align)
 
 
-def _value(
-    page: Axes, x: float, y: float, value: float, words: str, align: str, size: float
-) -> None:
-    (printed,), _ = printed_sum([value], value, True)
-    write(page, x, y, f"{words} {printed}".strip(), size=size, weight="bold", color=INK, ha=align)
+def _printed(side: Explanation) -> list[str]:
+    """Print contributions, bias and logit of one class, so that the printed sum adds up."""
+    terms = [*side.contributions, side.bias]
+    texts, total = printed_sum(terms, side.logit, side.adds_up)
+    return [*texts, total]
 
 
 def _bar(
     page: Axes, y: float, share: float, printed: str, half: float = 0.13, weight: str = "bold"
 ) -> None:
     """A bar to the left for what speaks for the first class, to the right for the second."""
-    length = -share * (_BAR - 0.55)
+    length = -share * (_BAR - 0.6)
     page.plot([_MIDDLE, _MIDDLE], [y - half - 0.06, y + half + 0.06], color=FAINT, linewidth=1)
     page.add_patch(
         Rectangle(
