@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ppn.classifier import Classifier
     from ppn.explanation.record import Patch
     from ppn.prototypes.head import PrototypeHead
+    from ppn.types import Tokens
 
 _RANKED = 5
 """Most likely classes that an explanation lists."""
@@ -53,6 +54,7 @@ def explain(
     target: Sequence[int] | None = None,
     true: Sequence[int] | None = None,
     patch: Callable[[int, int], Patch | None] | None = None,
+    tokens: Tokens | None = None,
 ) -> list[Explanation]:
     """Explain one logit of each image.
 
@@ -64,9 +66,12 @@ def explain(
         true: (B) true classes, where they are known.
         patch: Gives the nearest training patch of a class's prototype, or None where it is not at
             hand; without it explanations have no patches.
+        tokens: What the classifier has given for the images, where it ran before.
     """
     classifier, head = network.classifier, network.head
-    tokens = classifier(classifier.accept(images), patches=False)
+    if tokens is None:
+        tokens = classifier(classifier.accept(images), patches=False)
+    assert tokens is not None
     change = head.change(tokens)
     logits = tokens.logits.float() + change
     probabilities = logits.sigmoid() if network.independent else logits.softmax(1)

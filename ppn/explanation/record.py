@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-4
 """Float32 sums of a few terms differ by some 1e-6 of their size; this much is not rounding."""
+_CARRIES = 0.05
+"""A part that adds less, over the part that adds most, carries nothing worth a comparison."""
+_CLOSE = 0.5
+"""A prediction is uncertain below this probability, or where the runner-up has this much of it."""
+_UNLIKE = 0.25
+"""An image is unlike the training images where its patches match parts by less than this, over the
+nearest training patches. Of CUB's test images 5 % are below 0.30, of FunnyBirds' (another data set)
+95 % below 0.19, of noise all below 0.1 (EfficientNet-Lite0)."""
 _FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
@@ -137,6 +145,53 @@ class Explanation:
         return tuple(part_title(index) for index in range(len(self.contributions)))
 
     @property
+    def order(self) -> tuple[int, ...]:
+        """(k) the parts, what adds most first."""
+        k = len(self.contributions)
+        return tuple(sorted(range(k), key=lambda index: -self.contributions[index]))
+
+    @property
+    def carries(self) -> tuple[bool, ...]:
+        """(k) whether a part speaks for the class, so that it looks like its nearest patches."""
+        least = _CARRIES * max(map(abs, self.contributions), default=0.0)
+        return tuple(value > least for value in self.contributions)
+
+    @property
+    def likeness(self) -> float | None:
+        """How well patches of the image match the class's parts, over the nearest training patches.
+
+        The sum of the maps' maxima over that of the nearest patches' scores, 1 for patches that are
+        as near as the nearest; None where maps are not <token, prototype> or patches not at hand.
+        """
+        kept = [index for index, value in enumerate(self.contributions) if value != 0]
+        if not self.inspection.averages or not kept or any(self.patches[i] is None for i in kept):
+            return None
+        best = sum(max(0.0, float(np.max(self.maps[i]))) for i in kept) / self.scale
+        nearest = sum(max(0.0, patch.score) for i in kept if (patch := self.patches[i]))
+        return best / nearest if nearest > 0 else None
+
+    @property
+    def caution(self) -> str:
+        """What to keep in mind about this prediction; empty where nothing speaks against it."""
+        first, second = self.predicted, self.ranking[1] if len(self.ranking) > 1 else None
+        found = []
+        exclusive = second is not None and first.probability + second.probability <= 1 + _ROUNDING
+        if second and exclusive and second.probability > _CLOSE * first.probability:
+            found.append(
+                f"The prediction is uncertain: {first.name} {percent(first.probability)}, "
+                f"{second.name} {percent(second.probability)}."
+            )
+        elif first.probability < _CLOSE and self.label == first.label and len(self.ranking) > 1:
+            found.append(f"The prediction is uncertain: {percent(first.probability)}.")
+        likeness = self.likeness
+        if likeness is not None and likeness < _UNLIKE and self.label == first.label:
+            found.append(
+                "The image is unlike the training images: its patches match the class's parts by "
+                f"{percent(likeness)} of what the nearest training patches do."
+            )
+        return " ".join(found)
+
+    @property
     def predicted(self) -> Ranked:
         """The most likely class."""
         return self.ranking[0]
@@ -238,6 +293,8 @@ class Explanation:
             "bias": self.bias,
             "residual": self.residual,
             "scale": self.scale,
+            "likeness": self.likeness,
+            "caution": self.caution or None,
             **({"edits": list(self.edits), "change": self.change} if self.edits else {}),
             "exact": self.inspection.level,
             "notes": list(self.notes),

@@ -25,6 +25,8 @@ from ppn.prototypes.network import PrototypeNetwork
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from ppn.classifier.record import Record
 
 PREFIX = "network."
@@ -122,6 +124,7 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
             made.get("image_size"),
             made.get("model_options"),
         )
+        _load_model(path, model.model, content)  # first: what weights do is found by running them
         classifier = Classifier(model.model, model.config, model.features).eval()
         network = PrototypeNetwork(classifier, made["k"], {}, made["num_patches"])
     except Exception as error:
@@ -135,7 +138,8 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
     read_entry(network, content, f"Checkpoint {path}")
     state = _network_state(path, record, content)  # with the edits
     expect_content(path, {"state_dict": state}, network, {})
-    network.load_state_dict(state)
+    network.heads.load_state_dict(_below("heads.", state))
+    network.dictionary.load_state_dict(_below("dictionary.", state))
     network.structure = {**made, "features": model.features}
     return network
 
@@ -157,14 +161,26 @@ def save_edited(network: PrototypeNetwork, path: str, target: Path) -> None:
         torch.save(content, temporary)
 
 
+def _load_model(path: str, model: nn.Module, content: dict[str, Any]) -> None:
+    kept = content.get("state_dict")
+    state = _below(PREFIX + "classifier.model.", kept if isinstance(kept, dict) else {})
+    expect_content(path, {"state_dict": state}, model, {})
+    model.load_state_dict(state)
+
+
+def _below(prefix: str, state: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a state dict below a prefix, without it."""
+    return {
+        str(name).removeprefix(prefix): value
+        for name, value in state.items()
+        if str(name).startswith(prefix)
+    }
+
+
 def _network_state(path: str, record: Record, content: dict[str, Any]) -> dict[str, Any]:
     """The network's tensors; their sizes are checked before memory is taken for a network."""
     kept = content.get("state_dict")
-    state = {
-        str(name).removeprefix(PREFIX): tensor
-        for name, tensor in (kept if isinstance(kept, dict) else {}).items()
-        if str(name).startswith(PREFIX)
-    }
+    state = _below(PREFIX, kept if isinstance(kept, dict) else {})
     index = state.get("dictionary.patch_index")
     sizes = [record.num_classes, *(record.structure.get(name) for name in ("k", "num_patches"))]
     if list(getattr(index, "shape", ())) != sizes:

@@ -284,24 +284,29 @@ class PrototypeNetwork(Editable, nn.Module):
         """
         label = None if target is None else [class_index(target, self.class_names)]
         if label is not None:
-            self._expect_prototypes(label[0])
+            self.expect_prototypes(label[0])
         prepare = self.preprocessing or Preprocessing(self.classifier.config)
         pixels, name = prepare(image)
         (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
-        self._expect_prototypes(explanation.label)
+        self.expect_prototypes(explanation.label)
         against = partial(self._against, pixels, name, explanation.label)
         return replace(explanation, against=against)
 
     def _against(self, pixels: Tensor, name: str, label: int, target: int | str) -> Versus:
         """Explain two classes of one image, in one state of the network."""
         other = class_index(target, self.class_names)
-        self._expect_prototypes(other)
+        self.expect_prototypes(other)
         images = pixels.expand(2, *pixels.shape)
         first, second = explain(self, images, [name] * 2, [label, other], patch=self.patch)
         expect_two(first, second)
         return Versus(first, second)
 
-    def _expect_prototypes(self, label: int) -> None:
+    def expect_prototypes(self, label: int) -> None:
+        """Refuse to explain a class that had no training image.
+
+        Raises:
+            DataError: If it has no prototypes.
+        """
         if not bool(self.dictionary.found[label]):
             found = [self.class_names[i] for i in self.dictionary.found.nonzero()[:3, 0].tolist()]
             raise DataError(

@@ -31,6 +31,7 @@ _CAPTION = 0.62
 _NAME = 0.5
 DPI = 200
 _PER_ROW = 5
+_CAUTION = "#b3203b"
 INK = "#16181d"
 SOFT = "#5c6370"
 FAINT = "#c9ccd1"
@@ -49,17 +50,19 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     Returns:
         The content of a file.
     """
-    k = len(explanation.contributions)
-    columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
+    # What was removed is told in the notes; a part that is there stays, whatever it adds.
+    order = [i for i in explanation.order if explanation.contributions[i] or not explanation.edits]
+    columns, rows = max(1, min(len(order), _PER_ROW)), max(1, -(-len(order) // _PER_ROW))
     patches = any(explanation.patches)
     row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
-    terms = [*explanation.contributions, explanation.bias]
+    terms = [*(explanation.contributions[index] for index in order), explanation.bias]
     texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
     equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
 
     width = 2 * _MARGIN + (columns + 2) * _TILE + (columns + 1) * _GAP
     note = textwrap.wrap(" ".join(explanation.notes), int((width - 2 * _MARGIN) * 15.5))
-    height = _HEAD + rows * row_height + 0.35 + 0.17 * len(note)
+    caution = textwrap.wrap(explanation.caution, int((width - 2 * _MARGIN) * 13))
+    height = _HEAD + rows * row_height + 0.35 + 0.17 * len(note) + 0.2 * len(caution)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
@@ -71,15 +74,16 @@ def draw(explanation: Explanation, kind: str) -> bytes:
         y = _HEAD + _TILE + _CAPTION + _PATCH / 2
         words = "looks like\nthis training\npatch"
         write(page, _MARGIN, y, words, size=9, color=SOFT, linespacing=1.4)
-    for index, top in enumerate(scale_tops(explanation.maps)):
-        row, column = divmod(index, _PER_ROW)
+    tops = scale_tops(explanation.maps)
+    for place, index in enumerate(order):
+        row, column = divmod(place, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
-        _sign(page, corner, texts[index], "" if index else equals)
-        _part(page, explanation, index, corner, texts[index], top)
+        _sign(page, corner, texts[place], "" if place else equals)
+        _part(page, explanation, index, corner, texts[place], tops[index], first=place == 0)
     corner = (_MARGIN + (columns + 1) * (_TILE + _GAP), _HEAD + (rows - 1) * row_height)
-    _sign(page, corner, texts[-1])
+    _sign(page, corner, texts[-1], "" if order else equals)
     _constant(page, corner)
-    _caption(page, corner, texts[-1], "bias", below=_TILE)
+    _caption(page, corner, texts[-1], "bias", below=_TILE, signed=not order)
     write(
         page,
         _MARGIN,
@@ -90,6 +94,11 @@ def draw(explanation: Explanation, kind: str) -> bytes:
         va="bottom",
         linespacing=1.5,
     )
+    if caution:
+        y = height - 0.35 - 0.17 * len(note)
+        write(
+            page, _MARGIN, y, "\n".join(caution), size=9, color=_CAUTION, va="bottom", weight="bold"
+        )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=UNDATED.get(kind))
@@ -115,6 +124,7 @@ def _part(
     corner: tuple[float, float],
     text: str,
     top: float,
+    first: bool,
 ) -> None:
     """One prototype: its map on the image, what it adds, and its nearest training patch."""
     x, y = corner
@@ -122,9 +132,9 @@ def _part(
     pixels = fit(explanation.image, round(_TILE * DPI))
     heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
     tile(page, heat, corner, _TILE, colour)
-    _caption(page, (x, y + _TILE), text, explanation.titles[index], colour)
+    _caption(page, (x, y + _TILE), text, explanation.titles[index], colour, signed=first)
     patch = explanation.patches[index]
-    if patch is not None:
+    if patch is not None and explanation.carries[index]:
         y += _TILE + _CAPTION
         tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _PATCH, colour)
         write(page, x, y + _PATCH + 0.13, short(patch.name, 20), size=6.5, color=SOFT)
@@ -171,9 +181,8 @@ def _frame(
 
 
 def _sign(page: Axes, corner: tuple[float, float], text: str, equals: str = "") -> None:
-    """What stands before a term: its sign, after `equals` for the first."""
-    minus = text.startswith(MINUS)
-    sign = equals + minus * MINUS or "+"
+    """What stands before a term: `equals` for the first, whose number keeps its own sign."""
+    sign = equals or (MINUS if text.startswith(MINUS) else "+")
     x, y = corner[0] - _GAP / 2, corner[1] + _TILE / 2
     write(page, x, y, sign, size=15, color=SOFT, ha="center")
 
@@ -185,10 +194,11 @@ def _caption(
     label: str,
     colour: str | None = None,
     below: float = 0.0,
+    signed: bool = False,
 ) -> None:
     x, y = corner[0], corner[1] + below
     # The sign stands before the picture; the logit, which has none there, keeps its own.
-    value = value if label == "logit" else value.lstrip("+" + MINUS)
+    value = value.lstrip("+") if label == "logit" or signed else value.lstrip("+" + MINUS)
     write(page, x, y + 0.2, value, size=13, weight="bold", color=INK)
     if colour is not None:
         page.plot([x + 0.04], [y + 0.43], "o", color=colour, markersize=4)

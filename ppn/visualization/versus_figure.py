@@ -127,7 +127,7 @@ def _part(
     step = (_TILE + 0.12) * (1 if left else -1)
     pixels = fit(side.image, round(_TILE * DPI))
     patch = side.patches[index]
-    if patch is not None:
+    if patch is not None and side.carries[index]:
         tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _TILE, colour)
         write(
             page, x + _TILE / 2, y + _TILE + 0.12, f"like {short(patch.name, 18)}", size=6.5,
