@@ -22,6 +22,7 @@ from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.patches import FOLDER, write_patches
 from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
+from ppn.prototypes.whole import write_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -239,12 +240,14 @@ class PrototypeNetwork(Editable, nn.Module):
         self.certificate, self.settings = stored.certificate, stored.settings
         self.edit(stored.edits)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, classifier: bool = False) -> Path:
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
 
         Args:
             folder: Gets `prototypes.safetensors`, `prototypes.json` and, where training images are
                 at hand, `gallery/` with the nearest patches; it is made.
+            classifier: Write the classifier too, where timm or torchvision can make it by name, so
+                that `ppn.load(folder)` needs no model.
 
         Returns:
             The folder.
@@ -255,8 +258,38 @@ class PrototypeNetwork(Editable, nn.Module):
         target = user_path(folder)
         if self.patches is not None:
             write_patches(self.dictionary, self.patches, target / FOLDER)
+        if classifier:
+            write_classifier(self, target)
         write_prototypes(target, self.stored())
         return target
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        run: str | Path | None = None,
+        classifier: bool = True,
+        private: bool = True,
+        token: str | None = None,
+    ) -> str:
+        """Share the network on the Hugging Face Hub, with a model card, for `ppn.load("hf://...")`.
+
+        Args:
+            repo_id: `USER/NAME`; the repository is made where it is not there.
+            run: Folder of a `ppn test`, whose `metrics.json` goes into the card.
+            classifier: Whether the classifier goes along; see `save`.
+            private: Whether a new repository is private.
+            token: Of the Hub; None takes the one that is logged in.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            DataError: If huggingface_hub is missing, the classifier cannot be made by name, there
+                is no such run, or the Hub refuses.
+        """
+        from ppn.prototypes.hub import push
+
+        return push(self, repo_id, run, classifier, private, token)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle everything, or say how else to keep it."""
