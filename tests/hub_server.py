@@ -60,7 +60,9 @@ def serving(stand_in):
             body = self._body()
             if self.path == "/api/repos/create":
                 asked = json.loads(body)
-                stand_in.private = bool(asked.get("private")) or asked.get("visibility") == "private"
+                stand_in.private = (
+                    bool(asked.get("private")) or asked.get("visibility") == "private"
+                )
                 self._json({"url": "https://huggingface.co/me/birds", "name": "me/birds"})
             elif self.path == "/api/validate-yaml":
                 self._json({"errors": [], "warnings": []})
@@ -70,7 +72,12 @@ def serving(stand_in):
                 self._json({"files": [{"path": f["path"], **keep} for f in files]})
             elif "/commit/" in self.path:
                 stand_in.take(body.splitlines())
-                self._json({"commitUrl": f"https://huggingface.co/me/birds/commit/{COMMIT}", "commitOid": COMMIT})
+                self._json(
+                    {
+                        "commitUrl": f"https://huggingface.co/me/birds/commit/{COMMIT}",
+                        "commitOid": COMMIT,
+                    }
+                )
             else:
                 self._json({"error": f"unknown {self.path}"}, 404)
 
