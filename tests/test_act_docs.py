@@ -10,7 +10,7 @@ import torch
 import ppn
 from ppn.__main__ import main
 from tests.commands.conftest import world  # noqa: F401 - a fixture
-from tests.test_configs import ROOT, commands
+from tests.test_documents import ROOT, commands
 
 EDITING, DEPLOYMENT = (ROOT / "docs" / f"{name}.md" for name in ("editing", "deployment"))
 LINES = [line for path in (EDITING, DEPLOYMENT) for line in commands(path.read_text())]
@@ -60,8 +60,3 @@ def test_the_editing_example_runs(world, tmp_path, monkeypatch):  # noqa: F811
     assert names["effect"].images > 0
     assert [edit.kind for edit in names["network"].edits] == ["scale"]
     assert (tmp_path / "versus.png").is_file()
-
-
-def test_the_served_example_is_there():
-    (line,) = (line for line in LINES if line.startswith("python "))
-    assert (ROOT / line.split()[1]).is_file()

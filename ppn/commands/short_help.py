@@ -17,6 +17,8 @@ ABOUT = {
 SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
+    "edit": "ppn.commands.edit",
+    "export": "ppn.commands.export",
     "compare": "ppn.commands.compare",
     "data": "ppn.commands.data",
     "recipes": "ppn.commands.recipes",
