@@ -22,6 +22,7 @@ def adapted(line, run):
         ("runs/birds/checkpoints", f"{run}/checkpoints"),
         ("gull", "mug"),
         ("auk", "plate"),
+        ("*.jpg", "*.png"),
     ):
         line = line.replace(ours, theirs)
     return line

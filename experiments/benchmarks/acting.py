@@ -55,7 +55,8 @@ def explain_rows(
 
         def explain() -> None:
             with contextlib.redirect_stdout(io.StringIO()):
-                assert main(["explain", str(photos), "--ckpt", str(ckpt), "--json"]) == 0
+                words = ["--ckpt", str(ckpt), "--target", "0", "--json"]
+                assert main(["explain", str(photos), *words]) == 0
 
         def forward() -> None:
             for batch in memory:
@@ -98,7 +99,7 @@ def _first_row(ckpt: Path, photo: Path) -> Row:
     """A fresh process that loads a network and explains one image, against importing its base."""
     commands = {
         "base": "import torch, timm",
-        "ours": f"import ppn; ppn.load({str(ckpt)!r}).explain({str(photo)!r})",
+        "ours": f"import ppn; ppn.load({str(ckpt)!r}).explain({str(photo)!r}, 0)",
     }
     spent: dict[str, list[float]] = {name: [] for name in commands}
     for repeat in range(4):
