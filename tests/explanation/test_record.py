@@ -89,11 +89,11 @@ def test_everything_but_pictures_survives_json():
 
 
 def test_a_part_without_a_patch_leaves_its_place_empty():
-    def height(patches=(replace(explanation().patches[0], score=1.0), None)):
+    def height(patches):
         return explanation(patches=patches).picture().height
 
     patch = replace(explanation().patches[0], score=1.0)  # which the image is like
-    assert height() == height(patches=(patch, patch)) > height(patches=(None, None))
+    assert height((patch, None)) == height((patch, patch)) > height((None, None))
 
 
 @pytest.mark.parametrize(
