@@ -1,6 +1,6 @@
 """The whole main job on the built-in birds: `make demo`.
 
-Three runs of the command line, each skipped when it is already done with the same configuration.
+Runs of the command line, each skipped when it is already done with the same configuration.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ HERE = Path(__file__).parent
 RUN = Path("runs/demo")
 CLASSIFIER = HERE / "synthetic/classifier.yaml"
 PROTOTYPES = HERE / "synthetic/prototypes.yaml"
+NAMED = HERE / "synthetic/named.yaml"
 BLACK_BOX = RUN / "classifier/checkpoints/best.ckpt"
 NETWORK = RUN / "prototypes/checkpoints/prototypes.ckpt"
+NAMED_NETWORK = RUN / "named/checkpoints/prototypes.ckpt"
+
+_REPORT = {"class_path": "HTMLReport", "init_args": {"samples": 6, "patches": 1}}
 
 
 def fingerprint() -> str:
     """Return a hash of the configuration and the defaults that the results depend on."""
-    files = sorted([*(HERE.parent / "configs").rglob("*.yaml"), CLASSIFIER, PROTOTYPES])
+    files = sorted([*(HERE.parent / "configs").rglob("*.yaml"), CLASSIFIER, PROTOTYPES, NAMED])
     content = "\n".join(file.read_text() for file in files)
     content += __version__ + repr((NMF().options, CompactSplit().options))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -81,22 +85,43 @@ def summary(found: Measured) -> Table:
 def main() -> None:
     """Train the black box, find its prototypes, test them, and print what came out."""
     stage(
-        "1/3 train the black box",
+        "1/5 train the black box",
         RUN / "classifier",
         ["fit", "--config", str(CLASSIFIER), "--trainer.max_epochs", "3"],
         BLACK_BOX,
     )
     stage(
-        "2/3 discover and refine its prototypes",
+        "2/5 discover and refine its prototypes",
         RUN / "prototypes",
         ["fit", "--config", str(PROTOTYPES), "--model.init_args.classifier_ckpt", str(BLACK_BOX)],
         NETWORK,
     )
     stage(
-        "3/3 evaluate and write the report",
+        "3/5 find parts with names from thirty annotated images",
+        RUN / "named",
+        ["fit", "--config", str(NAMED), "--model.init_args.classifier_ckpt", str(BLACK_BOX)],
+        NAMED_NETWORK,
+    )
+    beside = {"class_path": "FittedPrototypes"}
+    options = {"folder": str(RUN / "named"), "title": "named parts, from thirty images"}
+    stage(
+        "4/5 evaluate and write the report",
         RUN,
-        ["test", "--config", str(PROTOTYPES), "--ckpt_path", str(NETWORK), "--verbose=false"],
+        [
+            *("test", "--config", str(PROTOTYPES), "--ckpt_path", str(NETWORK)),
+            *("--verbose=false", "--model.init_args.explainers"),
+            json.dumps([{**beside, "init_args": options}]),
+        ],
         RUN / "report/index.html",
+    )
+    stage(
+        "5/5 write the report of the named parts, on validation images",
+        RUN / "named/validation",
+        [
+            *("validate", "--config", str(NAMED), "--ckpt_path", str(NAMED_NETWORK)),
+            *("--verbose=false", "--trainer.callbacks", json.dumps([_REPORT])),
+        ],
+        RUN / "named/validation/report/index.html",
     )
     figures = json.loads((RUN / "metrics.json").read_text())
     terminal = console()
@@ -106,7 +131,13 @@ def main() -> None:
         f"{figures['accuracy']:.2%}; agreement {figures['agreement']:.2%}; largest logit error "
         f"{figures['max_logit_error']:.1e}"
     )
+    told = json.loads((RUN / "named/prototypes.json").read_text())["certificate"]["named_parts"]
+    terminal.print(
+        f"named parts: {told['accuracy']:.0%} of held-out points get their name; no name holds "
+        f"{told['remainder_share']:.0%} of a logit"
+    )
     print(f"report: {RUN / 'report' / 'index.html'}")
+    print(f"report of named parts: {RUN / 'named/validation/report' / 'index.html'}")
 
 
 if __name__ == "__main__":

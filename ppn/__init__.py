@@ -15,6 +15,7 @@ from ppn.version import __version__
 if TYPE_CHECKING:
     from ppn.errors import PPNError
     from ppn.explanation.record import Explanation
+    from ppn.metrics.evaluate import evaluate
     from ppn.prototypes.from_classifier import from_classifier
     from ppn.prototypes.load import load
     from ppn.prototypes.network import PrototypeNetwork
@@ -26,6 +27,7 @@ __all__ = [
     "PPNError",
     "PrototypeNetwork",
     "__version__",
+    "evaluate",
     "from_classifier",
     "load",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "InputConfig": "ppn.types",
     "PPNError": "ppn.errors",
     "PrototypeNetwork": "ppn.prototypes.network",
+    "evaluate": "ppn.metrics.evaluate",
     "from_classifier": "ppn.prototypes.from_classifier",
     "load": "ppn.prototypes.load",
 }

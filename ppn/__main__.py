@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppn.allocator import keep_memory
 from ppn.commands.recipes import resolve
 from ppn.commands.short_help import ABOUT, FULL, SMALL_COMMANDS, lightning_parser
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 from ppn.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ commands (each has its own --help; options come from YAML files and flags):
   edit       remove, scale or merge parts of a fitted network, and save another one
   export     write a network as one ONNX or torch.export graph: logits, contributions, maps
   compare    put finished runs side by side: a table, and a figure or file
+  benchmark  score many explainers on the same images: tables and figures
   data       list the data sets, check one, or draw a sheet of its images
+  annotate   click where named parts are on a few images, in a browser
   recipes    list the recipes and fragments that --config ppn:NAME takes, or print one
   completion print a script that completes commands and options in bash or zsh
 
@@ -64,8 +66,6 @@ def main(args: Sequence[str] | None = None) -> int:
         lightning_parser(given[0]).print_help()
         return 0
     if given[0] not in (*ABOUT, *SMALL_COMMANDS):
-        from ppn.commands.mistakes import nearest
-
         hint = nearest(given[0], (*SMALL_COMMANDS, *ABOUT)) or "see ppn --help."
         sys.stderr.write(f"ppn: There is no command '{given[0]}': {hint}\n")
         return 2

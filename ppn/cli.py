@@ -43,9 +43,11 @@ from ppn.data.folder import ImageFolderDataModule  # noqa: F401
 from ppn.data.synthetic import SyntheticBirdsDataModule  # noqa: F401
 from ppn.distributed import expect_launched
 from ppn.errors import PPNError
+from ppn.io.files import user_path
 from ppn.lightning_internals import end_together
 from ppn.tasks.checkpoint_io import WholeCheckpointIO
 from ppn.tasks.classification import ClassificationTask  # noqa: F401
+from ppn.tasks.protopnet import ProtoPNetTask  # noqa: F401
 from ppn.tasks.prototypes import PrototypeTask  # noqa: F401
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class PrototypeCLI(LightningCLI):
         self.config[command].ckpt_path = None
         if self._ckpt_path in KEYWORDS:
             return
-        path = self._ckpt_path
+        path = self._ckpt_path = str(user_path(self._ckpt_path))
         record = read_record(path)
         model = self.config[command].model
         name = model.class_path.rsplit(".", 1)[-1]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
 
 
 class PPNError(Exception):
@@ -33,6 +40,13 @@ def warn(message: str) -> None:
     warnings.warn(message, PPNWarning, stacklevel=level)
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'X'?" for the most similar word; "" where none is similar."""
+    folded = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return f"did you mean '{folded[found[0]]}'?" if found else ""
+
+
 class DataError(PPNError):
     """Data that is missing, corrupt or inconsistent."""
 
@@ -47,3 +61,25 @@ class CheckpointError(PPNError):
 
 class DiscoveryError(PPNError):
     """Features from which no prototypes can be found."""
+
+
+class MissingPackageError(PPNError):
+    """An optional package that is not installed; whatever needs it can be left out."""
+
+
+def optional(package: str, extra: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Args:
+        package: Its name in Python, such as `captum.attr`.
+        extra: The extra of `ppn` that installs it.
+
+    Raises:
+        MissingPackageError: If it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        root = package.split(".")[0]
+        why = "is not installed" if error.name == root else f"cannot be imported ({error})"
+        raise MissingPackageError(f"{root} {why}: run pip install 'ppn[{extra}]'.") from None

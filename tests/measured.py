@@ -66,6 +66,7 @@ _EXPLAINERS = {
     "unrefined": ("method", "", False, (90.0, 0.85, 3.5)),
     "toy": ("method", "Toy maps", True, (65.0, 0.25, 20.5)),
     "shuffled": ("control", "shuffled head", True, (10.0, 0.97, 31.5)),
+    "ceiling": ("ceiling", "annotated parts", True, (90.0, 0.96, 6.5)),
     "random": ("floor", "chance: random", False, (0.0, 0.98, 40.5)),
     "centre": ("floor", "chance: centre", False, (50.0, 0.0, 30.5)),
 }

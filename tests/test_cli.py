@@ -266,7 +266,12 @@ def test_predictions_go_where_the_callback_says(world, tmp_path, capsys, monkeyp
     refused(capsys, code, "does not end in .csv or .parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code = ppn("predict", tmp_path, *given, "--trainer.callbacks.filename=mine.parquet")
-    refused(capsys, code, "needs the package pyarrow")
+    refused(capsys, code, 'run pip install "ppn[parquet]"')
+
+
+def test_the_class_comes_before_its_options(tmp_path, capsys):
+    code = ppn("fit", tmp_path, "--data.root=here", "--data=ImageFolderDataModule")
+    refused(capsys, code, "name the class before its options, as in --data=NAME")
 
 
 def test_predictions_in_parquet(world, tmp_path):

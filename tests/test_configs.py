@@ -17,7 +17,7 @@ SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))  # see test_sweeps
 EXPERIMENTS = sorted(
     path
     for path in (ROOT / "experiments").rglob("*.yaml")
-    if path.parent.name not in ("reproduce", "sweeps")
+    if path.parent.name not in ("reproduce", "sweeps", "benchmark")
 )
 FRAGMENTS = sorted(
     path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "backbone"
@@ -26,6 +26,7 @@ FRAGMENTS = sorted(
 SMALL = {
     "ClassificationTask": ["--model.init_args.weights=null"],
     "PrototypeTask": ["--model.init_args.architecture=test_resnet"],
+    "ProtoPNetTask": ["--model.init_args.architecture=test_resnet"],
     "CUBDataModule": ["--data.init_args.root={cub}"],
 }
 

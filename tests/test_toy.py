@@ -31,6 +31,8 @@ model:
     explainers:
       - class_path: tests.toys.OneCell
         init_args: {cell: 0}
+      - class_path: tests.toys.LikeTheClass
+        init_args: {power: 2.0}
 trainer:
   callbacks:
     - class_path: PrototypeDiscovery
@@ -83,6 +85,7 @@ def test_metrics_and_explainers_of_a_file(fitted, tmp_path):
     row = figures["explainers"]["one_cell(cell=0)"]
     assert (row["kind"], row["title"], row["k"]) == ("control", "one cell", 1)
     assert row["corner_mass"] == 0.5
+    assert 0 <= figures["explainers"]["like_the_class(power=2.0)"]["corner_mass"] <= 0.5
     assert figures["explainers"]["random"]["corner_mass"] < 0.5
     assert figures["explainers"][NAME]["corner_mass"] == figures["corner_mass"]
     assert figures["refinement"] == NAME
@@ -131,9 +134,45 @@ def test_metrics_and_explainers_of_the_command_line(fitted, tmp_path):
     )
     assert figures["metrics"]["corner_mass"]["constants"] == {"weight": 2.0}
     assert list(figures["explainers"]) == [
-        *(NAME, "cam_split", "one_cell", "random", "centre", "uniform")
+        *(NAME, "cam_split", "one_cell", "ceiling", "random_exact", "other_class_exact"),
+        *("random", "centre", "uniform"),
     ]
     assert figures["metrics"]["consistency"]["constants"]["threshold"] == 0.8
+
+
+def test_metrics_that_run_the_classifier_again_are_chosen_by_name(fitted, tmp_path):
+    names = ["SurfMAE", "ConceptDeletion", "PixelInsertion", "PartTermDeletion"]
+    names += ["SpatialMisalignment", "RandomisationCheck", "Purity", "EnergyBox"]
+    chosen = [f"--model.metrics+={name}" for name in names]
+    attack = "--model.metrics+={class_path: SpatialMisalignment, init_args: {change: adversarial}}"
+    chosen[names.index("SpatialMisalignment")] = attack
+    figures = measured(fitted, tmp_path, "--model=PrototypeTask", *chosen)
+    rows = figures["explainers"]
+    for key in ("surf_mae", "concept_deletion", "pixel_insertion", "part_term_deletion"):
+        assert all(rows[name][key] is not None for name in (NAME, "cam_split", "random_exact"))
+    assert rows["random_exact"]["surf_mae"] < 1e-4  # exactness alone reaches it
+    assert rows["cam_split"]["spatial_misalignment"] is not None
+    assert rows["random"]["randomisation_check"] == pytest.approx(1)  # it sees no classifier
+    assert rows["random"]["surf_mae"] is None
+    assert figures["metrics"]["pixel_insertion"]["constants"]["evaluations"] == 29
+    assert {"purity", "energy_box"} <= set(figures["metrics"])
+
+
+def test_the_ceiling_is_learned_once_for_each_checkpoint(fitted, tmp_path):
+    base, _ = fitted
+    chosen = ("--model=PrototypeTask",)
+    first = measured(fitted, tmp_path / "a", *chosen)
+    (kept,) = (base / "fit/checkpoints/learned").glob("ceiling-*.safetensors")
+    written = kept.stat().st_mtime_ns
+    assert measured(fitted, tmp_path / "b", *chosen)["explainers"] == first["explainers"]
+    assert kept.stat().st_mtime_ns == written
+    ceiling = first["explainers"]["ceiling"]
+    assert (ceiling["kind"], ceiling["exact"], ceiling["k"]) == ("ceiling", True, 3)
+    assert len(ceiling["stability_interval"]) == len(ceiling["stability_image_interval"]) == 2
+    kept.write_bytes(b"")
+    args = [*("test", *fitted[1], *chosen, f"--trainer.default_root_dir={tmp_path / 'c'}")]
+    assert main([*args, f"--ckpt_path={base / 'fit/checkpoints/prototypes.ckpt'}"]) == 2
+    kept.unlink()
 
 
 def test_a_checkpoint_holds_plain_values_whatever_was_chosen(fitted):

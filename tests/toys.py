@@ -113,3 +113,29 @@ class OneCell(Explainer):
         maps = torch.zeros(len(target), 1, 4, 4)
         maps.flatten(2)[:, :, self.cell] = 1
         return Attribution(maps)
+
+
+class LikeTheClass(Explainer):
+    """How alike each patch token is to the mean one of the class's training images.
+
+    Args:
+        power: What the likeness is raised to.
+    """
+
+    needs_training_images = True
+    fitted = ("means",)
+    maps_per_class = 1
+
+    def __init__(self, power: float = 1.0):
+        self.power = power
+
+    def fit(self, images):
+        found = {one.label: one.tokens.pooled.mean(0) for one in images.classes()}
+        width = next(iter(found.values())).shape
+        count = len(images.network.class_names)
+        self.means = torch.stack([found.get(c, torch.zeros(width)) for c in range(count)])
+
+    def attribute(self, inputs, target):
+        tokens = inputs.tokens
+        alike = tokens.tokens @ self.means.to(tokens.tokens)[target][:, :, None]
+        return Attribution(alike.mT.reshape(-1, 1, *tokens.grid).clamp(min=0) ** self.power)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.benchmarks.measure import Row, side_by_side
+from ppn.explainers.base import Inputs
+from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.metrics.base import EvaluationShape, Observation
 from ppn.metrics.consistency import Consistency
 from ppn.metrics.distinct_peaks import DistinctPeaks
@@ -14,6 +16,8 @@ from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.evaluation import MetricSet
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
+from ppn.metrics.pixels import PixelDeletion, PixelInsertion
+from ppn.metrics.probe import Model, Probe
 from ppn.metrics.stability import Stability
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.network import PrototypeNetwork
@@ -91,6 +95,37 @@ def pass_rows(classifier: Classifier, batches: list[Batch], classes: int) -> Ite
         "the forward pass itself",
     )
     yield from _metric_rows(classifier, batches, head, lambda: forward(2))
+    yield _pixel_row(classifier, batches[0], head)
+
+
+def _pixel_row(classifier: Classifier, batch: Batch, head: PrototypeHead) -> Row:
+    """Deletion and insertion in steps of a seventh of the image: 16 evaluations of each image."""
+    shape = EvaluationShape(len(head.bias), K, (), classifier.config.size[0])
+    tokens = classifier(batch["image"], patches=False)
+    inputs = Inputs(batch["image"], tokens, batch["index"])
+    step = 4 * 1792
+
+    def pixels() -> None:
+        probe = Probe(Model(classifier), PrototypeExplainer(head), inputs)
+        for metric in (PixelDeletion(step), PixelInsertion(step)):
+            metric.setup(shape)
+            metric.update(probe, batch["label"])
+            metric.compute()
+
+    def bare() -> None:
+        for _ in range(16):
+            classifier.classify(batch["image"])
+
+    quick, slow = side_by_side(pixels, bare, 3)
+    return Row(
+        "pixel deletion and insertion (16 evaluations of each image)",
+        "as many bare forward passes",
+        quick,
+        slow,
+        quick / slow,
+        "<= 1.11",
+        "the forward passes themselves",
+    )
 
 
 def _metric_rows(

@@ -86,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     summary = summarise(found)
     names = [one.chain.name for one in ready]
-    ran = [Ran(one.chain, one.note, head_case(base / one.chain.name)) for one in ready]
+    ran = [
+        Ran(one.chain, one.note, head_case(base / one.chain.name), _page(base, one))
+        for one in ready
+    ]
     command = shlex.join(["python", "-m", "experiments.reproduce", *words])
     about = _circumstances(given.preset, given.seeds, command, base)
     write_bytes(base / "results.md", markdown(ran, lacking, summary, measured, about).encode())
@@ -126,6 +129,11 @@ def _run_all(ready: Sequence[Ready], seeds: int, base: Path) -> list[Path]:
                 failed.append(step.folder)
                 break
     return failed
+
+
+def _page(base: Path, ready: Ready) -> str:
+    page = Path(ready.chain.name, "benchmark", "results.md")
+    return page.as_posix() if (base / page).is_file() else ""
 
 
 def _judge(drifts: list[expected.Drift] | None, preset: str) -> int:

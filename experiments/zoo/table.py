@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ppn.classifier.head_case import WORDS
+from ppn.classifier.placement import LOCATED
 
 if TYPE_CHECKING:
     from ppn.commands.examination import Examination
@@ -38,8 +39,7 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
         "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
         "edit. Each architecture is examined at random initialisation, with 10 classes and its",
         "input size, in a process of its own. The case is found by running the model, never by its",
-        "name; `ppn check MODEL --ckpt FILE` says what holds for yours, and whether its patches",
-        "follow their regions of the image: that depends on weights and is not in this table.",
+        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
@@ -62,7 +62,7 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
     if exact:
         worst = max(row.completeness_error or 0.0 for row in exact)
         lines += [f"Largest completeness error of exact maps: {worst:.1e}."]
-    lines += _gradient_maps(rows) + _families(rows) + _rest(rows)
+    lines += _gradient_maps(rows) + _places(rows) + _families(rows) + _rest(rows)
     lines += _untried(rows, names) + _architectures(rows)
     return "\n".join(lines) + "\n"
 
@@ -127,6 +127,35 @@ def _architectures(rows: list[Examination]) -> list[str]:
             lines.append(f"| `{row.model}` | " + " | ".join(map(str, cells)) + " |")
         lines += ["", "</details>"]
     return lines
+
+
+def _places(rows: list[Examination]) -> list[str]:
+    """Whose patches were looked for in their region of the image, and whose were not found."""
+    measured = {row.model: row.places for row in rows if row.places is not None}
+    if not measured:
+        return []
+    families = {row.family for row in rows if row.places is not None}
+    shares = {name: f"`{name}` {share:.0%}" for name, share in sorted(measured.items())}
+    lost = [shares[name] for name in shares if measured[name] <= LOCATED]
+    return [
+        "",
+        "## Patches in their place",
+        "",
+        "Where a region of the image changes, its own patch token must move most. The share of",
+        "patches for which that holds, if it is at most 90 %, makes maps indicative, whatever the",
+        f"head is. At random weights it was measured for {len(measured)} architectures of "
+        f"{len(families)} families;",
+        "tables and counts on this page are by the head alone. Weights decide: fresh ones may give",
+        "nearly the same token everywhere, and `ppn check MODEL --ckpt FILE` measures yours.",
+        "",
+        f"At most 90 %: {', '.join(lost) or 'none'}.",
+        "",
+        f"<details><summary>All that were measured ({len(measured)})</summary>",
+        "",
+        ", ".join(shares.values()),
+        "",
+        "</details>",
+    ]
 
 
 def _by_family(rows: list[Examination]) -> list[tuple[str, list[Examination]]]:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppn.data.annotated import AnnotatedTraining
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced
 from ppn.discovery import NMF, Discoverer
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
+from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.journal import Journal, fingerprint
 from ppn.prototypes.patches import FOLDER, write_gallery
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lightning import LightningModule, Trainer
+    from torch.utils.data import DataLoader
 
     from ppn.prototypes.stream import TokenBatch
+    from ppn.types import Batch
 
 CHECKPOINT = "prototypes.ckpt"
 JOURNALS = ".journal"
@@ -91,7 +95,9 @@ class PrototypeDiscovery(Callback):
         else:
             if not pl_module.trained:
                 raise DiscoveryError("The classifier is not trained: set --model.classifier_ckpt.")
-            self._journal = self._discover(trainer, pl_module, data)
+            chosen = self._choose(trainer, pl_module, data)
+            pl_module.hold_named(self.discoverer.part_names)
+            self._journal = self._discover(trainer, pl_module, data, chosen)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / FOLDER
                 write_gallery(network.dictionary, data.view("train"), folder, data.num_workers)
@@ -106,13 +112,29 @@ class PrototypeDiscovery(Callback):
             self._journal.remove()
             self._journal = None
 
-    def _discover(
+    def _choose(
         self, trainer: Trainer, task: PrototypeTask, data: FineGrainedDataModule
+    ) -> list[int] | None:
+        """Let the first process find out which images the discoverer must see, and tell others."""
+        chosen = None
+        if not self.discoverer.shared:
+            return None
+        if trainer.is_global_zero:
+            chosen = self.discoverer.choose(AnnotatedTraining(data.view("train"), task.device))
+        chosen, self.discoverer = trainer.strategy.broadcast((chosen, self.discoverer))
+        return chosen
+
+    def _discover(
+        self,
+        trainer: Trainer,
+        task: PrototypeTask,
+        data: FineGrainedDataModule,
+        chosen: list[int] | None,
     ) -> Journal:
         network, names = task.network, data.class_names
         every, images = self._groups(trainer, task, data)
         owned = [every[i] for i in balanced(images, trainer.world_size)[trainer.global_rank]]
-        fit = Fit(network, task.refinements, self.discoverer)
+        fit = Fit(network, task.refinements, self.discoverer, data.labels)
         journal = Journal(
             Path(trainer.default_root_dir).parent / JOURNALS,
             self._key(trainer, task, data, every),
@@ -127,7 +149,7 @@ class PrototypeDiscovery(Callback):
         try:
             with ending_on_sigterm():
                 if self.discoverer.shared:
-                    self._learn(trainer, task, data, fit, every)
+                    self._learn(trainer, task, data, fit, every, chosen)
                 fit.run(
                     self._batches(trainer, task, data, missing),
                     names,
@@ -147,6 +169,12 @@ class PrototypeDiscovery(Callback):
             f"{certificate.agreement:.2%}, max logit error {certificate.max_logit_error:.1e}, "
             f"sum of prototypes off by {certificate.max_sum_error:.1e}; {network.level}."
         )
+        agreement = Agreement("single")
+        _, logits = fit.sample.outputs(network.head)
+        agreement.add(logits, list(range(len(logits))), fit.sample.labels.tolist())
+        disagreement = agreement.warning()
+        if disagreement is not None:
+            rank_zero_warn(disagreement)
         if certificate.fell_back:
             rank_zero_info(
                 f"Refinement '{network.head.name}' is ill-conditioned for "
@@ -161,10 +189,15 @@ class PrototypeDiscovery(Callback):
         data: FineGrainedDataModule,
         fit: Fit,
         groups: list[list[int]],
+        chosen: list[int] | None,
     ) -> None:
         """Let the first process learn what classes share, and give it to the others."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and chosen is None:
             fit.learn(self._batches(trainer, task, data, groups), data.class_names)
+        elif trainer.is_global_zero and chosen is not None:
+            loader = data.chosen_loader(chosen)
+            tokens = self._tokens(trainer, task, loader, "Learning from chosen images")
+            fit.learn(tokens, data.class_names, sort=True)
         fit.discoverer = trainer.strategy.broadcast(fit.discoverer)
 
     def _groups(
@@ -202,6 +235,7 @@ class PrototypeDiscovery(Callback):
             task.record,
             task.input_config,
             [(part.key, part.options) for part in (self.discoverer, *task.refinements)],
+            self.discoverer.part_names,
             groups,
             str(trainer.precision),
             task.device.type,
@@ -211,7 +245,8 @@ class PrototypeDiscovery(Callback):
         )
         weights = task.network.classifier.state_dict().values()
         labels = torch.from_numpy(np.ascontiguousarray(view.labels))
-        return fingerprint([repr(settings), names, labels, *weights])
+        given = self.discoverer.given
+        return fingerprint([repr(settings), names, labels, *given, *weights])
 
     def _batches(
         self,
@@ -224,8 +259,14 @@ class PrototypeDiscovery(Callback):
         if not groups:
             return
         loader = data.discovery_loader(*groups)
+        yield from self._tokens(trainer, task, loader, "Discovering prototypes")
+
+    def _tokens(
+        self, trainer: Trainer, task: PrototypeTask, loader: DataLoader[Batch], title: str
+    ) -> Iterator[TokenBatch]:
+        """Yield tokens, labels and indices of the images of a loader, with a progress bar."""
         columns = (
-            TextColumn("Discovering prototypes"),
+            TextColumn(title),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("images"),

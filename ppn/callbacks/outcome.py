@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.images import read_image
 from ppn.errors import DataError
+from ppn.explanation.record import part_title
 from ppn.prototypes.files import DESCRIPTION, TENSORS
 from ppn.prototypes.patches import FOLDER, Gallery
 from ppn.tasks.prototypes import PrototypeTask
@@ -33,10 +34,12 @@ class PrototypeRow:
     Attributes:
         label: Its class, and `name` the name of that.
         index: Which of the class's k prototypes.
+        title: What it is called: its name, or its number.
         share: Mean share of the class's logit; None before evaluation.
         cosine: Cosine of the prototype and the part that was discovered.
-        part: Annotated part that it covers most often; None where not measured.
-        part_rate: How often, in [0, 1].
+        part: Annotated part that it covers most often; None where not measured, or where it does
+            so too seldom to be called consistent.
+        part_rate: How often it covers the best one, in [0, 1].
         image: Nearest training image; empty where there is none.
         similarity: Of that image's nearest patch; None where there is none.
         thumbnail: That patch; None where there is no gallery.
@@ -45,6 +48,7 @@ class PrototypeRow:
     label: int
     name: str
     index: int
+    title: str
     share: float | None
     cosine: float
     part: str | None
@@ -98,14 +102,15 @@ def gather(trainer: Trainer, module: LightningModule, stage: str) -> Outcome:
         folder = inputs["checkpoint"].resolve().parent.parent / FOLDER
     results = None if stage == "fit" else module.per_class
     outcome.rows.extend(_rows(module.network, data, results, folder))
-    for label, name in enumerate(data.class_names[:CLASSES]):
+    for label in data.labels[:CLASSES]:
+        name = data.class_names[label]
         try:
             outcome.gallery.append((name, read_image(folder / f"{label:05d}.jpg")))
         except DataError:  # of a moved checkpoint, or one made before there were galleries
             continue
-    if len(data.class_names) > CLASSES:
+    if len(data.labels) > CLASSES:
         rank_zero_info(
-            f"Loggers get the prototypes of {CLASSES} of {len(data.class_names)} classes; "
+            f"Loggers get the prototypes of {CLASSES} of {len(data.labels)} classes; "
             "prototypes.json has all."
         )
     return outcome
@@ -139,25 +144,26 @@ def _rows(
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
     gallery = Gallery(folder, [], scores)
-    covered = None if results is None else results.having("best_part", "best_share", "images")
+    covered = None if results is None else results.having("covered", "images")
     shares = None if results is None else results.having("share", "accuracy")
     rows = []
-    for label, name in enumerate(data.class_names[:CLASSES]):
-        rated = covered is not None and int(covered.images[label]) > 0
+    for label in data.labels[:CLASSES]:
         for index in range(network.k):
             key = (label, index)
             known = float(scores[key]) > -float("inf")
             patch = gallery.patch(label, index)
             part = rate = None
-            if covered is not None and rated:
-                part = data.part_names[int(covered.best_part[key])]
-                rate = float(covered.best_share[key])
+            best = None if covered is None else covered.covered(label, index)
+            if best is not None:
+                rate = best[1]
+                part = data.part_names[best[0]] if best[2] else None
             names = network.image_names[label][index]
             rows.append(
                 PrototypeRow(
                     label=label,
-                    name=name,
+                    name=data.class_names[label],
                     index=index,
+                    title=part_title(index, network.part_names),
                     share=None if shares is None else float(shares.share[key]),
                     cosine=float(found.cosine[key]),
                     part=part,

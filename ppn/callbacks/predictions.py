@@ -33,8 +33,9 @@ class PredictionsFile(Callback):
     """Writes what `ppn predict` finds: a line for each image.
 
     Columns are the image, its true and its predicted class, the logit of the predicted class and,
-    for prototypes, the bias and each contribution: they sum to the logit. The command line adds
-    this callback to every run.
+    for prototypes, the bias and each contribution: they sum to the logit. Contributions of named
+    parts are called by their names; they are empty where the predicted class has no prototypes,
+    because there was no training image of it. The command line adds this callback to every run.
 
     Args:
         filename: Name of the file in the run's directory: `.csv`, or `.parquet` where pyarrow is
@@ -47,8 +48,8 @@ class PredictionsFile(Callback):
             raise PPNError(f"filename {filename} does not end in .csv or .parquet.")
         if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise PPNError(
-                f"filename {filename} needs the package pyarrow, which is not installed: pip "
-                "install pyarrow, or name a file that ends in .csv."
+                f"filename {filename} needs the package pyarrow, which is not installed: run pip "
+                'install "ppn[parquet]", or name a file that ends in .csv.'
             )
         self.filename = filename
         self._rows: list[Row] = []
@@ -94,13 +95,17 @@ class PredictionsFile(Callback):
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / self.filename
+        names = getattr(getattr(pl_module, "network", None), "part_names", [])
         rows = sorted(row for share in shares for row in share)
-        _write(path, _table(rows, trainer.datamodule))  # type: ignore[attr-defined]
+        _write(path, _table(rows, trainer.datamodule, names))  # type: ignore[attr-defined]
         rank_zero_info(f"predictions of {len(rows)} images: {path}")
 
 
-def _table(rows: list[Row], data: FineGrainedDataModule) -> dict[str, list[Any]]:
+def _table(
+    rows: list[Row], data: FineGrainedDataModule, part_names: list[str]
+) -> dict[str, list[Any]]:
     """The columns by their names."""
+    titles = part_names or [str(number) for number in range(1, len(rows[0][-1]) if rows else 1)]
     names, source = data.class_names, data.test_source
     table: dict[str, list[Any]] = {
         "image": [source.name(index) for index, *_ in rows],
@@ -109,8 +114,9 @@ def _table(rows: list[Row], data: FineGrainedDataModule) -> dict[str, list[Any]]
         "logit": [logit for *_, logit, _ in rows],
     }
     for position in range(len(rows[0][-1]) if rows else 0):
-        name = f"contribution_{position}" if position else "bias"
-        table[name] = [row[-1][position] for row in rows]
+        name = f"contribution_{titles[position - 1]}" if position else "bias"
+        values = (row[-1][position] for row in rows)
+        table[name] = [None if value != value else value for value in values]
     return table
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "class",
     "prototype",
+    "name",
     "share",
     "cosine",
     "part",
@@ -96,6 +97,7 @@ def _table(outcome: Outcome) -> Any:  # noqa: ANN401 - wandb is optional
         table.add_data(
             row.name,
             row.index + 1,
+            row.title,
             row.share,
             row.cosine,
             row.part,

@@ -9,7 +9,7 @@ from torch import nn
 
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import make_model
-from ppn.classifier.weights import load_weights
+from ppn.classifier.weights import count_classes, load_weights
 from ppn.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def build_classifier(
         pretrained: Load timm's own pretrained weights.
         image_size: Side of the square input in pixels; None takes the model's own.
         model_options: Further arguments of `make_model`, such as timm's `global_pool`.
-        whole: Whether `weights` must hold the classifier too.
+        whole: Whether `weights` must hold the classifier too; it may have more classes.
 
     Raises:
         CheckpointError: If there is no such model, or weights are unreadable or do not fit.
@@ -44,8 +44,23 @@ def build_classifier(
         raise CheckpointError("Both weights and pretrained are given: choose one of them.")
     made = make_model(architecture, num_classes, pretrained, image_size, model_options)
     if weights is not None:
-        load_weights(made.model, weights, architecture, whole)
+        try:
+            load_weights(made.model, weights, architecture, whole)
+        except CheckpointError:
+            count = _classes(made.model, weights, architecture) if whole else 0
+            if count <= num_classes:
+                raise
+            made = make_model(architecture, count, pretrained, image_size, model_options)
+            load_weights(made.model, weights, architecture, whole)
     return Classifier(made.model, made.config, made.features)
+
+
+def _classes(model: nn.Module, weights: str, architecture: str) -> int:
+    """How many classes weights are for; 0 where they do not tell."""
+    try:
+        return count_classes(model, weights, architecture)
+    except CheckpointError:
+        return 0
 
 
 def freeze(module: nn.Module) -> None:

@@ -63,33 +63,54 @@ def splits(model: nn.Module, images: Tensor, features: str | None) -> Iterator[C
                 f"{type(model).__name__} has no module '{features}' to take features from: its "
                 f"first level is {children}."
             )
-        yield ModuleCutPoint(model, features)
+        changed = _grid_modules(model, images).get(features, False)
+        yield from _cuts_at(model, features, changed)
         return
     if hasattr(model, "forward_features") and hasattr(model, "forward_head"):
         yield MethodCutPoint(model)
-    for name in reversed(_grid_modules(model, images)[-_MOST_CUTS:]):
-        yield ModuleCutPoint(model, name)
+    for name, changed in reversed(list(_grid_modules(model, images).items())[-_MOST_CUTS:]):
+        yield from _cuts_at(model, name, changed)
 
 
-def _grid_modules(model: nn.Module, images: Tensor) -> list[str]:
-    """Names of the modules that run once and give a grid of patches, in order of finishing."""
+def _cuts_at(model: nn.Module, name: str, changed: bool) -> Iterator[CutPoint]:
+    """Yield the cuts at a module, whose output may be changed in place after it."""
+    if changed:
+        yield ModuleCutPoint(model, name, in_place=True)
+    yield ModuleCutPoint(model, name)
+
+
+def _grid_modules(model: nn.Module, images: Tensor) -> dict[str, bool]:
+    """Modules that run once and give a grid of patches, in order of finishing.
+
+    Returns:
+        For the name of each, whether its output is changed in place later, as far as is known.
+    """
     size = (images.shape[-2], images.shape[-1])
     calls: dict[str, int] = {}
-    order: list[str] = []
+    given: dict[str, list[tuple[Tensor, int | None]]] = {}
 
     def note(name: str) -> Hook:
         def hook(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
             calls[name] = calls.get(name, 0) + 1
             tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
             if any(locations(leaf, size) for leaf in tensors):
-                order.append(name)
+                given[name] = [(leaf, _version(leaf)) for leaf in tensors]
 
         return hook
 
     named = [(module, note(name)) for name, module in model.named_modules() if name]
     with guarded(model), hooked(named):
         model(images[:1].clone())
-    return [name for name in order if calls[name] == 1]
+    return {
+        name: any(version is None or version != _version(leaf) for leaf, version in tensors)
+        for name, tensors in given.items()
+        if calls[name] == 1
+    }
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; None in inference mode, which does not count."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def last_linears(model: nn.Module, head: Callable[[], Tensor]) -> Last:
@@ -162,6 +183,10 @@ def _reason(
     logits = head()
     if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), logits.new_ones(())):
         return "gives probabilities, not logits: give it without its softmax."
+    if torch.allclose(logits.exp().sum(1), logits.new_ones(())):
+        return "gives logarithms of probabilities, not logits: give it without its log-softmax."
+    if bool(((logits > 0) & (logits < 1)).all()):
+        return "gives values between 0 and 1, not logits: give it without its sigmoid."
     if tail is not None and tail.cosine:
         return (
             f"has cosines for logits: what '{tail.name}' gives counts by its direction alone, so "

@@ -54,6 +54,9 @@ class CutPoint(Protocol):
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
 
+    def of(self, model: nn.Module) -> CutPoint:
+        """Return the same cut of a copy of the classifier."""
+
 
 class MethodCutPoint:
     """A model with timm's `forward_features` and `forward_head`."""
@@ -73,6 +76,10 @@ class MethodCutPoint:
         with guarded(self.model):
             return logits_of(self.model.forward_head(features.nested()))  # type: ignore[operator]
 
+    def of(self, model: nn.Module) -> MethodCutPoint:
+        """Return the same cut of a copy of the classifier."""
+        return MethodCutPoint(model)
+
 
 class ModuleCutPoint:
     """A model whose features are the output of one of its modules.
@@ -82,18 +89,21 @@ class ModuleCutPoint:
     Args:
         model: Any classifier.
         name: The module's name in it.
+        in_place: Whether to take its output as it is when the model has finished: after functions
+            that changed it in place, as a ReLU may.
     """
 
-    def __init__(self, model: nn.Module, name: str) -> None:
+    def __init__(self, model: nn.Module, name: str, in_place: bool = False) -> None:
         self.model = model
         self.name = name
+        self.in_place = in_place
 
     def run(self, images: Tensor) -> tuple[Features, Tensor]:
         """Return features and logits (B, C) of images (B, 3, H, W)."""
-        kept: list[Features] = []
+        kept: list[Any] = []
 
         def keep(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401 - a hook's arguments
-            kept.append(flattened(output, images))
+            kept.append(output if self.in_place else copied(output))
 
         with guarded(self.model), hooked([(self.model.get_submodule(self.name), keep)]):
             logits = logits_of(self.model(images.clone()))
@@ -102,7 +112,7 @@ class ModuleCutPoint:
                 f"{type(self.model).__name__} runs its module '{self.name}' {len(kept)} times per "
                 "image: name one as features that runs once."
             )
-        return kept[0], logits
+        return flattened(kept[0], images), logits
 
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
@@ -112,6 +122,10 @@ class ModuleCutPoint:
         replaced = (self.model.get_submodule(self.name), lambda *_: features.nested())
         with guarded(self.model), hooked([replaced]):
             return logits_of(self.model(noise))
+
+    def of(self, model: nn.Module) -> ModuleCutPoint:
+        """Return the same cut of a copy of the classifier."""
+        return ModuleCutPoint(model, self.name, self.in_place)
 
 
 def noise_like(reference: Tensor, shape: tuple[int, ...], seed: int) -> Tensor:

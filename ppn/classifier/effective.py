@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def live_cut(model: nn.Module, report: HeadInspection) -> Cut:
     """Return the cut that a report describes, on the model it is about."""
     split: CutPoint = (
-        MethodCutPoint(model) if report.features is None else ModuleCutPoint(model, report.features)
+        MethodCutPoint(model)
+        if report.features is None
+        else ModuleCutPoint(model, report.features, report.in_place)
     )
     place = Location(report.layout, report.prefix, report.suffix)
     return Cut(

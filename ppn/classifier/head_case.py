@@ -119,6 +119,8 @@ class HeadInspection:
         after: What follows that module, if anything, as one affine function.
         places: Of the patches that were tried, the share whose own token moves most when their
             region of the image changes, in [0, 1], as `ppn.classifier.placement` compares it.
+        in_place: Whether the features are the module's output after functions behind it have
+            changed it in place.
         error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: How far the maps' means are from the contributions, max over classes
             and images, over the contributions' standard deviation; None where maps are only
@@ -141,6 +143,7 @@ class HeadInspection:
     outputs: bool = False
     after: Affine | None = field(default=None, repr=False, compare=False)
     places: float = 1.0
+    in_place: bool = False
     error: float = 0.0
     completeness_error: float | None = None
 

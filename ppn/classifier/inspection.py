@@ -89,10 +89,12 @@ def _best(
         for seen in cuts(model, images, named):
             if found and further == 0:
                 break
-            further -= bool(found)
             report = _mean(model, seen)
             if report is not None:
                 return seen, report
+            if seen.in_place:
+                continue  # only an exact sum shows that the head read it after the change
+            further -= bool(found)
             report = _other(model, seen)
             if report is None:
                 misplaced.append(seen)
@@ -139,7 +141,8 @@ def _bypassed(model: nn.Module, seen: CutCandidate, report: HeadInspection) -> b
 def _mean(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:
     """Try whether the last layers are given the mean patch token, or a norm of it."""
     linears = last_modules(model, seen.last.names)
-    widths = [_width(linear) for linear in linears]
+    layers = (nn.Linear, nn.Conv2d)
+    widths = [m.weight.shape[1] if isinstance(m, layers) else 0 for m in linears]
     inputs = torch.split(seen.inputs, widths if len(widths) > 1 else seen.inputs.shape[1], dim=1)
     norms = _norms_before(model, seen, linears) if linears else [[]]
     for index, leaf in enumerate(seen.features.leaves):
@@ -160,10 +163,6 @@ def _mean(model: nn.Module, seen: CutCandidate) -> HeadInspection | None:
             report = _report(seen, case, index, place)
             return replace(report, norms=tuple(found), width=pooled.shape[1])
     return None
-
-
-def _width(linear: nn.Module) -> int:
-    return linear.weight.shape[1] if isinstance(linear, nn.Linear | nn.Conv2d) else 0
 
 
 def _explained(
@@ -296,6 +295,7 @@ def _report(seen: CutCandidate, case: HeadCase, leaf: int, place: Location) -> H
         outputs=seen.last.outputs,
         after=seen.last.after,
         places=seen.placements.of(leaf, place).share,
+        in_place=seen.in_place,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ppn.classifier.cut_point import MethodCutPoint, ModuleCutPoint, noise_like
+from ppn.classifier.cut_point import noise_like
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint, Features
@@ -110,9 +110,7 @@ class Placements:
         except (RuntimeError, TypeError):
             return Placement(0.0, 0.0)
         _disturb(model)
-        if isinstance(self.split, ModuleCutPoint):
-            return self._measured(ModuleCutPoint(model, self.split.name), leaf, location)
-        return self._measured(MethodCutPoint(model), leaf, location)
+        return self._measured(self.split.of(model), leaf, location)
 
     def _measured(self, split: CutPoint, leaf: int, location: Location) -> Placement:
         tried = []

@@ -26,6 +26,9 @@ _STRUCTURE = {
     "model_options": Maybe(dict),
     "k": Maybe(int),
     "num_patches": Maybe(int),
+    "classifier_classes": Maybe(int),
+    "width": Maybe(int),
+    "similarity": Maybe(str),
 }
 _SCHEMA = {"model": str, "num_classes": int, "structure": _STRUCTURE, "version": str}
 
@@ -143,19 +146,17 @@ def expect_trusted(path: str | Path, record: Record, named: str | None) -> None:
         )
 
 
-def classifier_structure(path: str | Path, num_classes: int) -> dict[str, Any]:
+def classifier_record(path: str | Path) -> Record:
     """Return how the classifier in a `ClassificationTask`'s checkpoint is made.
 
     Args:
         path: The checkpoint file.
-        num_classes: Number of the data's classes.
 
     Raises:
-        CheckpointError: If it holds another class or number of classes, or names code to run.
+        CheckpointError: If it holds another class, or names code to run.
     """
     record = read_record(path)
     fix = "classifier_ckpt is the checkpoint of the classifier's `ppn fit`"
     expect_model(path, record, "ClassificationTask", fix)
-    expect_classes(path, record, num_classes)
     expect_trusted(path, record, None)
-    return record.structure
+    return record

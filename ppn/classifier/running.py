@@ -31,6 +31,16 @@ _making = Lock()
 
 
 @contextmanager
+def without_autocast() -> Iterator[None]:
+    """Compute in the precision that tensors have, whatever autocast is around."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def guarded(model: nn.Module) -> Iterator[None]:
     """Run a model alone, in evaluation mode, not compiled, and in the precision of its weights.
 
@@ -43,10 +53,7 @@ def guarded(model: nn.Module) -> Iterator[None]:
     """
     with _making:
         guard = _guards.setdefault(model, _Guard())
-    device = next(model.parameters()).device.type
-    with guard.lock, ExitStack() as stack:
-        if torch.amp.is_autocast_available(device):
-            stack.enter_context(torch.autocast(device, enabled=False))
+    with guard.lock, without_autocast(), ExitStack() as stack:
         if guard.depth == 0:
             _set_aside(model, stack)
         guard.depth += 1

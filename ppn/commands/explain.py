@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ppn.commands.explained_files import FORMATS, find_images, names_in, own_name, place_of
 from ppn.commands.explained_text import tell
-from ppn.commands.mistakes import nearest
 from ppn.commands.parsing import run
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import write_json
 

@@ -36,6 +36,8 @@ def tell(file: Path, one: Explanation | Versus, place: Path | None) -> None:
         rows.append(("bias", one.bias))
     else:
         terms = [f"{value:+.3f}" for value in one.contributions]
+        if one.part_names:
+            terms = [f"{n} {t}" for n, t in zip(one.part_names, terms, strict=True)]
         print(
             f"{file}: {one.class_name}, logit {one.logit:.3f} = "
             f"{' '.join(terms)} {one.bias:+.3f} (bias) -> {place}"

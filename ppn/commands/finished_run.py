@@ -25,6 +25,7 @@ _FIGURES = {
     "agreement": Maybe(float),
     "model": Maybe(str),
     "images": Maybe(int),
+    "seeds": Maybe([int]),
     "head": Maybe({"level": Maybe(str)}),
 }
 _CONFIG = {
@@ -57,6 +58,11 @@ class FinishedRun:
     def figures(self) -> dict[str, Any]:
         """Content of `metrics.json`, as plain values."""
         return self.measured.figures
+
+    @property
+    def benchmark(self) -> bool:
+        """Whether `ppn benchmark` has made it."""
+        return self.figures.get("seeds") is not None
 
     @property
     def data(self) -> str:
@@ -105,6 +111,7 @@ class FinishedRun:
             "data": self.data,
             "split": self.split,
             "images": self.figures.get("images"),
+            "seeds": self.figures.get("seeds"),
             "options of the data": relevant,
             "protocols": {
                 key: [self.measured.metrics[key].protocol, self.measured.metrics[key].constants]
@@ -144,7 +151,7 @@ def differences(runs: Sequence[FinishedRun]) -> list[str]:
         for run in runs:
             value = run.measured_on(shared)[key]
             groups.setdefault(json.dumps(value, sort_keys=True), []).append(run.name)
-        if len(groups) > 1 and key in ("data", "split", "images"):
+        if len(groups) > 1 and key in ("data", "split", "images", "seeds"):
             told = "; ".join(f"{json.loads(v)} ({', '.join(names)})" for v, names in groups.items())
             notes.append(f"Not comparable across runs, {key} differ: {told}.")
         elif len(groups) > 1:
@@ -167,8 +174,8 @@ def _read(folder: Path, name: str) -> FinishedRun:
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(
-            f"{folder} has no {RESULTS}: give the directory of a run of `ppn test`, `ppn validate` "
-            "or `ppn trial` that has finished."
+            f"{folder} has no {RESULTS}: give the directory of a finished run of `ppn test`, "
+            "`ppn validate`, `ppn trial` or `ppn benchmark`."
         )
     figures = _load(path, _FIGURES)
     if figures.get("split") is None or figures.get("accuracy") is None:

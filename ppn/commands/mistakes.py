@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import re
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 _KINDS = {
     "int": "a whole number",
@@ -35,13 +34,6 @@ _UNWRITABLE = (
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
 _LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'X'?" for the most similar word; "" where none is similar."""
-    folded = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return f"did you mean '{folded[found[0]]}'?" if found else ""
 
 
 def mistake(error: BaseException, prog: str) -> str | None:
@@ -137,7 +129,11 @@ def _of_value(message: str, more: str) -> str:
         kind = path.rsplit(".", 1)[-1]
         if needed:
             return f"{kind} needs {needed}: set {option}.{needed.split(', ')[0]}."
-        hint = nearest(name, _options(path)) or f"its options are {', '.join(_options(path))}."
+        known = _options(path)
+        listed = ", ".join(known)
+        hint = nearest(name, known) or f"its options are {listed}."
+        if not known:  # the base of all, because the class was not named yet
+            hint = f"name the class before its options, as in {option}=NAME."
         return f"{kind} has no option '{name}' ({option}.{name}): {hint}"
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:

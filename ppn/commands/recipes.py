@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.errors import PPNError
+from ppn.errors import PPNError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SCHEME = "ppn:"
-_FOLDERS = ("", "cub", "synthetic")
+_FOLDERS = ("", "cub", "synthetic", "benchmark")
 """Those of `experiments/` whose YAML files are configurations of `ppn`."""
 
 
@@ -53,8 +53,6 @@ def _resolved(word: str) -> str:
     known = available()
     name = value.removeprefix(SCHEME).removesuffix(".yaml")
     if name not in known:
-        from ppn.commands.mistakes import nearest
-
         short = {SCHEME + other.rsplit("/", 1)[-1]: SCHEME + other for other in reversed(known)}
         meant = short.get(SCHEME + name)
         hint = f"did you mean '{meant}'?" if meant else nearest(SCHEME + name, short.values())

@@ -20,7 +20,9 @@ SMALL_COMMANDS: dict[str, str] = {
     "edit": "ppn.commands.edit",
     "export": "ppn.commands.export",
     "compare": "ppn.commands.compare",
+    "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",
+    "annotate": "ppn.commands.annotate",
     "recipes": "ppn.commands.recipes",
     "completion": "ppn.commands.completion",
 }

@@ -12,7 +12,10 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ppn.data.catalog import CATALOG
+from ppn.data.lists import read_text
 from ppn.errors import DataError
+from ppn.io.files import parse_yaml
+from ppn.io.schema import Maybe, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +89,65 @@ def build(
         DataError: If the name or an option is unknown, a value does not fit, or the data set needs
             a folder and none is given, or the other way round.
     """
-    module = module_class(name)
+    return _make(name, module_class(name), root, options)
+
+
+def build_config(
+    path: str, root: str | None = None, options: dict[str, Any] | None = None
+) -> FineGrainedDataModule:
+    """Return the DataModule that a file of `configs/data/` describes, or one of a short name.
+
+    Args:
+        path: A YAML file with `class_path` and `init_args`, at its top or below `data`, as in the
+            configuration of a run; or one of `names`.
+        root: See `build`.
+        options: Arguments that replace those of the file.
+
+    Raises:
+        DataError: If the file is missing or says no data set; see `build`.
+    """
+    if path in names():
+        return build(path, root, options)
+    file = Path(path).expanduser()
+    if not file.suffix and not file.exists():
+        module_class(path)  # says which names there are
+    try:
+        content = parse_yaml(read_text(file, "give a file of configs/data, or a short name"))
+    except ValueError as error:
+        raise DataError(f"{path} is not YAML ({error}): correct the file.") from None
+    content = content.get("data", content) if isinstance(content, dict) else content
+    fault = mismatch(content, {"class_path": str, "init_args": Maybe(dict)})
+    if fault is not None:
+        raise DataError(f"{path} describes no data set ({fault}): give a file of configs/data.")
+    given = {**(content.get("init_args") or {}), **(options or {})}
+    found = content["class_path"]
+    for name in names():
+        if module_class(name).__name__ == found.rpartition(".")[2]:
+            return _make(name, module_class(name), root, given)
+    return _make(found, _own_class(path, found), root, given)
+
+
+def _own_class(path: str, place: str) -> type[FineGrainedDataModule]:
+    """The class of a user's own code that a file names."""
+    from ppn.data.datamodule import FineGrainedDataModule
+
+    file, _, name = place.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(file), name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not isinstance(found, type) or not issubclass(found, FineGrainedDataModule):
+        raise DataError(f"{path}: there is no data set {place}: correct class_path.")
+    return found
+
+
+def _make(
+    name: str,
+    module: type[FineGrainedDataModule],
+    root: str | None,
+    options: dict[str, Any] | None,
+) -> FineGrainedDataModule:
+    """Make a DataModule from checked options; see `build`."""
     parser = ArgumentParser(exit_on_error=False)
     accepted = parser.add_class_arguments(module)
     given = dict(options or {})

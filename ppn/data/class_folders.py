@@ -204,8 +204,20 @@ class _Scan:
         """Yield each visible folder below and including a folder, with the names of its files."""
         for place, inner, names in os.walk(folder, onerror=_raise, followlinks=True):
             self._hidden.update((Path(place, name), None) for name in inner if is_hidden(name))
-            inner[:] = [name for name in inner if not is_hidden(name)]
+            back = [name for name in inner if _leads_back(place, name)]
+            if back:
+                self._files["links to a folder around them"] += len(back)
+            inner[:] = [name for name in inner if not is_hidden(name) and name not in back]
             yield place, names
+
+
+def _leads_back(place: str, name: str) -> bool:
+    """Whether a link leads to a folder that it is in, so that following it would not end."""
+    path = os.path.join(place, name)
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    return os.path.commonpath([target, os.path.realpath(place)]) == target
 
 
 def _is_image(name: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from ppn.classifier.record import CLASS_NAMES
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, DataError
-from ppn.io.files import parse_json, parse_yaml
+from ppn.io.files import parse_json, parse_yaml, user_path
 
 _NUMBER = re.compile(r"\d{1,18}")
+_NUMBERED = re.compile(r"^\s*(\d{1,18})[\s:,]+(\S.*?)\s*$", re.MULTILINE)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -49,6 +51,8 @@ def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whate
     given = _unwrapped(given)
     if isinstance(given, Mapping):
         names = _from_mapping(given, what)
+    elif isinstance(given, Set):
+        raise DataError(f"{what} is a set, which has no order: give a list of names.")
     elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         names = [_text(name, what) for name in given]
     else:
@@ -125,7 +129,9 @@ def _read(path: Path) -> Any:  # noqa: ANN401
             return parse_json(text)
         if path.suffix.lower() in (".yaml", ".yml"):
             return parse_yaml(text)
-        return text.strip().splitlines()
+        if path.suffix.lower() in (".csv", ".tsv"):
+            raise ValueError("a table does not say which column is the name")
+        return _lines(text)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise DataError(
@@ -134,8 +140,20 @@ def _read(path: Path) -> Any:  # noqa: ANN401
         ) from None
 
 
+def _lines(text: str) -> list[str] | dict[str, str]:
+    """Names of a text file: one a line, or after the class's index where every line has its own."""
+    lines = text.strip().splitlines()
+    numbered = dict(_NUMBERED.findall(text))
+    if len(lines) > 1 and {_index(key) for key in numbered} == set(range(len(lines))):
+        return numbered
+    return lines
+
+
 def names_in_checkpoint(path: str | Path, count: int) -> list[str] | None:
     """Return the names of classes that a checkpoint holds, ours or that of a training script.
+
+    Where it has none, those of a `config.json` beside it are taken, which Hugging Face and timm
+    write with `id2label` or `label_names`.
 
     Args:
         path: The checkpoint file.
@@ -147,12 +165,78 @@ def names_in_checkpoint(path: str | Path, count: int) -> list[str] | None:
     Raises:
         CheckpointError: If the file cannot be read.
     """
-    content = read_checkpoint(path)
-    for key in (CLASS_NAMES, *_KEYS):
-        if key in content:
-            with contextlib.suppress(DataError):  # something else of this name
-                return class_names_of(content[key], count)
+    contents: list[Any] = [read_checkpoint(path)]
+    config = user_path(path).with_name("config.json")
+    if config.is_file():
+        with contextlib.suppress(DataError):
+            contents.append(_read(config))
+    for content in contents:
+        for key in (CLASS_NAMES, *_KEYS, "label_names"):
+            if isinstance(content, Mapping) and key in content:
+                with contextlib.suppress(DataError):  # something else of this name
+                    return class_names_of(content[key], count)
     return None
+
+
+def labels_in(
+    place: str, trained: Sequence[str] | None, count: int, found: Sequence[str]
+) -> list[int]:
+    """Return which of a classifier's classes those of some data are.
+
+    All classes must be the same in the same order. Some classes of more are found by their names,
+    or, if none is a name, as numbers of the classifier's outputs.
+
+    Args:
+        place: What was trained, such as "Checkpoint a.ckpt".
+        trained: Its names of classes; None, or mere numbers, where it does not know them.
+        count: Number of its classes.
+        found: Names of the data's classes.
+
+    Returns:
+        The classifier's output of each class of the data.
+
+    Raises:
+        CheckpointError: If the data has more classes, or one of them is not or not clearly one of
+            the classifier's.
+    """
+    own = list(range(len(found)))
+    named = None if trained is None or list(trained) == list(map(str, range(count))) else trained
+    if len(found) == count:
+        expect_same_names(place, named, found)
+        return own
+    if len(found) > count:
+        raise CheckpointError(
+            f"{place} has {count} classes, the data {len(found)}: use the data that it was trained "
+            "on."
+        )
+    unknown = [name for name in found if name not in (named or ())]
+    if named is not None and not unknown:
+        twice = next((name for name in found if named.count(name) > 1), None)
+        if twice is None:
+            return [named.index(name) for name in found]
+        which = " and ".join(str(i) for i, name in enumerate(named) if name == twice)
+        raise CheckpointError(
+            f"{place} calls several classes '{twice}' ({which}): name the data's classes by these "
+            "numbers instead."
+        )
+    if len(unknown) == len(found) and all(map(_NUMBER.fullmatch, found)):
+        numbers = list(map(int, found))
+        if len(set(numbers)) == len(numbers) and max(numbers) < count:
+            return numbers
+        raise CheckpointError(
+            f"{place} has the classes 0 to {count - 1}, which the data's class '{found[-1]}' is "
+            "not, or not alone: name the data's classes by their numbers there."
+        )
+    near = difflib.get_close_matches(unknown[0], named or (), n=1)
+    told = f" (did you mean '{near[0]}'?)" if near else ""
+    fix = "name them as the classifier does, or by its numbers for them"
+    if named is None:
+        told = ", for it has no names"
+        fix = "name them by its numbers for them, or give its names as model.class_names"
+    raise CheckpointError(
+        f"{place} has {count} classes, and which of them the data's class '{unknown[0]}' is, is "
+        f"not known{told}: {fix}."
+    )
 
 
 def expect_same_names(place: str, trained: Sequence[str] | None, found: Sequence[str]) -> None:

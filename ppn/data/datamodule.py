@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
+from ppn.data.class_names import labels_in
 from ppn.data.dataset import AnnotatedDataset, ImageView
 from ppn.data.sampler import ShardSampler, ShuffleSampler
 from ppn.data.split import grouped_classes, stratified_split
@@ -71,6 +73,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self._input_config: InputConfig | None = None
+        self._among: tuple[list[int], list[str]] | None = None
 
     empty_test = "complete the data set"
     """What to do if there is no test image."""
@@ -86,7 +89,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     @cached_property
     def train_source(self) -> AnnotatedDataset:
         """The official training images, those held out for validation included."""
-        return self.read_split("train")
+        source = self.read_split("train")
+        return source if self._among is None else source.numbered(*self._among)
 
     @cached_property
     def test_source(self) -> AnnotatedDataset:
@@ -97,11 +101,12 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                 too.
         """
         source = self.read_split("test")
-        strange = np.flatnonzero(source.labels >= self.num_classes)
+        count = len(self.labels)
+        strange = np.flatnonzero(source.labels >= count)
         if len(strange):
             raise DataError(
                 f"Test image {source.name(int(strange[0]))} is of class "
-                f"{source.labels[strange[0]]}, but training has {self.num_classes} classes."
+                f"{source.labels[strange[0]]}, but training has {count} classes."
             )
         tested = {source.name(index) for index in range(len(source))}
         train = self.train_source
@@ -111,7 +116,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             raise DataError(
                 f"Image {leaked} is listed for training and for test: take it off one of the lists."
             )
-        return source
+        return source if self._among is None else source.numbered(*self._among)
 
     @property
     def split_note(self) -> str:
@@ -127,6 +132,33 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     def class_names(self) -> list[str]:
         """Name of each class; the position is the label."""
         return self.train_source.class_names
+
+    @property
+    def labels(self) -> list[int]:
+        """The classes that the data is about: all, or some of a classifier's."""
+        return list(range(self.num_classes)) if self._among is None else self._among[0]
+
+    def follow_classes(self, place: str, names: Sequence[str] | None, count: int) -> None:
+        """Number classes as a classifier does, which may have more of them.
+
+        Args:
+            place: What the classifier is called in messages.
+            names: Its names of classes; None, or mere numbers, where it does not know them.
+            count: Number of its classes.
+
+        Raises:
+            CheckpointError: If the data's classes are not, or not clearly, among them.
+        """
+        labels = labels_in(place, names, count, self.class_names)
+        if len(labels) == count:
+            return
+        own = [f"{name} ({label})" for name, label in zip(self.class_names, labels, strict=True)]
+        shown = ", ".join([*own[:5], *(["..."] if own[5:] else [])])
+        rank_zero_info(f"The data has {len(own)} of the classifier's {count} classes: {shown}.")
+        _ = self._train_val_indices  # drawn by the data's own numbers, with every classifier alike
+        self._among = labels, list(names or map(str, range(count)))
+        for name in ("train_source", "test_source"):
+            self.__dict__.pop(name, None)
 
     @property
     def part_names(self) -> list[str]:
@@ -196,7 +228,9 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             The labels of each group, and how many training images it has.
         """
         counts = np.bincount(self.view("train").labels, minlength=self.num_classes)
-        groups = grouped_classes(counts.tolist(), images or len(self.view("train")), most)
+        own = np.array(self.labels)
+        found = grouped_classes(counts[own].tolist(), images or len(self.view("train")), most)
+        groups = [own[places].tolist() for places in found]
         return groups, [int(counts[labels].sum()) for labels in groups]
 
     def discovery_loader(self, *groups: Sequence[int]) -> DataLoader[Batch]:
@@ -220,11 +254,28 @@ class FineGrainedDataModule(LightningDataModule, ABC):
                 )
         ordered = view.at(np.concatenate(list(chain(*members))))
         sizes = [sum(map(len, group)) for group in members]
+        return self._plain_loader(ordered, sizes)
+
+    def chosen_loader(self, indices: Sequence[int]) -> DataLoader[Batch]:
+        """Return un-augmented training images, those held out for validation among them.
+
+        Args:
+            indices: Which of `train_source`, in this order.
+        """
+        return self._plain_loader(self.view("train").at(indices), [len(indices)])
+
+    def _plain_loader(self, view: ImageView, sizes: Sequence[int]) -> DataLoader[Batch]:
         return DataLoader(
-            ordered,
+            view,
             batch_sampler=_batches(sizes, self.batch_size),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
+        )
+
+    def class_loader(self) -> DataLoader[Batch]:
+        """Return the un-augmented training images class after class, no batch of two classes."""
+        return self.discovery_loader(
+            *([int(label)] for label in np.unique(self.view("train").labels))
         )
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL import Image
+    from typing_extensions import Self
 
     from ppn.data.transforms import Transform
 
@@ -48,12 +50,15 @@ class AnnotatedDataset(ABC):
         part_names: Name of each keypoint; empty without part annotations.
         labels: (n,) int64, the class of each image.
         mask_names: What each value of a mask stands for, from 1 on; empty without masks.
+        part_groups: Ways to join keypoints to fewer parts, each of them names of keypoints by the
+            name of their part; empty where every keypoint is a part of its own.
     """
 
     class_names: list[str]
     part_names: list[str]
     labels: NDArray[np.int64]
     mask_names: Sequence[str] = ()
+    part_groups: Sequence[dict[str, list[str]]] = ()
 
     @abstractmethod
     def read(self, index: int) -> Annotated:
@@ -76,6 +81,18 @@ class AnnotatedDataset(ABC):
             DataError: If the mask cannot be decoded.
         """
         return self.read(index).mask
+
+    def numbered(self, labels: Sequence[int], class_names: list[str]) -> Self:
+        """Return the same images with other numbers for their classes.
+
+        Args:
+            labels: The new label of each class.
+            class_names: Name of each class by the new labels.
+        """
+        changed = copy.copy(self)
+        changed.labels = np.asarray(labels, dtype=np.int64)[self.labels]
+        changed.class_names = class_names
+        return changed
 
     def __len__(self) -> int:
         return len(self.labels)

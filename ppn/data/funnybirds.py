@@ -83,6 +83,20 @@ class FunnyBirds(AnnotatedDataset):
 
     part_names = list(COLOURS)[:-1]
     mask_names = tuple(COLOURS)
+    part_groups = (
+        {
+            "head": ["beak", "eye01", "eye02"],
+            "tail and feet": ["tail", "foot01", "foot02"],
+            "wings": ["wing01", "wing02"],
+        },
+        {
+            "beak": ["beak"],
+            "eyes": ["eye01", "eye02"],
+            "feet": ["foot01", "foot02"],
+            "tail": ["tail"],
+            "wings": ["wing01", "wing02"],
+        },
+    )
 
     def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
         self.root = root

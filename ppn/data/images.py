@@ -86,9 +86,9 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            if image.mode not in ("L", "P", "RGB"):
-                image = image.convert("RGB" if len(image.getbands()) > 2 else "L")
-            return np.array(image)
+            if image.mode in ("L", "P", "RGB"):
+                return np.array(image)
+            return np.array(image.convert("RGB" if len(image.getbands()) > 2 else "L"))
     except FileNotFoundError:
         raise DataError(f"Annotation {path} is missing: complete the data set.") from None
     except Exception as error:

@@ -73,6 +73,21 @@ def read_rows(path: Path, columns: int, numbers: int = 0) -> list[tuple[int, lis
     return rows
 
 
+_FACE = ["beak", "bill", "crown", "forehead", "eye", "left eye", "right eye"]
+_SIDES = ["back", "wing", "left wing", "right wing"]
+BIRD_GROUPS: tuple[dict[str, list[str]], ...] = (
+    {"head": _FACE, "underside": ["belly", "breast"], "back": _SIDES},
+    {
+        "head": _FACE,
+        "belly": ["belly"],
+        "breast": ["breast", "throat"],
+        "back": _SIDES,
+        "nape": ["nape"],
+    },
+)
+"""Keypoints of birds, by any of their usual names, joined to three and to five parts."""
+
+
 class ListedBirds(AnnotatedDataset):
     """One official split of a data set in the layout of CUB-200-2011.
 
@@ -91,6 +106,7 @@ class ListedBirds(AnnotatedDataset):
     """
 
     class_ids: list[str]
+    part_groups = BIRD_GROUPS
 
     def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
         self.root = root

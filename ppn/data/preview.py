@@ -9,7 +9,7 @@ import torch
 
 from ppn.data.contact_sheet import Picture, Sheet
 from ppn.data.dataset import Annotated
-from ppn.data.transforms import Transform, to_picture
+from ppn.data.transforms import Transform, box_area, to_picture
 from ppn.errors import DataError
 from ppn.io.files import replacing
 
@@ -135,9 +135,7 @@ def _with_mask(source: AnnotatedDataset, index: int) -> Annotated:
 
 def _cut(sample: Annotated, box: NDArray[np.float64]) -> Annotated:
     """Cut out the box with whole pixels, as `Transform` does."""
-    width, height = sample.image.size
-    x0, y0 = min(width - 1, max(0, int(box[0]))), min(height - 1, max(0, int(box[1])))
-    x1, y1 = max(x0 + 1, min(width, int(box[2]))), max(y0 + 1, min(height, int(box[3])))
+    x0, y0, x1, y1 = box_area(box, sample.image.size)
     points = sample.keypoints
     return Annotated(
         sample.image.crop((x0, y0, x1, y1)),

@@ -21,7 +21,7 @@ from ppn.data.wrapped import class_names, listed_targets, name_of
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,7 +66,7 @@ class Source:
         if isinstance(loader, FineGrainedDataModule):
             self.data = loader
             loader.input_config = config
-            self._batches = loader.discovery_loader(range(loader.num_classes))
+            self._batches = loader.discovery_loader(loader.labels)
             return
         expect_loader(loader)
         self._batches = loader
@@ -178,6 +178,23 @@ class Source:
             return None
         item = unpack(self._loader.collate_fn([self.dataset[index]]))
         return item.images[0], self.name(index)
+
+    @property
+    def rereads(self) -> bool:
+        """Whether `image` can read images again."""
+        return self.data is not None or self._loader is not None
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """(n,) the images that it gives, where they are known before they are read."""
+        if self.data is not None:
+            return self.data.view("train").indices
+        return np.zeros(0, np.int64) if self._positions is None else self._positions
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """Return images (m, C, H, W) of which `image` can read each."""
+        found = [self.image(index) for index in indices]
+        return torch.stack([item[0] for item in found if item is not None])
 
     def name(self, index: int) -> str:
         """Return what identifies a training image to a person."""

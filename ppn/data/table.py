@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +19,6 @@ from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _NAMES = {
     "path": (
@@ -93,7 +94,7 @@ def read_table(root: Path, path: Path) -> Found:
     try:
         columns = _columns(path, [name.strip() for name in reader.fieldnames or []])
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        rows = _rows(path, reader, columns)
+        rows = _rows(root, path, reader, columns)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; correct the line.") from None
     names = in_order(row.label for row in rows)
@@ -157,14 +158,19 @@ def _box_columns(path: Path, column_of: dict[str, str]) -> tuple[tuple[str, ...]
     return (), False
 
 
-def _rows(path: Path, reader: csv.DictReader[str], columns: _Columns) -> list[_Row]:
+def _rows(root: Path, path: Path, reader: csv.DictReader[str], columns: _Columns) -> list[_Row]:
+    place = Path(os.path.abspath(root))
     rows = []
     listed: set[str] = set()
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise DataError(f"{where}: it does not have as many columns as the first line.")
-        rows.append(_read_row(where, {k: v.strip() for k, v in row.items()}, columns))
+        stripped = {k: v.strip() for k, v in row.items()}
+        given = Path(stripped[columns.known["path"]])
+        if given.is_absolute() and given.is_relative_to(place):
+            stripped[columns.known["path"]] = given.relative_to(place).as_posix()
+        rows.append(_read_row(where, stripped, columns))
         if rows[-1].path in listed:
             raise DataError(f"{where}: image {rows[-1].path} is listed twice.")
         listed.add(rows[-1].path)

@@ -106,9 +106,8 @@ class Transform:
             moved = (*moved, tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(sample.mask))))
         boxed = self.crop == "box" and sample.box is not None
         if boxed:
-            x0, y0 = min(width - 1, max(0, int(box[0]))), min(height - 1, max(0, int(box[1])))
-            x1, y1 = min(width, int(box[2])), min(height, int(box[3]))
-            area = (y0, x0, max(1, y1 - y0), max(1, x1 - x0))
+            x0, y0, x1, y1 = box_area(box, sample.image.size)
+            area = (y0, x0, y1 - y0, x1 - x0)
             moved = tuple(v2.functional.crop(value, *area) for value in moved)
         for step in self._exact if boxed else self._frame:
             moved = step(*moved)
@@ -159,6 +158,18 @@ def to_picture(image: Tensor, config: InputConfig) -> Image.Image:
     pixels = ((image * std + mean).clamp(0, 1) * 255).round().byte().cpu()
     shown = pixels[:3] if len(pixels) > 2 else pixels[:1].expand(3, -1, -1)
     return Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy())
+
+
+def box_area(box: NDArray[np.float64], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the whole pixels x0, y0, x1, y1, at least one, that a box crop keeps.
+
+    Args:
+        box: (4,) x0, y0, x1, y1, truncated to int.
+        size: Width and height of the image.
+    """
+    width, height = size
+    x0, y0 = min(width - 1, max(0, int(box[0]))), min(height - 1, max(0, int(box[1])))
+    return x0, y0, max(x0 + 1, min(width, int(box[2]))), max(y0 + 1, min(height, int(box[3])))
 
 
 def _corners(box: NDArray[np.float64]) -> NDArray[np.float64]:

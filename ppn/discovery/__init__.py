@@ -2,6 +2,7 @@
 
 from ppn.discovery.base import ClassTokens, Discoverer, Parts
 from ppn.discovery.kmeans import KMeans
+from ppn.discovery.named_parts import NamedParts
 from ppn.discovery.nmf import NMF
 
-__all__ = ["NMF", "ClassTokens", "Discoverer", "KMeans", "Parts"]
+__all__ = ["NMF", "ClassTokens", "Discoverer", "KMeans", "NamedParts", "Parts"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ppn.configured import Configured
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
+
+    from ppn.discovery.token_classifier import TokenClassifier
+    from ppn.discovery.training import TrainingImages
 
 
 class ClassTokens(NamedTuple):
@@ -48,10 +51,45 @@ class Discoverer(Configured, ABC):
 
     Attributes:
         shared: Whether all classes share one dictionary. Then `fit` is given the tokens of all
-            classes before `discover` is asked about the first one.
+            classes, or of the images that `choose` names, before `discover` is asked about the
+            first one.
+        remainder: Whether the last part is what no other covers.
+        classifier: What names parts by their tokens, once it is learned; None without names.
     """
 
     shared: ClassVar[bool] = False
+    remainder: bool = False
+    classifier: TokenClassifier | None = None
+
+    @property
+    def part_names(self) -> list[str]:
+        """Name of each part, the same for every class, so that k is their number; or nothing."""
+        return []
+
+    @property
+    def given(self) -> list[Tensor]:
+        """What results depend on beside options and tokens, such as annotations."""
+        return []
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """What the certificate says of it, as plain values."""
+        return {}
+
+    def choose(self, training: TrainingImages) -> list[int] | None:
+        """Name the training images that `fit` must see; called before it, if `shared`.
+
+        Args:
+            training: What there is.
+
+        Returns:
+            Their indices, of whichever classes; None: all images of all classes.
+
+        Raises:
+            PPNError: If it needs what there is not.
+        """
+        del training
+        return None
 
     def fit(self, classes: Iterable[ClassTokens], weight: Tensor, k: int) -> None:
         """Learn what all classes share; called only if `shared`.

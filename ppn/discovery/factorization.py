@@ -198,7 +198,7 @@ def make_sketch(tokens: Tensor, rank: int, seed: int = 0, rounds: int = 2) -> Sk
     """
     generator = torch.Generator().manual_seed(seed)
     width = tokens.shape[-1]
-    directions = torch.randn(rank, width, generator=generator).to(tokens)
+    directions = torch.randn(rank, width, generator=generator, dtype=torch.float32).to(tokens)
     left = torch.linalg.qr((directions @ tokens.mT).mT).Q
     for _ in range(rounds):
         right = torch.linalg.qr((left.mT @ tokens).mT).Q

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -17,6 +18,8 @@ SPREAD = 24 / 224
 """Standard deviation of the Gaussian round a point, in units of the image's side."""
 BACKGROUND = 0.15
 """Weight of the background at every cell, where a part has 1 at its own point."""
+_ABSENT = 0.01
+"""Share of every cell that a part must have less of not to be in the image."""
 
 
 def point_evidence(
@@ -60,7 +63,7 @@ def point_targets(evidence: Tensor, background: float = BACKGROUND) -> Tensor:
 
 
 def grouped_points(
-    keypoints: Tensor, part_names: Sequence[str], groups: dict[str, list[str]]
+    keypoints: Tensor, part_names: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> Tensor:
     """Sort keypoints by named part.
 
@@ -75,14 +78,95 @@ def grouped_points(
     Raises:
         DiscoveryError: If a group is empty or names an unknown keypoint.
     """
-    known = list(part_names)
+    columns = _columns(part_names, groups)
+    most = max(map(len, columns), default=0)
+    sorted_ = keypoints.new_zeros(len(keypoints), len(groups), most, 3)
+    for row, members in enumerate(columns):
+        sorted_[:, row, : len(members)] = keypoints[:, members]
+    return sorted_
+
+
+def grouped_areas(
+    areas: Tensor, area_names: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> Tensor:
+    """Return the areas (n, K, h, w) of named parts, each the sum of its members'.
+
+    Args:
+        areas: (n, P, h, w) in [0, 1].
+        area_names: Name of each of the P.
+        groups: See `grouped_points`.
+
+    Raises:
+        DiscoveryError: See `grouped_points`.
+    """
+    members = _columns(area_names, groups)
+    return torch.stack([areas[:, each].sum(1).clamp(max=1) for each in members], dim=1)
+
+
+def area_evidence(areas: Tensor, grid: tuple[int, int]) -> Tensor:
+    """How much of each cell belongs to a part, over the most that any cell of the image has.
+
+    A part is evident where it is largest, as it is at its point, however small it is.
+
+    Args:
+        areas: (n, K, h, w) in [0, 1].
+        grid: (H, W) of the tokens.
+
+    Returns:
+        (n, H * W, K) float32 in [0, 1]; 0 for a part that is not in the image.
+    """
+    finer = areas.shape[2] >= grid[0] and areas.shape[3] >= grid[1]
+    if finer:
+        covered = adaptive_avg_pool2d(areas.float(), grid)
+    else:
+        covered = interpolate(areas.float(), grid, mode="bilinear", align_corners=False)
+    flat = covered.flatten(2)
+    top = flat.amax(2, keepdim=True)
+    return torch.where(top > _ABSENT, flat / top.clamp(min=_ABSENT), 0.0).mT
+
+
+def evident_points(evidence: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Return a point (n, K, 1, 3) of each part: the middle of the cell where it is most evident.
+
+    Args:
+        evidence: (n, H * W, K); a part without any is not visible.
+        grid: (H, W).
+        size: Height and width of the images in pixels.
+    """
+    most, cell = evidence.max(1)
+    x = (cell % grid[1] + 0.5) * size[1] / grid[1]
+    y = (cell // grid[1] + 0.5) * size[0] / grid[0]
+    return torch.stack([x, y, (most > 0).to(x)], dim=-1)[:, :, None]
+
+
+def expect_shown(names: Sequence[str], points: Tensor | None, areas: Tensor | None) -> None:
+    """Refuse a named part that no image shows.
+
+    Args:
+        names: Name of each of K parts.
+        points: (n, K, m, 3), or None.
+        areas: (n, K, h, w), or None.
+
+    Raises:
+        DiscoveryError: If there is one.
+    """
+    shown = torch.zeros(len(names), dtype=torch.bool)
+    if points is not None:
+        shown = (points[..., 2] > 0).any(2).any(0)
+    elif areas is not None:
+        shown = (areas > _ABSENT).flatten(2).any(2).any(0)
+    for name, there in zip(names, shown.tolist(), strict=True):
+        if not there:
+            raise DiscoveryError(
+                f"No image shows part '{name}': annotate it on an image, or drop the name."
+            )
+
+
+def _columns(known: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[list[int]]:
+    place = {name: column for column, name in enumerate(known)}
     for name, members in groups.items():
-        strange = [member for member in members if member not in known]
+        strange = [member for member in members if member not in place]
         if strange or not members:
             what = f"keypoint '{strange[0]}', which there is not" if strange else "no keypoint"
             raise DiscoveryError(f"Part '{name}' has {what}: choose from {', '.join(known)}.")
-    most = max(map(len, groups.values()), default=0)
-    sorted_ = keypoints.new_zeros(len(keypoints), len(groups), most, 3)
-    for row, members in enumerate(groups.values()):
-        sorted_[:, row, : len(members)] = keypoints[:, [known.index(m) for m in members]]
-    return sorted_
+    return [[place[member] for member in members] for members in groups.values()]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _STEPS = 200
+_FOLDS = 5
 _FEW = 200
 
 
@@ -33,6 +37,23 @@ class ClickAccuracy(NamedTuple):
         """Share of points that are taken for background, in [0, 1]; NaN without points."""
         return float(self.lost / self.points.sum())
 
+    def account(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain values for files; None where there are no points.
+
+        Args:
+            names: Name of each of the K parts.
+        """
+        total = self.points.sum() > 0
+        return {
+            "points": int(self.points.sum()),
+            "accuracy": self.accuracy if total else None,
+            "missed": self.missed if total else None,
+            "accuracy_of": {
+                name: float(hits / points) if points > 0 else None
+                for name, hits, points in zip(names, self.hits, self.points, strict=True)
+            },
+        }
+
 
 class TokenClassifier(nn.Module):
     """Softmax regression of tokens: K named parts, and the background last.
@@ -51,8 +72,9 @@ class TokenClassifier(nn.Module):
 
     def __init__(self, width: int, parts: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(parts + 1, width))
-        self.register_buffer("bias", torch.zeros(parts + 1))
+        kind = torch.float32  # whatever torch's default is
+        self.register_buffer("weight", torch.zeros(parts + 1, width, dtype=kind))
+        self.register_buffer("bias", torch.zeros(parts + 1, dtype=kind))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return probabilities (..., K + 1) of tokens (..., D)."""
@@ -87,6 +109,39 @@ class TokenClassifier(nn.Module):
         )
 
 
+def cross_validated(
+    tokens: Tensor,
+    targets: Tensor,
+    points: Tensor,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    decay: float | None = None,
+) -> ClickAccuracy:
+    """Return how points are named by classifiers that have not seen their image.
+
+    Args:
+        tokens: (m, N, D) of images, of which at most five parts are held out in turn.
+        targets: (m, N, K + 1), as in `fit_token_classifier`.
+        points: See `TokenClassifier.accuracy`.
+        grid: H, W of the tokens.
+        size: Height and width of the images in pixels.
+        decay: See `fit_token_classifier`.
+
+    Returns:
+        Figures over all points; NaN with a single image.
+    """
+    hits, seen = torch.zeros(2, points.shape[1], dtype=torch.double, device=points.device)
+    lost = hits.sum()
+    fold = torch.arange(len(tokens), device=tokens.device) % _FOLDS
+    for number in range(min(_FOLDS, len(tokens)) if len(tokens) > 1 else 0):
+        held = fold == number
+        shown, told = tokens[~held], targets[~held].flatten(0, 1)
+        other = fit_token_classifier(shown.flatten(0, 1), told, len(shown), decay)
+        found = other.accuracy(tokens[held], points[held], grid, size)
+        hits, lost, seen = hits + found.hits, lost + found.lost, seen + found.points
+    return ClickAccuracy(hits, lost, seen)
+
+
 @torch.enable_grad()
 def fit_token_classifier(
     tokens: Tensor, targets: Tensor, images: int, decay: float | None = None
@@ -94,9 +149,9 @@ def fit_token_classifier(
     """Fit a softmax regression on standardised tokens by L-BFGS.
 
     Args:
-        tokens: (n, D) of the annotated images, and of disturbed copies of them.
+        tokens: (n, D) of the annotated images.
         targets: (n, K + 1) probabilities, of `point_targets`.
-        images: How many images they are from, copies not counted.
+        images: How many images they are from.
         decay: Weight of the squared norm of the weights; None: 1e-2 below 200 images, else 1e-3.
     """
     if decay is None:

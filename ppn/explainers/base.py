@@ -10,6 +10,7 @@ from ppn.configured import Configured
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ppn.explainers.training import TrainingImages
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Tokens
 
@@ -48,20 +49,58 @@ class Explainer(Configured, ABC):
         exact: Whether contributions and bias add up to the classifier's logit.
         additive: Whether the mean of each map is meant to be its contribution.
         title: Name in tables and figures; empty: `name`.
+        needs_training_images: Whether `fit` must be called after `prepare`.
+        fitted: Names of the attributes, tensors, that `fit` sets and `attribute` uses.
     """
 
     kind: ClassVar[Kind] = "method"
     exact: bool = False
     additive: bool = False
     title: str = ""
+    needs_training_images: ClassVar[bool] = False
+    fitted: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
     def maps_per_class(self) -> int:
         """Number of maps k that it gives for one class."""
 
+    @property
+    def places(self) -> int:
+        """How many of them, the first ones, have a place; a remainder has none."""
+        return self.maps_per_class
+
     def prepare(self, network: PrototypeNetwork) -> None:
         """Look at the fitted network before the first image; called once per evaluation."""
+
+    def fit(self, images: TrainingImages) -> None:
+        """Learn from the training images; called once, if `needs_training_images`.
+
+        No gradient is recorded, unless `torch.enable_grad` is used. Everything random is seeded by
+        an option.
+
+        Args:
+            images: Can be read class by class, any number of times, and each time costs a run of
+                the classifier; only one class of it fits into memory.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `fit` has learned."""
+        return {name: getattr(self, name) for name in self.fitted if hasattr(self, name)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what another one of the same options has learned on the same network."""
+        for name in self.fitted:
+            setattr(self, name, state[name])
+
+    def surrogate(self, inputs: Inputs) -> Tensor | None:
+        """Return what the explanation alone says the logits are; None where it says nothing.
+
+        Returns:
+            (B, C) float32: of every class, importance times activation summed over its concepts,
+            plus the classifier's bias.
+        """
+        return None
 
     @abstractmethod
     def attribute(self, inputs: Inputs, target: Tensor) -> Attribution:

@@ -39,7 +39,9 @@ def random_exact(weight: Tensor, k: int, seed: int = 0) -> Tensor:
     return torch.stack(found)
 
 
-def other_class_exact(prototypes: Tensor, weight: Tensor, seed: int = 0) -> Tensor:
+def other_class_exact(
+    prototypes: Tensor, weight: Tensor, seed: int = 0, found: Tensor | None = None
+) -> Tensor:
     """Return the prototypes of another class, made to sum to this one's row of the head.
 
     Which other class is drawn at random, in a cycle through all: neighbours in the list of classes
@@ -49,12 +51,15 @@ def other_class_exact(prototypes: Tensor, weight: Tensor, seed: int = 0) -> Tens
         prototypes: (C, k, D) of every class.
         weight: (C, D) float64, the effective head.
         seed: Seed of the cycle.
+        found: (C,) 1 where a class has prototypes; the others are left out of the cycle and keep
+            their own. None: all have some.
 
     Returns:
         (C, k, D) float32.
     """
-    cycle = np.random.default_rng(seed).permutation(len(weight))
-    other = np.empty_like(cycle)
+    known = np.arange(len(weight)) if found is None else np.flatnonzero(found.cpu().numpy() == 1)
+    cycle = known[np.random.default_rng(seed).permutation(len(known))]
+    other = np.arange(len(weight))
     other[cycle] = np.roll(cycle, 1)
     pairs = zip(prototypes[torch.from_numpy(other)].double(), weight, strict=True)
     return torch.stack([exact_sum(theirs, row) for theirs, row in pairs])
@@ -75,6 +80,7 @@ class RandomExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Draw as many directions as the network has prototypes."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
         self.directions = random_exact(weight, network.k, self.seed)
 
@@ -94,5 +100,7 @@ class OtherClassExact(Directions):
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """Take the network's prototypes from class to class."""
+        super().prepare(network)
         weight, _ = network.classifier.effective_head()
-        self.directions = other_class_exact(network.head.prototypes, weight, self.seed)
+        found = network.dictionary.found
+        self.directions = other_class_exact(network.head.prototypes, weight, self.seed, found)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.explainers.base import Inputs
+    from ppn.prototypes.network import PrototypeNetwork
 
 
 class Directions(Explainer):
@@ -31,11 +32,30 @@ class Directions(Explainer):
         """Directions per class."""
         return self.directions.shape[1]
 
+    def prepare(self, network: PrototypeNetwork) -> None:
+        """Note the bias, and whether maps are meant to average to contributions."""
+        self.bias = network.head.bias
+        self.additive = not network.classifier.inspection.indicative
+
     def attribute(self, inputs: Inputs, target: Tensor) -> Attribution:
         """Return the map of each direction, and what it adds to the logit."""
-        own = self.directions.to(target.device)[target]
+        own = self._on(target.device)[target]
+        with torch.autocast(target.device.type, enabled=False):
+            contributions = (own @ self._pooled(inputs)[:, :, None])[..., 0]
+        return Attribution(prototype_maps(inputs.tokens, own), contributions)
+
+    def surrogate(self, inputs: Inputs) -> Tensor:
+        """Return the sum of all contributions, and the bias, of every class."""
+        pooled = self._pooled(inputs)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return pooled @ self._on(pooled.device).sum(1).T + self.bias.to(pooled.device)
+
+    def _pooled(self, inputs: Inputs) -> Tensor:
         tokens = inputs.tokens
-        with torch.autocast(tokens.pooled.device.type, enabled=False):
-            pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
-            contributions = (own @ pooled[:, :, None])[..., 0]
-        return Attribution(prototype_maps(tokens, own), contributions)
+        return tokens.pooled.float() * tokens.scale.float()[:, None]
+
+    def _on(self, device: torch.device) -> Tensor:
+        """The directions where they are wanted, moved once."""
+        if self.directions.device != device:
+            self.directions = self.directions.to(device)
+        return self.directions

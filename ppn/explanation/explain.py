@@ -39,6 +39,10 @@ class Explainable(Protocol):
         """Name of each class."""
 
     @property
+    def part_names(self) -> Sequence[str]:
+        """Name of each part, the same for every class; none where they have no names."""
+
+    @property
     def independent(self) -> bool:
         """Whether each class has a probability of its own, by sigmoid."""
 
@@ -102,6 +106,7 @@ def explain(
                 probability=float(probabilities[row, label]),
                 inspection=classifier.inspection,
                 scale=float(tokens.scale[row]),
+                part_names=tuple(network.part_names),
                 true_class="" if true is None else network.class_names[true[row]],
                 edits=network.edited_words(label),
                 change=float(change[row, label]),

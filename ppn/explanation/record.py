@@ -17,7 +17,7 @@ from ppn.version import __version__
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -95,6 +95,7 @@ class Explanation:
         inspection: What is exact about explanations of this classifier, in numbers and words.
         scale: The factor 1/s that the contributions carry behind a norm; 1 otherwise.
         true_class: Name of the true class; empty where it is unknown.
+        part_names: (k) name of each prototype, the same for every class; empty without names.
         edits: What was done to the class's parts since they were found, in words.
         change: What that adds to the black box's logit.
         against: Explains the same image again, held against another class; None where the network
@@ -115,6 +116,7 @@ class Explanation:
     inspection: HeadInspection
     scale: float = 1.0
     true_class: str = ""
+    part_names: tuple[str, ...] = ()
     edits: tuple[str, ...] = ()
     change: float = 0.0
     against: Callable[[int | str], Versus] | None = field(default=None, repr=False)
@@ -141,8 +143,8 @@ class Explanation:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """(k) what each prototype is called in pictures: "Part 1" and so on."""
-        return tuple(part_title(index) for index in range(len(self.contributions)))
+        """(k) what each prototype is called in pictures: its name, or "Part 1" and so on."""
+        return tuple(part_title(index, self.part_names) for index in range(len(self.maps)))
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -301,6 +303,7 @@ class Explanation:
             "prototypes": [
                 {
                     "prototype": index,
+                    "name": self.part_names[index - 1] if self.part_names else None,
                     "contribution": contribution,
                     "peak": _peak(grid, self.image.size),
                     "map": np.asarray(grid, dtype=float).round(6).tolist(),
@@ -336,9 +339,9 @@ def picture_kind(path: Path) -> str:
     return kind
 
 
-def part_title(index: int) -> str:
-    """What prototype `index`, from 0, of a class is called in pictures."""
-    return f"Part {index + 1}"
+def part_title(index: int, names: Sequence[str] = ()) -> str:
+    """What prototype `index`, from 0, of a class is called in pictures; `names` of all, or none."""
+    return names[index] if names else f"Part {index + 1}"
 
 
 def _peak(grid: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[float]:

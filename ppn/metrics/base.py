@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
 
+    from ppn.metrics.probe import Probe
+    from ppn.metrics.resampling import Values
     from ppn.types import Batch
 
-Need = Literal["keypoints", "mask", "box", "noise", "peaks"]
-"""What an evaluation must provide: annotations, the maps of the images with noise, or maxima."""
+Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model"]
+"""What an evaluation must provide: annotations, the maps of the images with noise, maxima, or the
+classifier itself, to be run on changed images."""
 
 
 class EvaluationShape(NamedTuple):
@@ -42,7 +45,9 @@ class Observation(NamedTuple):
     `noisy_maps` the same on images with `stability_noise`; `peaks` and `noisy_peaks` (B, k, 2)
     int64 the maxima of both, y and x in pixels, found once for all metrics; each of the three is
     None where no metric needs it. `contributions` (B, k) to the ground-truth class's logit, None
-    where the explainer has none; `additive` whether the maps are meant to average to them.
+    where the explainer has none; `additive` whether the maps are meant to average to them;
+    `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none;
+    `probe` asks the explainer and the classifier further, None where there is no classifier.
     """
 
     batch: Batch
@@ -54,6 +59,17 @@ class Observation(NamedTuple):
     noisy_peaks: Tensor | None = None
     contributions: Tensor | None = None
     additive: bool = False
+    counts: Tensor | None = None
+    probe: Probe | None = None
+
+    def placed(self, places: int) -> Observation:
+        """Return the same of the first maps of each class alone."""
+        kept = {
+            name: value[:, :places]
+            for name in ("maps", "noisy_maps", "peaks", "noisy_peaks", "contributions")
+            if (value := getattr(self, name)) is not None
+        }
+        return self._replace(**kept)
 
 
 class Metric(Configured, torchmetrics.Metric):
@@ -69,6 +85,8 @@ class Metric(Configured, torchmetrics.Metric):
         protocol: Name of the protocol.
         help: One or two sentences for a reader: what it measures, and how to read it.
         needs: What the evaluation must provide; without it the metric is left out.
+        placed: Whether it is about where maps are. A remainder, what no other part covers, has no
+            place and is then left out.
         of_maps: Whether it scores each explainer; otherwise it is about the network and computed
             once, from what the first explainer says.
     """
@@ -80,6 +98,7 @@ class Metric(Configured, torchmetrics.Metric):
     protocol: ClassVar[str] = ""
     help: ClassVar[str] = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
+    placed: ClassVar[bool] = False
     of_maps: ClassVar[bool] = True
     is_differentiable = False
     full_state_update = False
@@ -111,6 +130,15 @@ class Metric(Configured, torchmetrics.Metric):
         Args:
             result: What `compute` returned.
         """
+
+    def values(self, result: Any) -> Values | None:  # noqa: ANN401 - what `compute` returns
+        """Return what the score is the mean of, for intervals; None where it is no mean.
+
+        Args:
+            result: What `compute` returned.
+        """
+        del result
+        return None
 
     @classmethod
     def about(cls) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppn.metrics.windows import WindowMetric, mean_over_prototypes
+from ppn.metrics.resampling import DRAWS
+from ppn.metrics.windows import WindowMetric, draw_again, mean_over_prototypes, window_values
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.metrics.base import EvaluationShape, Observation
+    from ppn.metrics.resampling import Values
 
 SWEEP_THRESHOLDS = (0.6, 0.7, 0.8, 0.9)
 
@@ -23,8 +25,9 @@ class ConsistencyResult(NamedTuple):
     `score` () consistent prototypes in percent; `sweep` (4, 4) the same over SWEEP_HALF_SIZES x
     SWEEP_THRESHOLDS; `consistent` (C, k) bool; `best_part` (C, k) int64, the part that each
     prototype covers most often where visible, the first of equals; `best_share` (C, k) float64 in
-    [0, 1], how often; `images` (C,) int64, the images of each class. Rows of classes without
-    images are False, 0 and 0, and do not enter the scores; without any image the scores are 0.
+    [0, 1], how often; `images` (C,) int64, the images of each class; `draws` (R,) the score over
+    images drawn again. Rows of classes without images are False, 0 and 0, and do not enter the
+    scores; without any image the scores are 0.
     """
 
     score: Tensor
@@ -33,6 +36,19 @@ class ConsistencyResult(NamedTuple):
     best_part: Tensor
     best_share: Tensor
     images: Tensor
+    draws: Tensor
+
+    def covered(self, label: int, index: int) -> tuple[int, float, bool] | None:
+        """Return part, share and whether it is consistent of one prototype.
+
+        Returns:
+            None where the class has no images, or the prototype, a remainder, no place.
+        """
+        if not bool(self.images[label] > 0) or index >= self.best_part.shape[1]:
+            return None
+        key = label, index
+        best = int(self.best_part[key]), float(self.best_share[key])
+        return (*best, bool(self.consistent[key]))
 
 
 class Consistency(WindowMetric):
@@ -58,6 +74,8 @@ class Consistency(WindowMetric):
 
     hits: Tensor
     visible: Tensor
+    drawn_hits: Tensor
+    drawn_visible: Tensor
 
     def __init__(self, half_size: int = 36, threshold: float = 0.8) -> None:
         super().__init__(half_size)
@@ -77,6 +95,9 @@ class Consistency(WindowMetric):
         visible = torch.zeros(shape.num_classes, parts, dtype=torch.long)
         self.add_state("hits", hits, dist_reduce_fx="sum")
         self.add_state("visible", visible, dist_reduce_fx="sum")
+        drawn = torch.zeros(DRAWS, shape.num_classes, shape.k, parts, dtype=torch.float64)
+        self.add_state("drawn_hits", drawn, dist_reduce_fx="sum")
+        self.add_state("drawn_visible", drawn[:, :, 0].clone(), dist_reduce_fx="sum")
         return self
 
     @property
@@ -88,9 +109,11 @@ class Consistency(WindowMetric):
     def observe(self, seen: Observation) -> None:
         """Add a batch; it must hold peaks."""
         assert seen.peaks is not None
-        self.update(seen.peaks, seen.batch["keypoints"], seen.batch["label"])
+        self.update(seen.peaks, seen.batch["keypoints"], seen.batch["label"], seen.counts)
 
-    def update(self, maps: Tensor, keypoints: Tensor, labels: Tensor) -> None:
+    def update(
+        self, maps: Tensor, keypoints: Tensor, labels: Tensor, counts: Tensor | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -98,10 +121,15 @@ class Consistency(WindowMetric):
                 their maxima as `peak` gives them, so that metrics can share them.
             keypoints: (B, P, 3) x, y in pixels of the image, and visibility.
             labels: (B,) ground-truth classes.
+            counts: (B, R) of `image_counts`; None: nothing is drawn again.
         """
-        self.hits.index_add_(1, labels, self._hits(maps, keypoints).long())
-        self.visible.index_add_(0, labels, (keypoints[..., 2] > 0).long())
+        hits, visible = self._hits(maps, keypoints), keypoints[..., 2] > 0
+        self.hits.index_add_(1, labels, hits.long())
+        self.visible.index_add_(0, labels, visible.long())
         self._count(labels)
+        if counts is not None:
+            draw_again(self.drawn_hits, hits[0], labels, counts)
+            draw_again(self.drawn_visible, visible, labels, counts)
 
     def compute(self) -> ConsistencyResult:
         """Scores over all images; a collective call: every process must make it."""
@@ -116,7 +144,16 @@ class Consistency(WindowMetric):
             best_part=part[0],
             best_share=best[0],
             images=self.images.clone(),
+            draws=self._draws(),
         )
+
+    def _draws(self) -> Tensor:
+        share = self.drawn_hits / self.drawn_visible.clamp(min=1)[:, :, None]
+        return mean_over_prototypes(share.amax(-1) >= self.threshold, self.images)
+
+    def values(self, result: ConsistencyResult) -> Values:
+        """Return 0 or 100 for each prototype, and their means."""
+        return window_values(result.consistent, result.images, result.draws)
 
     def figures(self, result: ConsistencyResult) -> dict[str, Any]:
         """Return the score, its standard error in percent, and the sweep."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ppn.explainers.chance import CentreMaps, RandomMaps, UniformMaps
+from ppn.explainers.control import OtherClassExact, RandomExact
 from ppn.metrics.accuracy import Accuracy
 from ppn.metrics.compactness import Compactness
 from ppn.metrics.completeness import Completeness
@@ -18,6 +19,7 @@ from ppn.metrics.stability import Stability
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ppn.explainers.base import Explainer
     from ppn.explainers.chance import ChanceMaps
     from ppn.metrics.base import Metric
 
@@ -43,6 +45,11 @@ def default_metrics(further: Sequence[Metric] = ()) -> list[Metric]:
     taken = {metric.key for metric in further}
     chosen = [*(metric for metric in metrics if metric.key not in taken), *further]
     return sorted(chosen, key=lambda metric: place.get(metric.key, len(place)))
+
+
+def default_controls() -> list[Explainer]:
+    """Return what any exact method must beat."""
+    return [RandomExact(), OtherClassExact()]
 
 
 def default_floors() -> list[ChanceMaps]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ppn.metrics.maps import cell_peak
-from ppn.metrics.pairs import PairMetric
+from ppn.metrics.means import MeanMetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +22,16 @@ def coinciding_share(maps: Tensor) -> Tensor:
     return (cells[:, first] == cells[:, second]).double().mean(1)
 
 
-class DistinctPeaks(PairMetric):
+class DistinctPeaks(MeanMetric):
     """1 - the share of prototype pairs whose maxima lie in the same cell of the grid (ours).
 
     The measure by which refinements are compared; needs no image size.
     """
 
+    placed = True
     title = "Distinct peaks"
+    bounds = (0.0, 1.0)
+    per_prototype = False
     protocol = "distinct_peaks"
     help = "1 minus the share of prototype pairs whose maxima lie in the same cell."
 
@@ -39,9 +42,11 @@ class DistinctPeaks(PairMetric):
 
     def observe(self, seen: Observation) -> None:
         """Add a batch."""
-        self.update(seen.maps)
+        self.update(seen.maps, seen.batch["label"], seen.counts)
 
-    def update(self, maps: Tensor) -> None:
-        """Add a batch of maps (B, k, H, W) of one class's prototypes per image."""
+    def update(
+        self, maps: Tensor, labels: Tensor | None = None, counts: Tensor | None = None
+    ) -> None:
+        """Add a batch of maps (B, k, H, W) of one class's prototypes; for the rest see `add`."""
         if maps.shape[1] >= 2:
-            self._add(coinciding_share(maps))
+            self.add(1 - coinciding_share(maps), labels, counts)

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from ppn.metrics.maps import peak
-from ppn.metrics.pairs import PairMetric
+from ppn.metrics.means import MeanMetric
 from ppn.metrics.protocol import scaled
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def strongest(maps: Tensor, top: int) -> Tensor:
     return maps.gather(1, order[..., None, None].expand(-1, -1, *maps.shape[2:]))
 
 
-class Distinctiveness(PairMetric):
+class Distinctiveness(MeanMetric):
     """Protocol `nonparam-2025` (proto-non-param, CVPR 2025): 1 - mean IoU of the top boxes.
 
     Per image the ground-truth class's `top` prototypes by maximum of the map (all, if fewer);
@@ -51,7 +51,10 @@ class Distinctiveness(PairMetric):
         box: Side of the boxes, in pixels of a 224 x 224 image; it is scaled with the image.
     """
 
+    placed = True
     title = "Distinctiveness"
+    bounds = (0.0, 1.0)
+    per_prototype = False
     protocol = "nonparam-2025"
     help = "1 minus the mean overlap of fixed boxes at the maxima of a class's prototypes."
 
@@ -80,13 +83,16 @@ class Distinctiveness(PairMetric):
 
     def observe(self, seen: Observation) -> None:
         """Add a batch."""
-        self.update(seen.maps)
+        self.update(seen.maps, seen.batch["label"], seen.counts)
 
-    def update(self, maps: Tensor) -> None:
-        """Add a batch of maps (B, k, H, W) of the ground-truth class's prototypes."""
+    def update(
+        self, maps: Tensor, labels: Tensor | None = None, counts: Tensor | None = None
+    ) -> None:
+        """Add a batch of maps (B, k, H, W) of one class's prototypes; for the rest see `add`."""
         if maps.shape[1] < 2:
             return
         chosen = strongest(maps.float(), self.top)
         if min(chosen.shape[2:]) >= 2:
             chosen = avg_pool2d(chosen, 2)
-        self._add(box_iou(peak(chosen, (self.size, self.size), "bilinear"), self.side))
+        overlap = box_iou(peak(chosen, (self.size, self.size), "bilinear"), self.side)
+        self.add(1 - overlap, labels, counts)

@@ -12,14 +12,19 @@ from torch import nn
 
 from ppn.errors import PPNError
 from ppn.metrics.base import Metric, Observation
+from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
 from ppn.metrics.maps import peak
+from ppn.metrics.probe import Model, Probe
+from ppn.metrics.resampling import image_counts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from ppn.classifier import Classifier
     from ppn.explainers.base import Explainer, Inputs
     from ppn.metrics.base import EvaluationShape, Need
+    from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
     from ppn.types import Batch
 
@@ -29,12 +34,13 @@ class Results(NamedTuple):
 
     `figures`: plain values for `metrics.json`; `results`: what each metric's `compute` gave, by
     its key, for the network and the chosen explainer; `scores`: the figures of each explainer, by
-    its name.
+    its name; `values`: what its scores are means of, by metric.
     """
 
     figures: dict[str, Any]
     results: dict[str, Any]
     scores: dict[str, dict[str, Any]]
+    values: dict[str, dict[str, Values]]
 
     def having(self, *fields: str) -> Any:  # noqa: ANN401 - whatever has them
         """Return the first result that has all of these fields, or None."""
@@ -50,10 +56,11 @@ class Results(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What `compute` of one metric gave, and its plain values."""
+    """What `compute` of one metric gave, its plain values, and what the score is the mean of."""
 
     result: Any
     figures: dict[str, Any]
+    values: Values | None
 
 
 def measurable(
@@ -76,12 +83,19 @@ class MetricSet(nn.Module):
     Args:
         metrics: The metrics; they are copied.
         shape: The sizes of their states.
+        places: How many of a class's maps have a place; see `Metric.placed`. None: all.
     """
 
-    def __init__(self, metrics: Iterable[Metric], shape: EvaluationShape) -> None:
+    def __init__(
+        self, metrics: Iterable[Metric], shape: EvaluationShape, places: int | None = None
+    ) -> None:
         super().__init__()
         self.size = (shape.size, shape.size)
-        self.metrics = nn.ModuleList([deepcopy(metric).setup(shape) for metric in metrics])
+        self.places = shape.k if places is None else places
+        placed = shape._replace(k=self.places)
+        self.metrics = nn.ModuleList(
+            [deepcopy(metric).setup(placed if metric.placed else shape) for metric in metrics]
+        )
         self.needs = frozenset().union(*(metric.needs for metric in self._metrics()))
 
     def update(self, seen: Observation) -> None:
@@ -92,8 +106,9 @@ class MetricSet(nn.Module):
                 peaks=peak(seen.maps, self.size),
                 noisy_peaks=None if noisy is None else peak(noisy, self.size),
             )
+        placed = seen.placed(self.places)
         for metric in self._metrics():
-            metric.observe(seen)
+            metric.observe(placed if metric.placed else seen)
 
     def compute(self) -> dict[str, Scored]:
         """Return what each metric has found, by its key."""
@@ -101,7 +116,10 @@ class MetricSet(nn.Module):
             # A process may have no images, and an explainer no contributions.
             warnings.filterwarnings("ignore", "The ``compute`` method of metric")
             results = {metric.key: (metric, metric.compute()) for metric in self._metrics()}
-        return {key: Scored(r, metric.figures(r)) for key, (metric, r) in results.items()}
+        return {
+            key: Scored(r, metric.figures(r), metric.values(r))
+            for key, (metric, r) in results.items()
+        }
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """Return what the numbers of each metric depend on, by its key."""
@@ -121,6 +139,7 @@ class Evaluation(nn.Module):
         metrics: What to measure, in the order of tables. Those that need what is not there are
             left out.
         annotations: What batches hold beside keypoints, which `shape` tells.
+        classifier: What metrics may run on changed images; without it those that do are left out.
 
     Raises:
         PPNError: If two explainers or two metrics have one name.
@@ -132,17 +151,27 @@ class Evaluation(nn.Module):
         explainers: Sequence[Explainer],
         metrics: Sequence[Metric],
         annotations: Collection[Need] = (),
+        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
-        _expect_different("explainers", [explainer.name for explainer in explainers])
-        _expect_different("metrics", [metric.key for metric in metrics])
+        self.model = None if classifier is None else Model(classifier)
+        given: set[Need] = set(annotations)
+        if classifier is not None:
+            given.add("model")
+        expect_different("explainers", [explainer.name for explainer in explainers])
+        expect_different("metrics", [metric.key for metric in metrics])
         self.explainers = list(explainers)
-        self.measured = measurable(metrics, shape, annotations)
+        self.measured = measurable(metrics, shape, given)
         shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
         of_maps = [metric for metric in self.measured if metric.of_maps]
         of_network = [metric for metric in self.measured if not metric.of_maps]
         self.network = MetricSet(of_network, shapes[0])
-        self.rows = nn.ModuleList([MetricSet(of_maps, its_own) for its_own in shapes])
+        self.rows = nn.ModuleList(
+            [
+                MetricSet(of_maps, its_own, explainer.places)
+                for its_own, explainer in zip(shapes, explainers, strict=True)
+            ]
+        )
 
     @property
     def needs_noise(self) -> bool:
@@ -162,6 +191,8 @@ class Evaluation(nn.Module):
         """
         labels = batch["label"]
         blackbox = inputs.tokens.logits.float()
+        shared: dict[object, Any] = {}
+        counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
             maps, contributions = explainer.attribute(inputs, labels)
             moved = None if noisy is None else explainer.attribute(noisy, labels).maps
@@ -173,10 +204,17 @@ class Evaluation(nn.Module):
                 moved,
                 contributions=contributions,
                 additive=explainer.additive,
+                counts=counts,
+                probe=self._probe(explainer, inputs, shared),
             )
             row.update(seen)
             if place == 0:
                 self.network.update(seen)
+
+    def _probe(
+        self, explainer: Explainer, inputs: Inputs, shared: dict[object, Any]
+    ) -> Probe | None:
+        return None if self.model is None else Probe(self.model, explainer, inputs, shared)
 
     def compute(self) -> Results:
         """Return all results; a collective call: every process must make it."""
@@ -188,19 +226,25 @@ class Evaluation(nn.Module):
         for metric in self.measured:
             own |= chosen[metric.key].figures
         scores: dict[str, dict[str, Any]] = {}
-        explainers: dict[str, dict[str, Any]] = {}
+        values: dict[str, dict[str, Values]] = {}
         for explainer, row in zip(self.explainers, rows, strict=True):
             found = scores[explainer.name] = {}
             for scored in row.values():
                 found |= scored.figures
-            explainers[explainer.name] = {**_describe(explainer), **found}
+            values[explainer.name] = {k: s.values for k, s in row.items() if s.values is not None}
+        of_maps = [metric for metric in self.measured if metric.of_maps]
+        for name, further in compared(self.explainers, of_maps, scores, values).items():
+            scores[name] |= further
+        explainers = {e.name: {**_describe(e), **scores[e.name]} for e in self.explainers}
+        own |= scores[self.explainers[0].name]
         figures = {
             **own,
             "refinement": self.explainers[0].name,
             "explainers": explainers,
             "metrics": self._about(own),
         }
-        return Results(figures, {m.key: chosen[m.key].result for m in self.measured}, scores)
+        results = {metric.key: chosen[metric.key].result for metric in self.measured}
+        return Results(figures, results, scores, values)
 
     def _about(self, figures: Collection[str]) -> dict[str, Any]:
         """Describe the metrics that give a score."""
@@ -230,7 +274,12 @@ def _describe(explainer: Explainer) -> dict[str, Any]:
     }
 
 
-def _expect_different(what: str, names: Sequence[str]) -> None:
+def expect_different(what: str, names: Sequence[str]) -> None:
+    """Refuse two of one name.
+
+    Raises:
+        PPNError: If a name is there twice.
+    """
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
         raise PPNError(f"Two {what} are called '{name}': leave one of them out.")

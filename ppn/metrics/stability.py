@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ppn.metrics.noise import NOISE_CLIP, NOISE_STD
-from ppn.metrics.windows import WindowMetric, mean_over_prototypes
+from ppn.metrics.resampling import DRAWS
+from ppn.metrics.windows import WindowMetric, draw_again, mean_over_prototypes, window_values
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.metrics.base import EvaluationShape, Observation
+    from ppn.metrics.resampling import Values
 
 
 class StabilityResult(NamedTuple):
@@ -21,8 +23,9 @@ class StabilityResult(NamedTuple):
 
     `score` () in percent; `sweep` (4,) the same over SWEEP_HALF_SIZES; `empty_share` () share, in
     [0, 1], of the pairs of prototype and image where no part was covered both times (they count
-    as stable); `stable_share` (C, k) float64 in [0, 1]; `images` (C,) int64. Classes without
-    images do not enter the scores; without any image the scores are 0.
+    as stable); `stable_share` (C, k) float64 in [0, 1]; `images` (C,) int64; `draws` (R,) the score
+    over images drawn again. Classes without images do not enter the scores; without any image the
+    scores are 0.
     """
 
     score: Tensor
@@ -30,6 +33,7 @@ class StabilityResult(NamedTuple):
     empty_share: Tensor
     stable_share: Tensor
     images: Tensor
+    draws: Tensor
 
 
 class Stability(WindowMetric):
@@ -53,6 +57,8 @@ class Stability(WindowMetric):
 
     stable: Tensor
     empty: Tensor
+    drawn_stable: Tensor
+    drawn_images: Tensor
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states.
@@ -64,6 +70,9 @@ class Stability(WindowMetric):
         self.k = shape.k
         stable = torch.zeros(len(self.half_sizes), shape.num_classes, shape.k, dtype=torch.long)
         self.add_state("stable", stable, dist_reduce_fx="sum")
+        drawn = torch.zeros(DRAWS, shape.num_classes, shape.k, dtype=torch.float64)
+        self.add_state("drawn_stable", drawn, dist_reduce_fx="sum")
+        self.add_state("drawn_images", drawn[:, :, 0].clone(), dist_reduce_fx="sum")
         self.add_state("empty", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         return self
 
@@ -77,12 +86,23 @@ class Stability(WindowMetric):
         assert seen.peaks is not None
         assert seen.noisy_peaks is not None
         batch = seen.batch
-        self.update(seen.peaks, seen.noisy_peaks, batch["keypoints"], batch["label"])
+        self.update(seen.peaks, seen.noisy_peaks, batch["keypoints"], batch["label"], seen.counts)
 
-    def update(self, maps: Tensor, noisy_maps: Tensor, keypoints: Tensor, labels: Tensor) -> None:
+    def update(
+        self,
+        maps: Tensor,
+        noisy_maps: Tensor,
+        keypoints: Tensor,
+        labels: Tensor,
+        counts: Tensor | None = None,
+    ) -> None:
         """Add a batch: arguments of `Consistency.update`, and the noisy images' maps or maxima."""
         clean, noisy = self._hits(maps, keypoints), self._hits(noisy_maps, keypoints)
-        self.stable.index_add_(1, labels, (clean == noisy).all(-1).long())
+        stable = (clean == noisy).all(-1)
+        self.stable.index_add_(1, labels, stable.long())
+        if counts is not None:
+            draw_again(self.drawn_stable, stable[0], labels, counts)
+            draw_again(self.drawn_images, torch.ones_like(labels), labels, counts)
         self.empty += (~(clean[0] | noisy[0])).all(-1).sum()
         self._count(labels)
 
@@ -97,7 +117,17 @@ class Stability(WindowMetric):
             empty_share=self.empty.double() / pairs.clamp(min=1),
             stable_share=share[0],
             images=self.images.clone(),
+            draws=self._draws(),
         )
+
+    def _draws(self) -> Tensor:
+        # A class that is not drawn has no share, and does not enter that draw's mean.
+        share = self.drawn_stable.mean(-1) / self.drawn_images.clamp(min=1)
+        return 100 * share.sum(-1) / (self.drawn_images > 0).sum(-1).clamp(min=1)
+
+    def values(self, result: StabilityResult) -> Values:
+        """Return the stable share of each prototype in percent, and their means."""
+        return window_values(result.stable_share, result.images, result.draws)
 
     def figures(self, result: StabilityResult) -> dict[str, Any]:
         """Return the score, and the share of pairs with nothing covered."""

@@ -14,6 +14,7 @@ from ppn.errors import DataError
 from ppn.metrics.base import Metric
 from ppn.metrics.maps import peak
 from ppn.metrics.protocol import scaled
+from ppn.metrics.resampling import Values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,31 @@ def mean_over_prototypes(values: Tensor, images: Tensor) -> Tensor:
     return 100 * per_class.sum(-1) / (images > 0).sum().clamp(min=1)
 
 
+def window_values(shares: Tensor, images: Tensor, draws: Tensor) -> Values:
+    """Return what a score is the mean of, in percent.
+
+    Args:
+        shares: (C, k) bool, or in [0, 1].
+        images: (C,) images of each class.
+        draws: (R,) the score over images drawn again, 0 throughout if none were.
+    """
+    known = torch.where(images[:, None] > 0, 100 * shares.double(), torch.nan)
+    return Values(known.mean(1), known, draws if bool(draws.any()) else None)
+
+
+def draw_again(state: Tensor, covered: Tensor, labels: Tensor, counts: Tensor) -> None:
+    """Add what images show to the sums of their classes, as often as each draw has them.
+
+    Args:
+        state: (R, C, ...) float64, added to in place.
+        covered: (B, ...) of each image.
+        labels: (B,) their classes.
+        counts: (B, R) of `image_counts`.
+    """
+    times = counts.T[:, :, None] * covered.double().reshape(len(covered), -1)
+    state.view(*state.shape[:2], -1).index_add_(1, labels, times)
+
+
 class WindowMetric(Metric):
     """What consistency and stability share: the window's sizes, and images per class.
 
@@ -75,6 +101,7 @@ class WindowMetric(Metric):
     """
 
     unit = "%"
+    placed = True
     bounds = (0.0, 100.0)
     protocol = "evalprotopnet-2023"
 

@@ -111,8 +111,14 @@ def class_index(target: object, names: Sequence[str]) -> int:
         DataError: If there is no such class.
     """
     if isinstance(target, str):
-        if target in names:
-            return list(names).index(target)
+        found = [label for label, name in enumerate(names) if name == target]
+        if len(found) > 1:
+            raise DataError(
+                f"Several classes are called '{target}' ({', '.join(map(str, found))}): give the "
+                "number of one."
+            )
+        if found:
+            return found[0]
         if not target.isascii() or not target.isdecimal():
             raise DataError(
                 f"There is no class '{target}': names are {_alternatives(target, names)}."

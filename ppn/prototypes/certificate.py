@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ppn.prototypes.dictionary import PartDictionary
-    from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.head import HeadOutput, PrototypeHead
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class CertificateSample(nn.Module):
         num_classes: C.
         width: D.
         rows: Most images kept.
+        labels: The classes that have images; None: all. Where it is empty they are not known, and
+            those that come first are sampled.
     """
 
     used: Tensor
@@ -66,15 +70,22 @@ class CertificateSample(nn.Module):
     scale: Tensor
     logits: Tensor
 
-    def __init__(self, num_classes: int, width: int, rows: int = 2048) -> None:
+    def __init__(
+        self, num_classes: int, width: int, rows: int = 2048, labels: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
-        self.per_class = max(1, rows // num_classes)
-        self.step = -(-num_classes // rows)
-        count = self.per_class * -(-num_classes // self.step)
+        known = range(num_classes) if labels is None else labels
+        expected = len(known) or num_classes
+        self.per_class = max(1, rows // expected)
+        step = -(-expected // rows)
+        self.places = -(-expected // step)
+        self.open = len(known) == 0
+        self.sampled = {label: place for place, label in enumerate(known[::step])}
+        count = self.per_class * self.places
         self.register_buffer("used", torch.zeros(count, dtype=torch.long))
-        self.register_buffer("pooled", torch.zeros(count, width))
-        self.register_buffer("scale", torch.zeros(count))
-        self.register_buffer("logits", torch.zeros(count, num_classes))
+        self.register_buffer("pooled", torch.zeros(count, width, dtype=torch.float32))
+        self.register_buffer("scale", torch.zeros(count, dtype=torch.float32))
+        self.register_buffer("logits", torch.zeros(count, num_classes, dtype=torch.float32))
 
     def add(self, label: int, tokens: Tokens) -> None:
         """Keep images of one class, as far as there is room for the class."""
@@ -89,15 +100,26 @@ class CertificateSample(nn.Module):
 
     def rows(self, label: int) -> slice:
         """Return the rows that belong to a class; none where the class is not sampled."""
-        first = label // self.step * self.per_class
-        return slice(first, first if label % self.step else first + self.per_class)
+        if self.open and len(self.sampled) < self.places:
+            self.sampled.setdefault(label, len(self.sampled))
+        first = self.sampled.get(label, 0) * self.per_class
+        return slice(first, first + self.per_class if label in self.sampled else first)
 
-    def outputs(self, head: PrototypeHead) -> tuple[Tensor, Tensor]:
-        """Return logits (n, C) of the prototypes and of the black box on the images kept."""
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64, the class of each image kept."""
+        of_place = torch.zeros(self.places, dtype=torch.long)
+        for label, place in self.sampled.items():
+            of_place[place] = label
+        return of_place.repeat_interleave(self.per_class)[(self.used == 1).cpu()]
+
+    def outputs(self, head: PrototypeHead) -> tuple[HeadOutput, Tensor]:
+        """Return what the prototypes give on the images kept, and the black box's logits (n, C)."""
         used = self.used == 1
         pooled, logits = self.pooled[used], self.logits[used]
         tokens = Tokens(pooled[:, None], (1, 1), pooled, self.scale[used], logits)
-        return head(tokens).logits, logits
+        output: HeadOutput = head(tokens)
+        return output, logits
 
 
 def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor) -> Certificate:
@@ -125,3 +147,15 @@ def certify(dictionary: PartDictionary, logits: Tensor, blackbox_logits: Tensor)
         negative_share=dictionary.negative_share[found].mean().item(),
         fell_back=int(dictionary.fell_back.sum()),
     )
+
+
+def remainder_share(contributions: Tensor, logits: Tensor) -> float:
+    """How much of a logit the last part holds: the mean share of absolute contributions, in [0, 1].
+
+    Args:
+        contributions: (n, C, k) of images to all logits.
+        logits: (n, C); the contributions to the largest count.
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    own = contributions[rows, logits.argmax(1)].double().abs()
+    return float((own[:, -1] / own.sum(1).clamp(min=1e-30)).mean())

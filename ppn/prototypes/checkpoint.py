@@ -18,9 +18,10 @@ from ppn.classifier.record import (
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, PPNError
 from ppn.io.files import replacing
-from ppn.io.schema import mismatch
+from ppn.io.schema import Maybe, mismatch
 from ppn.prototypes.editing import SCHEMA, edit_rows, parse_edits
 from ppn.prototypes.network import PrototypeNetwork
+from ppn.prototypes.stored import misnamed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,7 @@ _SCHEMA = {
     "image_names": [[[str]]],
     "certificate": dict,
     "settings": dict,
+    "parts": Maybe({"names": [str], "remainder": bool}),
     "edits": SCHEMA,
 }
 _HEAD = PREFIX + "heads.0.prototypes"
@@ -51,6 +53,7 @@ def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
         "image_names": network.image_names,
         "certificate": network.certificate,
         "settings": network.settings,
+        "parts": {"names": network.part_names, "remainder": network.remainder},
     }
     if network.edits:
         checkpoint[ENTRY]["edits"] = [edit.to_dict() for edit in network.edits]
@@ -74,8 +77,12 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
         wrong = f"it names {len(entry['class_names'])} classes"
     if wrong is None and not entry["refinements"]:
         wrong = "it has no refinement"
+    if wrong is None:
+        parts = entry.get("parts") or {"names": [], "remainder": False}
+        wrong = misnamed(parts["names"], parts["remainder"], network.k)
     if wrong is not None:
         raise _damaged(place, wrong)
+    network.hold_names(parts["names"], parts["remainder"])
     network.hold_heads({kept["name"]: kept["exact"] for kept in entry["refinements"]})
     network.class_names, network.image_names = entry["class_names"], entry["image_names"]
     network.certificate, network.settings = entry["certificate"], entry["settings"]

@@ -249,7 +249,9 @@ class Editable:
     def _part(self, part: int | str) -> int:
         """Return the index from 0 of a part that is meant by its number from 1, or its title."""
         k = self.head.prototypes.shape[1]
+        names = getattr(self, "part_names", ())
         titles = {part_title(index).casefold(): index for index in range(k)}
+        titles |= {name.casefold(): index for index, name in enumerate(names)}
         if isinstance(part, str) and part.casefold() in titles:
             return titles[part.casefold()]
         given = int(part) if isinstance(part, str) and part.isdecimal() else part

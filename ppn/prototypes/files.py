@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from safetensors.torch import save
 
+from ppn.discovery.token_classifier import TokenClassifier
 from ppn.errors import CheckpointError
 from ppn.io.files import parse_json, write_bytes, write_json
 from ppn.io.schema import Maybe, mismatch
 from ppn.io.tensors import misfit, parse_tensors
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.editing import SCHEMA, parse_edits
-from ppn.prototypes.stored import TOLERANCE, Prototypes
+from ppn.prototypes.stored import NAMING, TOLERANCE, Prototypes, misnamed
 from ppn.types import InputConfig, Interpolation
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _SCHEMA: dict[str, Any] = {
         },
     },
     "refinement": {"name": str, "exact": bool},
+    "parts": Maybe({"names": [str], "remainder": bool}),
     "settings": dict,
     "certificate": dict,
     "edits": SCHEMA,
@@ -87,6 +89,9 @@ def write_prototypes(folder: Path, found: Prototypes) -> None:
             "input": asdict(found.input),
         },
         "refinement": {"name": found.refinement, "exact": found.exact},
+        "parts": {"names": found.part_names, "remainder": found.remainder}
+        if found.part_names
+        else None,
         "settings": found.settings,
         "certificate": found.certificate,
         **({"edits": [edit.to_dict() for edit in found.edits]} if found.edits else {}),
@@ -163,7 +168,18 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
     count, k, width = main.shape
     with torch.device("meta"):  # names, shapes and types, and no memory
         dictionary = PartDictionary(count, k, width, patches.shape[2])
-        expected = {"prototypes": torch.zeros(main.shape), "bias": torch.zeros(count)}
+        kind = torch.float32
+        expected = {
+            "prototypes": torch.zeros(main.shape, dtype=kind),
+            "bias": torch.zeros(count, dtype=kind),
+        }
+    parts = content.get("parts") or {"names": [], "remainder": False}
+    names, remainder = parts["names"], parts["remainder"]
+    _refuse(misnamed(names, remainder, k))
+    if names:
+        with torch.device("meta"):
+            naming = TokenClassifier(width, k - remainder).named_buffers()
+        expected |= {NAMING + name: buffer for name, buffer in naming}
     text = misfit(tensors, {**expected, **dict(dictionary.named_buffers())})
     _refuse(None if text is None else f"{TENSORS} does not fit, {text}")
     found = tensors["found"]
@@ -189,6 +205,8 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         content["settings"],
         content["certificate"],
         content["ppn_version"],
+        names,
+        remainder,
         parse_edits(content.get("edits"), found, k),
     )
     if not stored.inexactness <= TOLERANCE:

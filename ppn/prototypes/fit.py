@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppn.classifier.running import without_autocast
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, DiscoveryError
-from ppn.prototypes.certificate import CertificateSample, certify
+from ppn.prototypes.certificate import CertificateSample, certify, remainder_share
 from ppn.prototypes.diagnostics import record
 from ppn.prototypes.dictionary import merge_ranks
 from ppn.prototypes.stream import GROUP, class_by_class
@@ -38,6 +39,7 @@ class Fit:
         network: The network to fill; what it held before is deleted.
         refinements: How rows are split, one for each of the network's heads.
         discoverer: How parts are found; None: `NMF()`.
+        labels: The classes that have images; None: all; empty: not known.
     """
 
     def __init__(
@@ -45,12 +47,15 @@ class Fit:
         network: PrototypeNetwork,
         refinements: Sequence[Refinement],
         discoverer: Discoverer | None = None,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.network = network
         self.refinements = list(refinements)
         self.discoverer = NMF() if discoverer is None else discoverer
         self.weight, self.bias = network.classifier.effective_head()
-        self.sample = CertificateSample(*self.weight.shape).to(self.weight.device)
+        classes, width = self.weight.shape
+        sample = CertificateSample(classes, width, labels=labels)
+        self.sample = sample.to(self.weight.device)
         for module in (network.dictionary, network.heads):
             for buffer in module.buffers():
                 buffer.zero_()
@@ -58,13 +63,14 @@ class Fit:
         network.note_edits(())
 
     @torch.no_grad()
+    @without_autocast()
     def learn(
         self, batches: Iterable[TokenBatch], names: Sequence[str], sort: bool = False
     ) -> None:
-        """Let a discoverer whose dictionary is shared by all classes see all of them.
+        """Let a discoverer whose dictionary is shared see all classes, or what it has chosen.
 
         Args:
-            batches: Tokens of all classes, each class in one piece.
+            batches: Tokens of all classes, each class in one piece, or of the chosen images.
             sort: Whether they come in any order.
             names: Name of each class.
         """
@@ -72,6 +78,7 @@ class Fit:
         self.discoverer.fit(classes, self.weight, self.network.k)
 
     @torch.no_grad()
+    @without_autocast()
     def run(
         self,
         batches: Iterable[TokenBatch],
@@ -113,6 +120,7 @@ class Fit:
         merge_ranks(self.network.dictionary, self.sample, self.network.heads)
 
     @torch.no_grad()
+    @without_autocast()
     def finish(self, names: Sequence[str], image_name: Callable[[int], str]) -> Certificate:
         """Complete the network and measure its exactness.
 
@@ -137,8 +145,14 @@ class Fit:
                 row = self.weight[label]
                 head.prototypes[label] = exact_sum((row / network.k).expand(network.k, -1), row)
             head.bias.copy_(self.bias)
-        certificate = certify(network.dictionary, *self.sample.outputs(network.head))
+        output, logits = self.sample.outputs(network.head)
+        certificate = certify(network.dictionary, output.logits, logits)
         network.certificate = {"level": network.level, **asdict(certificate)}
+        network.take_names(self.discoverer)
+        if network.part_names:
+            share = remainder_share(output.contributions, logits) if network.remainder else 0.0
+            account = {**self.discoverer.account, "remainder_share": share}
+            network.certificate["named_parts"] = account
         network.settings = {
             "discoverer": {"name": self.discoverer.key, **self.discoverer.options},
             "refinement": {"name": self.refinements[0].key, **self.refinements[0].options},

@@ -11,22 +11,24 @@ import torch
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
 from ppn.classifier.model import observable
+from ppn.classifier.running import without_autocast
+from ppn.data.annotated import training_images
 from ppn.data.class_names import class_names_of
 from ppn.data.conversion import expect_transform
 from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
-from ppn.discovery.base import Discoverer
+from ppn.discovery import NMF, Discoverer
 from ppn.errors import DataError, DiscoveryError, warn
 from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.arguments import input_config_of, instance_of, whole_number
 from ppn.prototypes.fit import Fit
-from ppn.prototypes.network import PrototypeNetwork
+from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
 from ppn.prototypes.patches import SourcePatches
 from ppn.refinement.base import Refinement
 from ppn.refinement.compact_split import CompactSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import nn
 
@@ -34,12 +36,16 @@ if TYPE_CHECKING:
     from ppn.prototypes.stream import TokenBatch
     from ppn.types import InputConfig
 
+_BATCH = 16
+"""Chosen images that are read at a time."""
+
 
 @torch.no_grad()
+@without_autocast()
 def from_classifier(
     model: nn.Module,
     loader: Iterable[Any] | FineGrainedDataModule,
-    k: int = 3,
+    k: int | None = None,
     class_names: Any = None,  # noqa: ANN401 - whatever people keep names in
     refinement: Refinement | None = None,
     discoverer: Discoverer | None = None,
@@ -61,12 +67,13 @@ def from_classifier(
             classes are in memory at a time, else those of all images. Labels are a whole number
             per image; 0 or 1 for a classifier with one logit; or a row of zeros and ones per image,
             for one that gives each class a sigmoid.
-        k: Prototypes per class.
+        k: Prototypes per class; None: as many as parts have names, or else 3.
         class_names: Name of each class: a list or array, a mapping from or to indices, an object
             or file that holds one (see `class_names_of`); None takes the data set's `classes`, or
             numbers.
         refinement: How the rows of the head are split; None: `CompactSplit()`.
-        discoverer: How parts are found; None: `NMF()`.
+        discoverer: How parts are found; None: `NMF()`. `NamedParts` takes annotations and clicks
+            of a DataModule's images, and of other loaders a teacher or `annotate`.
         config: Size, mean and standard deviation of the input; None takes timm's for timm models
             and ImageNet's otherwise, at the size of the loader's images.
         features: Name of the module whose output are the patch features, such as `layer4`; None
@@ -81,7 +88,7 @@ def from_classifier(
         DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
     model = observable(model)
-    k = whole_number("k", k, 1, DiscoveryError)
+    k = None if k is None else whole_number("k", k, 1, DiscoveryError)
     refinement = CompactSplit() if refinement is None else refinement
     instance_of("refinement", refinement, Refinement, "CompactSplit()")
     if discoverer is not None:
@@ -100,16 +107,29 @@ def from_classifier(
     preprocessing = find_preprocessing(source, expected, transform)
     expected = preprocessing.config
     classifier = Classifier(model, expected, features)
+    discoverer = NMF() if discoverer is None else discoverer
+    chosen = None
+    if discoverer.shared:
+        chosen = discoverer.choose(training_images(source, classifier.effective_head()[0].device))
+    k = k or len(discoverer.part_names) or DEFAULT_K
     network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
     count = len(network.class_names)
+    if source.data is not None and source.data.num_classes < count:
+        known = None if class_names is None else class_names_of(class_names, count)
+        source.data.follow_classes("The classifier", known, count)
+        source = Source(loader, expected)
     mode = source.mode(count)
     given = source.class_names(count) if class_names is None else class_names
     # One logit may come with two names: it is for the class that is labelled 1.
     pair = mode == "binary" and isinstance(given, Sized) and len(given) == 2
     names = network.class_names if given is None else class_names_of(given, 2 if pair else count)
     names = names[1:] if pair else names
-    fit = Fit(network, [refinement], discoverer)
-    if fit.discoverer.shared:
+    if class_names is not None:
+        _expect_places(names, source.class_names(count))
+    fit = Fit(network, [refinement], discoverer, labels=())
+    if chosen is not None and source.rereads:
+        fit.learn(_chosen(source, network, chosen), names, sort=True)
+    elif discoverer.shared:
         fit.learn(_tokens(source, network, count), names, not source.by_class)
     agreement = Agreement(mode)
     fit.run(_tokens(source, network, count, agreement), names, sort=not source.by_class)
@@ -129,6 +149,18 @@ def from_classifier(
     return network
 
 
+def _expect_places(names: Sequence[str], found: Sequence[str] | None) -> None:
+    """Refuse labels that the data set has for other names than the classifier."""
+    place = {name: label for label, name in enumerate(names)}
+    for label, name in enumerate(found or ()):
+        if place.get(name, label) != label and names[label] != name:
+            raise DataError(
+                f"Class {label} of the data set is '{name}', which class_names has as class "
+                f"{place[name]}: map the labels to the classifier's (target_transform), or give "
+                "the names in the order of its outputs."
+            )
+
+
 def _tokens(
     source: Source, network: PrototypeNetwork, count: int, agreement: Agreement | None = None
 ) -> Iterator[TokenBatch]:
@@ -137,3 +169,13 @@ def _tokens(
         if agreement is not None:
             agreement.add(tokens.logits, rows, labels)
         yield tokens.rows(rows), labels, indices.to(network.device)
+
+
+def _chosen(
+    source: Source, network: PrototypeNetwork, indices: Sequence[int]
+) -> Iterator[TokenBatch]:
+    """Tokens of some images, whatever their classes: they are told apart by their index alone."""
+    for first in range(0, len(indices), _BATCH):
+        some = list(indices[first : first + _BATCH])
+        tokens = network.tokens(source.images(some), patches=True)
+        yield tokens, [0] * len(some), torch.tensor(some, device=network.device)

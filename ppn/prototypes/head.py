@@ -51,8 +51,9 @@ class PrototypeHead(nn.Module):
         super().__init__()
         self.name = name
         self.exact = exact
-        self.register_buffer("prototypes", torch.zeros(num_classes, k, width))
-        self.register_buffer("bias", torch.zeros(num_classes))
+        shape = (num_classes, k, width)
+        self.register_buffer("prototypes", torch.zeros(shape, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(num_classes, dtype=torch.float32))
         self.originals: dict[int, Tensor] = {}
 
     def forward(self, tokens: Tokens) -> HeadOutput:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ppn.classifier.running import without_autocast
 from ppn.data.conversion import Preprocessing
+from ppn.discovery.token_classifier import TokenClassifier
 from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
 from ppn.explanation.versus import Versus, expect_two
@@ -33,10 +35,14 @@ if TYPE_CHECKING:
     from ppn.classifier import Classifier
     from ppn.data.conversion import UserImage
     from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.discovery.base import Discoverer
     from ppn.explanation.record import Explanation, Patch
     from ppn.prototypes.effects import CachedImages
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
+
+DEFAULT_K = 3
+"""Prototypes per class, where neither the user nor names of parts say how many."""
 
 
 class PrototypeNetwork(Editable, nn.Module):
@@ -58,6 +64,9 @@ class PrototypeNetwork(Editable, nn.Module):
         class_names: Name of each class.
         image_names: Names of the training images of the nearest patches, by class, prototype
             and rank.
+        part_names: Name of each part, the same for every class; empty where they have none.
+        remainder: Whether the last part is what no other covers.
+        token_classifier: What names parts by their tokens; None without names.
         certificate: What was measured at the end of discovery, as plain values; empty before.
         settings: How discovery and refinement were set, as plain values; and `labels` where they
             are not one class per image; see `LabelMode`.
@@ -86,6 +95,9 @@ class PrototypeNetwork(Editable, nn.Module):
         self.classifier = classifier
         self.dictionary = PartDictionary(count, k, width, num_patches).to(weight.device)
         self.hold_heads(refinements)
+        self.part_names: list[str] = []
+        self.remainder = False
+        self.token_classifier: TokenClassifier | None = None
         self.class_names = [str(label) for label in range(count)]
         self.image_names: list[list[list[str]]] = []
         self.certificate: dict[str, Any] = {}
@@ -102,6 +114,32 @@ class PrototypeNetwork(Editable, nn.Module):
             PrototypeHead(count, k, width, name, exact).to(self.device)
             for name, exact in refinements.items()
         )
+
+    def hold_parts(self, k: int) -> None:
+        """Make room for another number of prototypes per class; those that were there are gone.
+
+        Raises:
+            DiscoveryError: If k is not positive.
+        """
+        if k < 1:
+            raise DiscoveryError(f"k is {k}, but must be at least 1.")
+        count, _, width = self.dictionary.parts.shape
+        patches = self.dictionary.patch_index.shape[2]
+        self.dictionary = PartDictionary(count, k, width, patches).to(self.device)
+        self.hold_heads({head.name: head.exact for head in self.each_head()})
+
+    def hold_names(self, names: list[str], remainder: bool) -> None:
+        """Make room for what names parts; see the attributes."""
+        self.part_names, self.remainder, self.token_classifier = list(names), remainder, None
+        if names:
+            made = TokenClassifier(self.dictionary.parts.shape[2], len(names) - remainder)
+            self.token_classifier = made.to(self.device)
+
+    def take_names(self, discoverer: Discoverer) -> None:
+        """Take over the names of a discoverer's parts, and what it names them by."""
+        self.hold_names(discoverer.part_names, discoverer.remainder)
+        if self.token_classifier is not None and discoverer.classifier is not None:
+            self.token_classifier.load_state_dict(discoverer.classifier.state_dict())
 
     @property
     def input_config(self) -> InputConfig:
@@ -209,7 +247,7 @@ class PrototypeNetwork(Editable, nn.Module):
     def stored(self) -> Prototypes:
         """Return all that defines the prototypes, without the classifier."""
         return Prototypes(
-            tensors_of(self.head, self.dictionary),
+            tensors_of(self.head, self.dictionary, self.token_classifier),
             list(self.class_names),
             self.image_names,
             self.head.name,
@@ -219,6 +257,8 @@ class PrototypeNetwork(Editable, nn.Module):
             self.structure,
             self.settings,
             self.certificate,
+            part_names=self.part_names,
+            remainder=self.remainder,
             edits=self.edits,
         )
 
@@ -235,7 +275,8 @@ class PrototypeNetwork(Editable, nn.Module):
         head = self.classifier.effective_head()
         stored.expect_classifier(place, self.classifier.model, *head)
         self.hold_heads({stored.refinement: stored.exact})
-        stored.fill(self.head, self.dictionary)
+        self.hold_names(stored.part_names, stored.remainder)
+        stored.fill(self.head, self.dictionary, self.token_classifier)
         self.class_names, self.image_names = stored.class_names, stored.images
         self.certificate, self.settings = stored.certificate, stored.settings
         self.edit(stored.edits)
@@ -303,6 +344,7 @@ class PrototypeNetwork(Editable, nn.Module):
         return self.__dict__
 
     @torch.no_grad()
+    @without_autocast()
     def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:
         """Explain one logit of one image.
 

@@ -12,13 +12,17 @@ from ppn.prototypes.journal import fingerprint
 from ppn.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from ppn.discovery.token_classifier import TokenClassifier
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.editing import Edit
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import InputConfig
 
+NAMING = "token_classifier."
+"""Before the names of the tensors that name parts."""
 TOLERANCE = 1e-6
 """How far sums of prototypes may be from a row of the head, over the row's largest entry."""
 
@@ -29,7 +33,8 @@ class Prototypes:
 
     Attributes:
         tensors: `prototypes` (C, k, D), whose sums over k are the rows of the head; `bias` (C,);
-            and the buffers of a `PartDictionary`.
+            the buffers of a `PartDictionary`; and with names `token_classifier.weight` (K + 1, D)
+            and `token_classifier.bias` (K + 1), see `TokenClassifier`.
         class_names: C names.
         images: Names of the training images of the nearest patches, [class][prototype][rank].
         refinement: Name of the refinement that split the rows.
@@ -41,6 +46,8 @@ class Prototypes:
         settings: How discovery was set.
         certificate: What was measured at its end.
         version: Of the package that found them.
+        part_names: Name of each of the k parts, the same for every class; empty without names.
+        remainder: Whether the last one is what no other covers.
         edits: What was done to them since; `prototypes` are as they were found.
     """
 
@@ -55,6 +62,8 @@ class Prototypes:
     settings: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     version: str = __version__
+    part_names: list[str] = field(default_factory=list)
+    remainder: bool = False
     edits: tuple[Edit, ...] = ()
 
     @property
@@ -104,20 +113,30 @@ class Prototypes:
         """How far sums are from the rows that the prototypes were found for; see `sum_error`."""
         return sum_error(self._terms, self.tensors["weight"])
 
-    def fill(self, head: PrototypeHead, dictionary: PartDictionary) -> None:
+    def fill(
+        self,
+        head: PrototypeHead,
+        dictionary: PartDictionary,
+        classifier: TokenClassifier | None = None,
+    ) -> None:
         """Copy the prototypes into modules of their shape."""
         head.prototypes.copy_(self.tensors["prototypes"])
         head.bias.copy_(self.tensors["bias"])
         for name, buffer in dictionary.named_buffers():
             buffer.copy_(self.tensors[name])
+        for name, buffer in classifier.named_buffers() if classifier else ():
+            buffer.copy_(self.tensors[NAMING + name])
 
 
-def tensors_of(head: PrototypeHead, dictionary: PartDictionary) -> dict[str, Tensor]:
+def tensors_of(
+    head: PrototypeHead, dictionary: PartDictionary, classifier: TokenClassifier | None = None
+) -> dict[str, Tensor]:
     """Return the tensors of `Prototypes`, on the CPU."""
     found = {
         "prototypes": head.unedited(),
         "bias": head.bias,
         **dict(dictionary.named_buffers()),
+        **({NAMING + name: b for name, b in classifier.named_buffers()} if classifier else {}),
     }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
@@ -138,3 +157,22 @@ def sum_error(prototypes: Tensor, weight: Tensor) -> float:
     rows = weight.double()
     missing = (prototypes.double().sum(1) - rows).abs().amax(1)
     return float((missing / rows.abs().amax(1).clamp(min=1e-30)).max())
+
+
+def misnamed(names: Sequence[str], remainder: bool, k: int) -> str | None:
+    """Say why names cannot be those of k parts, in half a sentence; None where they can.
+
+    Args:
+        names: Of all parts, or none.
+        remainder: Whether the last part is what no other covers.
+        k: Parts per class.
+    """
+    if not names:
+        return "it has a remainder but no names of parts" if remainder else None
+    if len(names) != k:
+        return f"it names {len(names)} parts, but has {k}"
+    if k <= remainder:
+        return "it names nothing but the remainder"
+    if len(set(names)) < k or not all(name.strip() for name in names):
+        return "two of its parts have one name, or one has none"
+    return None

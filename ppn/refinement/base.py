@@ -29,7 +29,6 @@ class ClassProblem:
         parts: (k, D) discovered directions p_i.
         weight: (D,) float64, row v of the classification head.
         grid: (H, W) of the tokens of one image; n is a multiple of H * W.
-        copies: (c, n, D) tokens of disturbed copies of the same images, in the same order.
         remainder: Whether the last part is what no other covers, wherever in the image it is.
     """
 
@@ -38,7 +37,6 @@ class ClassProblem:
     parts: Tensor
     weight: Tensor
     grid: tuple[int, int] = (0, 0)
-    copies: Tensor | None = None
     remainder: bool = False
 
     @cached_property

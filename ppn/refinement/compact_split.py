@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import Refined, Refinement, exact_sum
 from ppn.refinement.cam_split import cam_shares
@@ -58,16 +56,14 @@ class CompactSplit(Refinement):
 
     def _split(self, problem: ClassProblem) -> Tensor:
         """(k, D) float64, solved in the tokens' precision: `exact_sum` restores the sum."""
-        clean = problem.tokens
-        tokens = clean if problem.copies is None else torch.cat([clean, *problem.copies])
-        k, times = len(problem.parts), len(tokens) // len(clean)
+        tokens, k = problem.tokens, len(problem.parts)
         activation = tokens @ problem.weight.to(tokens.dtype)
         ridge = self.ridge * tokens.square().mean() * len(tokens)
         if not bool(ridge > 0):  # no feature fires on any image: nothing to split
             return problem.weight.expand(k, -1) / k
 
         def solve(shares: Tensor, start: Tensor | None, left: int) -> Tensor:
-            target = (shares.repeat(1, times) - 1 / k) * activation
+            target = (shares - 1 / k) * activation
             if left:
                 return solve_ridge(tokens, target @ tokens, ridge, start, _LOCATED)
             return solve_ridge(tokens, target @ tokens, ridge, start)
@@ -75,7 +71,7 @@ class CompactSplit(Refinement):
         coefficients = problem.coefficients.T.to(tokens.dtype)
         correction = solve(cam_shares(problem.coefficients).T.to(tokens.dtype), None, self.rounds)
         for left in reversed(range(self.rounds)):
-            maps = correction @ clean.T + activation[: len(clean)] / k
+            maps = correction @ tokens.T + activation / k
             shares = compact_shares(
                 coefficients, maps, problem.grid, self.spread, self.power, problem.remainder
             )

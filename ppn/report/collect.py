@@ -15,6 +15,7 @@ from ppn.explanation.record import Patch
 from ppn.explanation.versus import Versus
 from ppn.report.content import ClassCard, Prototype, Report
 from ppn.report.measured import measured
+from ppn.report.named import named_parts
 from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
@@ -65,10 +66,12 @@ def collect(
     """
     network.eval()
     samples, versus = _samples(network, data, split, selection.samples)
-    count = len(data.class_names)
+    count = len(data.labels)
     first = [sample.label for sample in samples]
     first += [pair.second.label for pair in versus.values()]
-    labels = sorted(list(dict.fromkeys([*first, *range(count)]))[: selection.classes])
+    labels = sorted(list(dict.fromkeys([*first, *data.labels]))[: selection.classes])
+    total = len(data.class_names)
+    of = "" if count == total else f" of the classifier's {total}"
     cards = _cards(network, data, labels, results, selection.patches)
     figures = {
         **results.figures,
@@ -80,7 +83,7 @@ def collect(
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
         model=str(network.structure["architecture"]),
-        dataset=f"{dataset}, {count} classes",
+        dataset=f"{dataset}, {count}{of} classes",
         split=f"{split}, {figures['images']} images",
         facts=facts(found),
         certificate=certificate_facts(network),
@@ -95,6 +98,9 @@ def collect(
             for sample, pair in versus.items()
         },
         classes=cards,
+        parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
+        if network.part_names
+        else [],
         notes=[*notes(network, found), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
@@ -118,7 +124,8 @@ def _samples(
         names = [view.source.name(index) for index in batch["index"].tolist()]
         true = batch["label"].tolist()
         found = explain(network, batch["image"], names, true=true)
-        explained += found
+        # A class without training images has no parts to show.
+        explained += [one for one in found if one.label in known]
         missed = [row for row, label in enumerate(true) if label in known and _wrong(found[row])]
         if missed:
             rivals = explain(
@@ -165,29 +172,24 @@ def _cards(
     """One card for each class, with the maps of its prototypes on their nearest images."""
     found = network.dictionary
     pictures = _pictures(network, data, labels, patches)
-    parts = data.part_names
-    consistency = results.having("best_part", "best_share", "consistent")
+    parts, names = data.part_names, network.part_names
+    consistency = results.having("covered", "images")
     shares = results.having("share", "accuracy")
     cards = []
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            rated = consistency is not None and int(consistency.images[label]) > 0
+            covered = None if consistency is None else consistency.covered(label, index)
             prototypes.append(
                 Prototype(
                     index=index,
                     patches=pictures[label, index],
                     share=float(shares.share[label, index]),
                     cosine=float(found.cosine[label, index]),
-                    part=parts[int(consistency.best_part[label, index])]
-                    if consistency is not None and rated
-                    else None,
-                    part_rate=float(consistency.best_share[label, index])
-                    if consistency is not None and rated
-                    else None,
-                    consistent=bool(consistency.consistent[label, index])
-                    if consistency is not None and rated
-                    else None,
+                    part=parts[covered[0]] if covered else None,
+                    part_rate=covered[1] if covered else None,
+                    consistent=covered[2] if covered else None,
+                    name=names[index] if names else None,
                 )
             )
         evaluated = int(shares.images[label]) > 0

@@ -27,6 +27,7 @@ class Prototype:
         share: Mean share of the class's logit (without bias) that it contributes, a fraction;
             may be negative.
         cosine: Cosine between the refined and the discovered direction.
+        name: What the part is called, for every class alike; None where parts have no names.
         part: The annotated part that it covers most often, e.g. "crown".
         part_rate: How often it covers that part where the part is visible, a fraction.
         consistent: Whether `part_rate` reaches the protocol's threshold.
@@ -39,6 +40,12 @@ class Prototype:
     part: str | None = None
     part_rate: float | None = None
     consistent: bool | None = None
+    name: str | None = None
+
+    @property
+    def guess(self) -> str | None:
+        """What a part without a name may be: what it covers, if it does so consistently."""
+        return self.part if self.consistent and self.name is None else None
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,43 @@ class ClassCard:
 
 
 @dataclass(frozen=True)
+class Separation:
+    """How a part tells a class from its strongest rival, on images of the class.
+
+    `part` is what the part adds to the lead of the class's logit over the rival's, `lead` all of
+    it.
+    """
+
+    name: str
+    rival: str
+    part: float
+    lead: float
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A part that has one name for every class.
+
+    Attributes:
+        index: Position within each class, from 0.
+        name: Its name.
+        remainder: Whether it is what no name covers.
+        share: Mean over classes of its mean share of the logit (without bias), a fraction.
+        accuracy: Share of held-out points that got this name, a fraction.
+        shares: The same as `share` for each class shown, by label.
+        separates: The classes that it tells apart best.
+    """
+
+    index: int
+    name: str
+    remainder: bool = False
+    share: float | None = None
+    accuracy: float | None = None
+    shares: dict[int, float] = field(default_factory=dict)
+    separates: list[Separation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class MetricCard:
     """One measured number and what is needed to read it.
 
@@ -74,6 +118,9 @@ class MetricCard:
         constants: The protocol's constants, printed as they are.
         help: One or two sentences: what is measured.
         error: Standard error, in the same unit.
+        interval: Ends of the 95 % interval over classes; shown in place of the error.
+        image_interval: Ends of the 95 % interval over images.
+        share: Share of the way from the best floor to the ceiling, 1 at the ceiling.
         better: Which direction is good; None where neither is.
         bounds: Ends of the scale; None: 0 to 100 for "%", 0 to 1 for plain numbers that fit.
     """
@@ -86,6 +133,9 @@ class MetricCard:
     constants: dict[str, Any] = field(default_factory=dict)
     help: str = ""
     error: float | None = None
+    interval: tuple[float, float] | None = None
+    image_interval: tuple[float, float] | None = None
+    share: float | None = None
     better: Better | None = "higher"
     bounds: tuple[float, float] | None = None
 
@@ -109,6 +159,8 @@ class ExplainerRow:
         chosen: Whether this report's prototypes come from it.
         exact: Whether its contributions add up to the logit; others are shown for reference only.
         kind: "method", or what else the row is for.
+        differences: The value minus that of the chosen row, and ends of its 95 % interval, paired
+            over classes; of the chosen row, its value and interval.
     """
 
     name: str
@@ -116,6 +168,7 @@ class ExplainerRow:
     chosen: bool = False
     exact: bool = True
     kind: str = "method"
+    differences: dict[Column, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,6 +236,7 @@ class Report:
         samples: Explained images, each of its predicted class; the first one also opens the page.
         versus: By position in `samples`, the predicted class of a wrong one beside the true one.
         classes: The classes shown, in order.
+        parts: What each named part does over all classes; none where parts have no names.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
         created: Date of the report, printed as it is.
@@ -201,6 +255,7 @@ class Report:
     samples: list[Explanation] = field(default_factory=list)
     versus: dict[int, Versus] = field(default_factory=dict)
     classes: list[ClassCard] = field(default_factory=list)
+    parts: list[NamedPart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None
     created: str | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
-    from ppn.report.content import Column, MetricCard, Report, Sensitivity
+    from ppn.report.content import Column, ExplainerRow, MetricCard, Report, Sensitivity
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,28 @@ class Gauge:
     span: tuple[float, float] | None
     ends: tuple[str, str]
     ticks: list[Tick]
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of the explainers' table."""
+    """One value of the explainers' table; `small`, how far it is from that of the chosen row."""
 
     text: str
     best: bool
+    small: str = ""
 
 
 def gauge(metric: MetricCard) -> Gauge:
     """Lay out one metric on a scale of its own."""
     values = [metric.value, *metric.levels.values()]
     bounds = metric.bounds or _bounds(values, metric.unit, bool(metric.levels))
-    error = f"{metric.error:.2g}" if metric.error is not None else None
+    error = f"± {metric.error:.2g}" if metric.error is not None else None
+    if metric.interval is not None:
+        error = f"95\u202f% {_range(metric.interval)}"
     text = number(metric.value, metric.unit)
     if bounds is None:
-        return Gauge(metric, text, error, None, None, ("", ""), [])
+        return Gauge(metric, text, error, None, None, ("", ""), [], _note(metric))
     low, high = bounds
 
     def at(value: float) -> float:
@@ -59,10 +63,12 @@ def gauge(metric: MetricCard) -> Gauge:
         for name, value in sorted(metric.levels.items(), key=lambda item: item[1])
     ]
     span = None
-    if metric.error:
+    if metric.interval is not None:
+        span = at(metric.interval[0]), at(metric.interval[1])
+    elif metric.error:
         span = at(metric.value - metric.error), at(metric.value + metric.error)
     labels = f"{low:.3g}", f"{high:.3g}"
-    return Gauge(metric, text, error, at(metric.value), span, labels, ticks)
+    return Gauge(metric, text, error, at(metric.value), span, labels, ticks, _note(metric))
 
 
 def _bounds(values: list[float], unit: str, levels: bool) -> tuple[float, float] | None:
@@ -94,12 +100,42 @@ def comparison(report: Report) -> tuple[list[Column], list[list[Cell]]]:
             Cell(
                 number(row.values.get(column)),
                 row in exact and column in best and row.values.get(column) == best[column],
+                _small(row, column),
             )
             for column in columns
         ]
         for row in report.explainers
     ]
     return columns, rows
+
+
+def _note(metric: MetricCard) -> str:
+    """Say in a sentence what an interval is over, and how far a score is towards its ceiling."""
+    told = []
+    if metric.interval is not None:
+        told.append("The interval is a bootstrap over classes")
+        if metric.image_interval is not None:
+            told[0] += f"; over images it is {_range(metric.image_interval)}"
+    if metric.share is not None:
+        told.append(f"Share of the ceiling, from the best floor on: {metric.share:.2f}")
+    return " ".join(f"{sentence}." for sentence in told)
+
+
+def _small(row: ExplainerRow, column: Column) -> str:
+    found = row.differences.get(column)
+    if found is None:
+        return ""
+    value, low, high = found
+    return _range((low, high)) if row.chosen else f"{_signed(value)} ({_range((low, high), True)})"
+
+
+def _range(ends: tuple[float, float], signs: bool = False) -> str:
+    low, high = (_signed(end) if signs else number(end) for end in ends)
+    return f"{low} to {high}"
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 ERROR = "_standard_error"
 SWEEP = "_sweep"
-"""Ends of the names of figures that belong to a metric."""
+INTERVAL = "_interval"
+IMAGE_INTERVAL = "_image_interval"
+DIFFERENCE = "_difference"
+SHARE = "_ceiling_share"
+"""Ends of the names of figures that belong to a metric; see `ppn.metrics.compared`."""
+_LENGTHS = {INTERVAL: 2, IMAGE_INTERVAL: 2, DIFFERENCE: 3}
 _KINDS = ("method", "control", "floor", "ceiling")
 _METRIC = {
     "title": str,
@@ -110,6 +115,11 @@ class MeasuredExplainer:
             return self.title if self.exact else f"{self.title} (not exact)"
         return self.title if self.kind == "floor" else f"{self.title} ({self.kind})"
 
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Ends of the 95 % interval of a score over classes; None where it is not known."""
+        ends = self.scores.get(f"{metric}{INTERVAL}")
+        return None if ends is None else (ends[0], ends[1])
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -144,6 +154,17 @@ class Measured:
     def floors(self) -> list[MeasuredExplainer]:
         """The levels that know nothing of the image."""
         return [e for e in self.explainers.values() if e.kind == "floor"]
+
+    @property
+    def levels(self) -> list[MeasuredExplainer]:
+        """All that methods are held against: floors, controls and the ceiling, in this order."""
+        others = [e for e in self.explainers.values() if e.kind != "method"]
+        return sorted(others, key=lambda e: ("floor", "control", "ceiling").index(e.kind))
+
+    @property
+    def chosen(self) -> MeasuredExplainer | None:
+        """The explainer that is the network itself; None for a black box."""
+        return self.explainers.get(self.refinement or "")
 
 
 def measured(figures: dict[str, Any], source: str) -> Measured:
@@ -229,7 +250,18 @@ def _mismatch(figures: dict[str, Any]) -> str | None:
     for name, about in explainers.items():
         if about["kind"] not in _KINDS:
             return f"explainers[{name[:40]!r}].kind is none of {', '.join(_KINDS)}"
-    scores = {f"{key}{end}": Maybe(float) for key in metrics for end in ("", ERROR)}
-    return mismatch(figures, scores) or mismatch(
+    scores: dict[str, Any] = {
+        f"{key}{end}": Maybe(float) for key in metrics for end in ("", ERROR, SHARE)
+    }
+    scores |= {f"{key}{end}": Maybe([float]) for key in metrics for end in _LENGTHS}
+    wrong = mismatch(figures, scores) or mismatch(
         {"explainers": explainers}, {"explainers": {str: scores}}
     )
+    if wrong is not None:
+        return wrong
+    for about in (figures, *explainers.values()):
+        for key in metrics:
+            for end, length in _LENGTHS.items():
+                if len(about.get(f"{key}{end}") or [0] * length) != length:
+                    return f"{key[:40]!r}{end} has not {length} numbers"
+    return None

@@ -73,7 +73,7 @@ def _row(prototype: Prototype, total: float) -> Row:
     colour = identity_colour(prototype.index)
     nearest = prototype.patches[:_PATCHES]
     return Row(
-        title=part_title(prototype.index),
+        title=prototype.name or part_title(prototype.index),
         colour=colour,
         ink=ink_on(colour),
         pictures=[
@@ -91,7 +91,7 @@ def _row(prototype: Prototype, total: float) -> Row:
         negative=(prototype.share or 0.0) < 0,
         width=round(100 * abs(prototype.share or 0.0) / total, 2) if total else 0.0,
         cosine=number(prototype.cosine),
-        part=prototype.part,
+        part=prototype.guess,
         rate=percent(prototype.part_rate) if prototype.part_rate is not None else "",
         consistent=prototype.consistent,
     )

@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from ppn.io.files import write_bytes
 from ppn.report.evidence import comparison, gauge, shades
+from ppn.report.named import IMAGES
 from ppn.report.panels import panel
+from ppn.report.part_panels import part_panel
 from ppn.report.rivals import rivals
 from ppn.report.samples import steps
 from ppn.version import __version__
@@ -21,7 +23,9 @@ from ppn.visualization.numbers import number
 if TYPE_CHECKING:
     from ppn.report.content import Report
 
-_STYLES = ("page.css", "sample.css", "rivals.css", "gallery.css", "evidence.css", "print.css")
+_STYLES = (
+    "page.css", "sample.css", "rivals.css", "gallery.css", "parts.css", "evidence.css", "print.css",
+)  # fmt: skip
 _SCRIPT = "report.js"
 
 
@@ -63,9 +67,12 @@ def render(report: Report) -> str:
         samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
         rivals={place: rivals(pair, cards) for place, pair in report.versus.items()},
         panels=[panel(card) for card in report.classes],
+        parts=[part_panel(part, report.classes) for part in report.parts],
+        images=IMAGES,
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
         explainers=list(zip(report.explainers, rows, strict=True)),
+        differences=any(row.differences for row in report.explainers),
         sensitivity=[(table, shades(table)) for table in report.sensitivity],
         styles=Markup("\n".join(_source(environment, name) for name in _STYLES)),
         script=Markup(script),

@@ -95,7 +95,7 @@ def steps(explanation: Explanation, card: ClassCard | None) -> Steps:
 
     texts, total = printed_sum(terms, logit, explanation.adds_up)
     bars = [bar(*ends, text) for ends, text in zip(pairwise(sums), texts, strict=True)]
-    names = {p.index: p.part for p in card.prototypes} if card else {}
+    names = {p.index: p.guess for p in card.prototypes} if card else {}
     tops = scale_tops(explanation.maps)
     parts = [
         _part(explanation, index, bars[index], names.get(index), top)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppn.report.content import Column, ExplainerRow, Fact, MetricCard, Sensitivity
-from ppn.report.measured import ERROR, SWEEP
+from ppn.report.measured import DIFFERENCE, ERROR, IMAGE_INTERVAL, INTERVAL, SHARE, SWEEP
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.report.content import Better
-    from ppn.report.measured import Measured, MeasuredMetric
+    from ppn.report.measured import Measured, MeasuredExplainer, MeasuredMetric
 
 _FACTS = ("accuracy", "agreement")
 """Metrics that stand at the top of the page, beside the black box's."""
@@ -115,11 +115,50 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
             "%",
         ),
         Fact("Fallbacks", values["fell_back"], "classes refined by `equal` instead"),
+        *_named_facts(values.get("named_parts") or {}),
     ]
+
+
+def _named_facts(values: dict[str, Any]) -> list[Fact]:
+    """What the certificate says of named parts."""
+    shown = []
+    if values.get("accuracy") is not None:
+        each = [
+            f"{name} {number(100 * share)} %"
+            for name, share in values["accuracy_of"].items()
+            if share is not None
+        ]
+        shown = [
+            Fact(
+                "Images with annotated parts", values["images"], "from which the names were learned"
+            ),
+            Fact(
+                "Names of held-out points",
+                100 * values["accuracy"],
+                f"points on images not learned from that get their part's name: {', '.join(each)}",
+                "%",
+            ),
+            Fact(
+                "Missed points",
+                100 * values["missed"],
+                "of the same points, taken for background",
+                "%",
+            ),
+        ]
+    if values.get("remainder_share"):
+        share = 100 * values["remainder_share"]
+        held = "of the absolute contributions to a logit, on the training images checked"
+        shown.append(Fact("Held by no name", share, held, "%"))
+    return shown
 
 
 def metrics(found: Measured) -> list[MetricCard]:
     """Return what was measured of the network; first what has floors to be held against."""
+
+    def ends(metric: MeasuredMetric, name: str) -> tuple[float, float] | None:
+        value = found.figures.get(f"{metric.key}{name}")
+        return None if value is None else (value[0], value[1])
+
     shown = [
         MetricCard(
             metric.title,
@@ -130,6 +169,9 @@ def metrics(found: Measured) -> list[MetricCard]:
             metric.constants,
             metric.help,
             found.figures.get(f"{metric.key}{ERROR}"),
+            ends(metric, INTERVAL),
+            ends(metric, IMAGE_INTERVAL),
+            found.figures.get(f"{metric.key}{SHARE}"),
             _better(metric),
             metric.bounds,
         )
@@ -153,10 +195,25 @@ def explainers(found: Measured) -> list[ExplainerRow]:
             name == found.refinement,
             explainer.exact,
             explainer.kind,
+            {
+                column: difference
+                for key, column in columns.items()
+                if (difference := _difference(explainer, key)) is not None
+            },
         )
         for name, explainer in found.explainers.items()
         if explainer.kind != "floor"
     ]
+
+
+def _difference(explainer: MeasuredExplainer, key: str) -> tuple[float, float, float] | None:
+    """How much an explainer is ahead of the chosen one, which has the opposite in its file."""
+    behind = explainer.scores.get(f"{key}{DIFFERENCE}")
+    if behind is not None:
+        mean, low, high = behind
+        return -mean, -high, -low
+    own = explainer.interval(key)
+    return None if own is None else (explainer.scores[key], *own)
 
 
 def sensitivity(found: Measured) -> list[Sensitivity]:
@@ -184,7 +241,9 @@ def sensitivity(found: Measured) -> list[Sensitivity]:
 
 
 def _levels(found: Measured, metric: MeasuredMetric) -> dict[str, float]:
-    """What a metric gives for maps that know nothing of the image, and for those that know all."""
+    """What a metric of maps gives for those that know nothing of the image, or all of its parts."""
+    if metric not in found.map_metrics:
+        return {}
     return {
         explainer.title: explainer.scores[metric.key]
         for explainer in found.explainers.values()

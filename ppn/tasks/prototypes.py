@@ -12,23 +12,24 @@ from torch import Tensor, nn
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import (
     Record,
-    classifier_structure,
+    classifier_record,
     expect_classes,
     expect_content,
     read_record,
 )
-from ppn.data.class_names import expect_same_names, names_in_checkpoint
+from ppn.data.class_names import class_names_of, names_in_checkpoint
+from ppn.data.datamodule import FineGrainedDataModule
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
-from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.metrics.base import EvaluationShape, Metric
-from ppn.metrics.defaults import default_floors, default_metrics
+from ppn.metrics.defaults import default_metrics
 from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
-from ppn.prototypes.network import PrototypeNetwork
+from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
 from ppn.refinement import CompactSplit, Refinement
+from ppn.tasks.explainers import evaluated_explainers
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -48,7 +49,7 @@ class PrototypeTask(LightningModule):
     checkpoint needs neither the callback nor the black box's own checkpoint.
 
     Args:
-        num_classes: Number of classes; the command line links it from the data.
+        num_classes: Number of the data's classes; the command line links it from the data.
         classifier_ckpt: The trained classifier: a checkpoint of `ClassificationTask`, or, together
             with `architecture`, a `.pth` or `.safetensors` state dict. None when a checkpoint of
             this class is loaded, which holds the classifier's weights too.
@@ -56,7 +57,7 @@ class PrototypeTask(LightningModule):
             read from the checkpoint if that is ours and of the first two kinds.
         image_size: Side of the square input in pixels; None takes the classifier's.
         model_options: Further arguments of the model; read from the checkpoint too.
-        k: Prototypes per class.
+        k: Prototypes per class; None: as many as parts have names, or else 3.
         num_patches: Nearest training patches kept for each prototype.
         refinement: How the rows of the head are split; None: `CompactSplit`.
         compare: Further refinements to evaluate beside it.
@@ -67,6 +68,12 @@ class PrototypeTask(LightningModule):
         prototypes: A folder with `prototypes.safetensors` and `prototypes.json`, found before for
             this very classifier: they are taken instead of new ones, with their number, patches
             and refinement, and nothing to compare.
+        class_names: File with the names of the classifier's classes, in any form that
+            `class_names_of` reads; None takes those of its checkpoint, or of a config.json beside
+            that. By these names, or by the classifier's numbers, data is matched that has only
+            some of its classes.
+        classifier_classes: Number of the classifier's classes, if there are more than the data
+            has; read from checkpoints.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class PrototypeTask(LightningModule):
         architecture: str | None = None,
         image_size: int | None = None,
         model_options: dict[str, Any] | None = None,
-        k: int = 3,
+        k: int | None = None,
         num_patches: int = 5,
         refinement: Refinement | None = None,
         compare: list[Refinement] | None = None,
@@ -84,17 +91,23 @@ class PrototypeTask(LightningModule):
         prototypes: str | None = None,
         metrics: list[Metric] | None = None,
         explainers: list[Explainer] | None = None,
+        class_names: str | None = None,
+        classifier_classes: int | None = None,
     ) -> None:
         super().__init__()
         stored = None
+        count = classifier_classes or num_classes
         if prototypes is not None:
             stored = _stored(prototypes, num_classes, classifier_ckpt)
             _, k, _, num_patches = stored.shape
             compare = None
             image_size = image_size or stored.structure["image_size"]
         self.trained = classifier_ckpt is not None
+        self.k_given = k is not None
+        k = DEFAULT_K if k is None else k
         if classifier_ckpt is not None and architecture is None:
-            made = classifier_structure(classifier_ckpt, num_classes)
+            trained = classifier_record(classifier_ckpt)
+            made, count = trained.structure, trained.num_classes
             architecture, model_options = made["architecture"], made["model_options"]
             image_size = image_size or made["image_size"]
         if architecture is None:
@@ -107,9 +120,10 @@ class PrototypeTask(LightningModule):
             logger=False, ignore=["refinement", "compare", "metrics", "explainers"]
         )
         classifier = build_classifier(
-            architecture, num_classes, classifier_ckpt, False, image_size, model_options, whole=True
+            architecture, count, classifier_ckpt, False, image_size, model_options, whole=True
         )
         freeze(classifier)
+        count = len(classifier.effective_head()[0])
         found = [refinement or CompactSplit(), *(compare or [])]
         self.refinements = list({way.name: way for way in found}.values())
         heads = {way.name: way.exact for way in self.refinements}
@@ -123,8 +137,10 @@ class PrototypeTask(LightningModule):
             "k": k,
             "num_patches": num_patches,
             "prototypes": None,
+            "class_names": None,
+            "classifier_classes": count,
         }
-        self.record = Record(type(self).__name__, num_classes, structure)
+        self.record = Record(type(self).__name__, count, structure)
         self.network.structure = {**structure, "features": classifier.features}
         # DistributedDataParallel refuses a module without a trainable parameter.
         self.unused = nn.Parameter(torch.zeros(()))
@@ -136,7 +152,11 @@ class PrototypeTask(LightningModule):
         # Names that the data's are to be compared with, and where they come from.
         self.trained_names: dict[str, list[str] | None] = {}
         if classifier_ckpt is not None:
-            names = names_in_checkpoint(classifier_ckpt, num_classes)
+            names = names_in_checkpoint(classifier_ckpt, count)
+            if class_names is not None:
+                names = class_names_of(class_names, count)
+            if names is None and stored is not None:
+                names = stored.class_names
             self.trained_names[f"Checkpoint {classifier_ckpt}"] = names
         if stored is not None:
             self.network.take(stored, str(prototypes))
@@ -147,15 +167,21 @@ class PrototypeTask(LightningModule):
         """What the model expects of its input image; the DataModule follows it."""
         return self.network.input_config
 
+    def hold_named(self, names: list[str]) -> None:
+        """Have a prototype for each name of a part, unless the user has said how many."""
+        if names and not self.k_given:
+            self.network.hold_parts(len(names))
+            self.record.structure["k"] = self.network.structure["k"] = len(names)
+
     def forward(self, images: Tensor) -> HeadOutput:
         """Return logits (B, C) and contributions (B, C, k) of images (B, channels, H, W)."""
         output: HeadOutput = self.network(images)
         return output
 
     def setup(self, stage: str) -> None:
-        """Hold the data's classes against those that the classifier was trained on."""
+        """Find the data's classes among those that the classifier was trained on."""
         for place, names in self.trained_names.items():
-            expect_same_names(place, names, self._names_of_data())
+            self._find_classes(place, names)
 
     def on_validation_start(self) -> None:
         """Make the metrics that the data allows."""
@@ -190,9 +216,13 @@ class PrototypeTask(LightningModule):
         self._evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return index, logits, prediction and the predicted class's contributions."""
+        """Return index, logits, prediction and the predicted class's contributions.
+
+        Contributions are NaN where the predicted class had no training images, hence no prototypes.
+        """
         logits, contributions = self(batch["image"])
         predicted = logits.argmax(1)
+        contributions[:, self.network.dictionary.found == 0] = torch.nan
         return {
             "index": batch["index"],
             "logits": logits,
@@ -223,14 +253,14 @@ class PrototypeTask(LightningModule):
         record = read_record("to load", checkpoint)
         expect_classes("to load", record, self.record.num_classes)
         read_entry(self.network, checkpoint, "The checkpoint to load")
-        expect_same_names("The checkpoint to load", self.network.class_names, self._names_of_data())
+        self._find_classes("The checkpoint to load", self.network.class_names)
         expect_content("to load", checkpoint, self, {})
         self.trained = True
 
-    def _names_of_data(self) -> list[str]:
-        """The data's names of classes; none without a Trainer, or where it has no names."""
+    def _find_classes(self, place: str, names: list[str] | None) -> None:
         data = getattr(self._trainer, "datamodule", None)
-        return list(getattr(data, "class_names", []))
+        if isinstance(data, FineGrainedDataModule):
+            data.follow_classes(place, names, self.record.num_classes)
 
     def _start(self) -> None:
         self.on_predict_start()
@@ -239,19 +269,15 @@ class PrototypeTask(LightningModule):
         # The protocols of parts are defined on square inputs.
         part_names = getattr(data, "part_names", []) if height == width else []
         shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
-        additive = not network.classifier.inspection.indicative
-        explainers: list[Explainer] = [
-            PrototypeExplainer(head, additive) for head in network.each_head()
-        ]
-        explainers += self.explainers
-        names = {explainer.name for explainer in explainers}
-        explainers += [floor for floor in default_floors() if floor.name not in names]
-        for explainer in explainers:
-            explainer.prepare(network)
-        masks = getattr(data, "masks", False) and data.train_source.mask_names
+        masks = bool(getattr(data, "masks", False) and data.train_source.mask_names)
+        explainers = evaluated_explainers(network, self.explainers, self.trainer, bool(part_names))
         annotations: list[Need] = ["box", "mask"] if masks else ["box"]
         self.evaluation = Evaluation(
-            shape, explainers, default_metrics(self.metrics), annotations
+            shape,
+            explainers,
+            default_metrics(self.metrics),
+            annotations,
+            network.classifier,
         ).to(self.device)
 
     def _evaluate(self, batch: Batch) -> None:
@@ -272,8 +298,28 @@ class PrototypeTask(LightningModule):
             "head": self.network.classifier.inspection.to_dict(),
             "certificate": self.network.certificate,
         }
+        if self.network.part_names:
+            self.results["parts"] = part_figures(self.network, self.per_class)
         numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}
         self.log_dict(numbers, rank_zero_only=True)
+
+
+def part_figures(network: PrototypeNetwork, results: Results) -> dict[str, Any]:
+    """Return what was measured of each named part, as plain values by its name.
+
+    `share` of the logit without bias, the mean over classes; `consistent`, in how many of the
+    classes it is so, in percent; None where that was not measured, and for the remainder.
+    """
+    shares, rated = results.having("share", "accuracy"), results.having("best_part", "consistent")
+    found: dict[str, Any] = {}
+    for index, name in enumerate(network.part_names):
+        consistent = None
+        if rated is not None and index < rated.consistent.shape[1]:
+            seen = rated.consistent[rated.images > 0, index]
+            consistent = 100 * float(seen.double().mean()) if len(seen) else None
+        own = shares.share[shares.images > 0, index]
+        found[name] = {"share": float(own.mean()) if len(own) else None, "consistent": consistent}
+    return found
 
 
 def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Prototypes:
@@ -284,7 +330,7 @@ def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Proto
             "they were found for."
         )
     stored = read_prototypes(Path(folder))
-    if stored.shape[0] != num_classes:
+    if stored.shape[0] < num_classes:
         raise CheckpointError(
             f"The prototypes in {folder} are for {stored.shape[0]} classes, the data has "
             f"{num_classes}: use the data that they were found on."

@@ -31,6 +31,7 @@ _CAPTION = 0.62
 _NAME = 0.5
 DPI = 200
 _PER_ROW = 5
+_TITLE = 22  # letters of a part's name
 _CAUTION = "#b3203b"
 INK = "#16181d"
 SOFT = "#5c6370"
@@ -132,7 +133,9 @@ def _part(
     pixels = fit(explanation.image, round(_TILE * DPI))
     heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
     tile(page, heat, corner, _TILE, colour)
-    _caption(page, (x, y + _TILE), text, explanation.titles[index], colour, signed=first)
+    title = explanation.titles[index]
+    title = title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}\u2026"
+    _caption(page, (x, y + _TILE), text, title, colour, signed=first)
     patch = explanation.patches[index]
     if patch is not None and explanation.carries[index]:
         y += _TILE + _CAPTION

@@ -188,9 +188,11 @@ class Average(nn.Module):
         (lambda: Net(CosineLinear(8, 5)), "has cosines for logits"),
         (Average, "several networks .'first.head' and 'second.head'."),
         (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.Softmax(1))), "gives probabilities"),
+        (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.LogSoftmax(1))), "without its log-softmax"),
+        (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.Sigmoid())), "without its sigmoid"),
         (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.Tanh())), "something after 'head.0'"),
     ],
-    ids=["cosine", "cosine layer", "ensemble", "softmax", "tanh"],
+    ids=["cosine", "cosine layer", "ensemble", "softmax", "log-softmax", "sigmoid", "tanh"],
 )
 def test_other_heads_are_refused_with_the_reason(model, reason):
     torch.manual_seed(0)

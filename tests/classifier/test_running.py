@@ -199,3 +199,54 @@ def test_compiled_parts_are_seen_into():
         assert torch.allclose(classifier(image[:1]).logits, expected[:1], atol=1e-6)
     assert model.body.forward is forward
     assert classifier.inspection.case == "mean_linear"
+
+
+class Changed(nn.Module):
+    """A stem whose output a function changes in place, before or after it is read."""
+
+    def __init__(self, before=None, after=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.before, self.after = before, after
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        if self.before is not None:
+            self.before(x)
+        pooled = x.mean((2, 3))
+        if self.after is not None:
+            self.after(x)
+        return self.fc(pooled)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "in_place", "case"),
+    [
+        (torch.relu_, None, True, "mean_linear"),
+        (lambda x: x.clamp_(0, 1), None, True, "mean_linear"),
+        # Twice is not once, so what was changed cannot take the place of the module's output.
+        (torch.neg_, None, False, "pre_logits"),
+        (torch.exp_, None, False, "pre_logits"),
+        # What nobody reads after the change has no part in the logits.
+        (None, torch.zero_, False, "mean_linear"),
+        (None, torch.relu_, False, "mean_linear"),
+    ],
+)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_features_changed_in_place_are_taken_where_they_show_an_exact_sum(
+    before, after, in_place, case, mode
+):
+    model = Changed(before, after).eval()
+    with mode():
+        classifier = Classifier(model, InputConfig((32, 32)))
+        report = classifier.inspection
+        assert (report.features, report.in_place, report.case) == ("stem", in_place, case)
+        images = torch.randn(3, 3, 32, 32)
+        tokens = classifier(images, patches=True)
+        weight, bias = classifier.effective_head()
+        logits = tokens.pooled @ weight.T.float() + bias.float()
+        assert torch.allclose(logits, model(images), atol=1e-5)
+        if report.averages:
+            assert torch.allclose(tokens.tokens.mean(1), tokens.pooled, atol=1e-6)

@@ -229,3 +229,18 @@ def test_only_the_last_layers_of_a_head_start_from_zero(tmp_path, name):
 def test_the_number_of_classes_is_read_from_weights(tmp_path, source):
     torch.save({"model": source.state_dict()}, tmp_path / "w.pth")
     assert count_classes(target(2), str(tmp_path / "w.pth"), NAME) == 5
+
+
+def test_a_folder_and_a_picture_are_named_as_what_they_are(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder: name the file in it"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "a.pth").write_bytes(b"\x89PNG\r\n" + bytes(100))
+    with pytest.raises(CheckpointError, match="it is no file of torch") as error:
+        read_checkpoint(tmp_path / "a.pth")
+    assert "weights_only" not in str(error.value)
+
+
+def test_the_home_folder_is_known(tmp_path, source, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    assert read_checkpoint("~/a.pth").keys() == source.state_dict().keys()

@@ -88,6 +88,20 @@ def test_tables_hold_the_numbers(runs, tmp_path):
     assert r"80.0 $\pm$ 4.0" in (tmp_path / "out.tex").read_text()
 
 
+def test_intervals_and_levels_stand_beside_scores(tmp_path, capsys):
+    run = write(tmp_path / "a", consistency_interval=[72.0, 88.5], consistency_ceiling_share=0.75)
+    assert main(["compare", str(run), "--out", str(tmp_path / "out.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "80.0 [72.0, 88.5]" in out
+    with (tmp_path / "out.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"Consistency %, 95 % {end}"] for end in ("low", "high")] == ["72.0", "88.5"]
+    assert row["Consistency %, share of the ceiling"] == "0.75"
+    assert row["Consistency %, annotated parts"] == "90.0"
+    assert row["Consistency %, shuffled head"] == "10.0"
+    assert main(["compare", str(run), "--out", str(tmp_path / "out.svg")]) == 0
+
+
 def test_figures_are_drawn(runs, tmp_path):
     for suffix, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         file = tmp_path / f"out.{suffix}"
@@ -109,7 +123,7 @@ def test_the_figure_has_every_explainer_run_and_floor(runs, monkeypatch):
     draw(read_runs(runs), ["A note."], "svg")
     (figure,) = drawn
     consistency, _, drift, *rest = figure.axes
-    heights = {80: 2, 60: 2, 90: 2, 65: 2, 10: 2}
+    heights = {80: 2, 60: 2, 90: 4, 65: 2, 10: 2}
     assert Counter(bar.get_height() for bar in consistency.patches) == heights
     assert [text.get_text() for text in consistency.get_xticklabels()] == ["a/test", "b/test"]
     levels = [line.get_ydata()[0] for line in consistency.lines if len(line.get_xdata()) == 2]
@@ -126,6 +140,7 @@ def test_the_figure_has_every_explainer_run_and_floor(runs, monkeypatch):
         "unrefined (not exact)",
         "Toy maps",
         "shuffled head (control)",
+        "annotated parts (ceiling)",
         "chance: random",
         "chance: centre",
     ]

@@ -78,6 +78,7 @@ def test_names_that_look_like_something_else(given, names):
         ("data.yaml", "path: x\nnames:\n  0: cat\n  1: ant\n  2: bee\n"),
         ("data.yml", "names: [cat, ant, bee]\n"),
         ("labels.txt", "cat\r\nant\r\nbee\r\n\r\n"),
+        ("numbered.txt", "1 ant\n0: cat\n2\tbee\n"),
         ("coco.names", "\ufeffcat\nant\nbee"),
     ],
 )
@@ -101,6 +102,7 @@ def test_files_of_names(name, content, as_text, tmp_path):
         ({0: "ant", 1: ["bee"], 2: "cat"}, "class_names has a name of type list"),
         (5, "class_names is of type int: give a list of names"),
         (b"ant", "class_names is of type bytes"),
+        (set(NAMES), "class_names is a set, which has no order"),
         ("nowhere.json", r"class_names \(nowhere\.json\) cannot be read \(No such file"),
     ],
 )
@@ -117,6 +119,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(given, said):
         ("a.yaml", b"a: &a [*a]"),
         ("a.txt", b"\xff"),
         ("a.json", b"3"),
+        ("a.csv", b"id,name\n0,cat\n1,ant\n"),
         ("b.json", b""),
     ],
 )

@@ -334,3 +334,16 @@ def test_an_empty_test_split_says_what_to_do_about_own_images(tmp_path):
     data = read(tree(tmp_path, CLASSES, 1))
     with pytest.raises(DataError, match="test split has no images: raise test_fraction, or add"):
         data.test_dataloader()
+
+
+def test_links_back_are_not_followed(tmp_path, told):
+    root = tree(tmp_path / "own", CLASSES)
+    (root / CLASSES[0] / "all").symlink_to(root)
+    (root / CLASSES[1] / "same").symlink_to(root / CLASSES[1])
+    data = read(root)
+    assert len(data.train_source) + len(data.test_source) == 6 * len(CLASSES)
+    assert any("links to a folder around them (2)" in line for line in told())
+    (root / CLASSES[0] / "all").unlink()
+    (root / CLASSES[0] / "more").symlink_to(tree(tmp_path / "elsewhere", ["x"]) / "x")
+    data = read(root)
+    assert len(data.train_source) + len(data.test_source) == 6 * len(CLASSES) + 6

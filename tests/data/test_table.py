@@ -139,3 +139,10 @@ def test_boxes_may_be_empty_where_they_are_unknown(tmp_path):
     data = write(tmp_path, "path,label,x,y,w,h", "{}.png,owl,,,,")
     assert data.train_source.read(0).box is None
     assert np.isnan(data.train_source._boxes).all()
+
+
+def test_absolute_paths_below_the_folder_are_known(tmp_path):
+    data = write(tmp_path, "path,label", f"{tmp_path}/{{}}.png,owl")
+    assert {data.train_source.name(i) for i in range(2)} < {f"{i}.png" for i in range(4)}
+    with pytest.raises(DataError, match=r"path '/other/0\.png' must lie below"):
+        write(tmp_path, "path,label", "/other/{}.png,owl")

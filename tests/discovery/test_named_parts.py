@@ -7,7 +7,7 @@ from ppn.configured import Configured
 from ppn.discovery.base import ClassTokens
 from ppn.discovery.named_parts import NamedParts
 from ppn.discovery.points import grouped_points, point_evidence, point_targets
-from ppn.discovery.token_classifier import fit_token_classifier
+from ppn.discovery.token_classifier import cross_validated, fit_token_classifier
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import ClassProblem
 from ppn.refinement.compact_split import CompactSplit
@@ -111,7 +111,8 @@ def test_accuracy_is_of_images_that_were_held_out():
     # Tokens that know nothing of the points are named no better than at random.
     _, keypoints = scene(40)
     points = grouped_points(keypoints, NAMES, GROUPS)
-    blind = NamedParts(GROUPS).cross_validate(torch.randn(40, 48, WIDTH), points, GRID, SIZE)
+    targets = point_targets(point_evidence(points, GRID, SIZE))
+    blind = cross_validated(torch.randn(40, 48, WIDTH), targets, points, GRID, SIZE)
     assert blind.accuracy <= 0.8
 
 
@@ -130,6 +131,11 @@ def test_options_are_plain_and_named():
     assert way.key == "named_parts"
     assert way.options == {
         "groups": GROUPS,
+        "source": "keypoints",
+        "images": 30,
+        "seed": 0,
+        "clicks": None,
+        "teacher": None,
         "rest": 0.1,
         "decay": None,
         "spread": 24 / 224,
@@ -154,7 +160,7 @@ def test_mistakes_are_told_in_a_sentence():
     with pytest.raises(DiscoveryError, match="No image shows part 'wing'"):
         way.annotate([0, 1], hidden, NAMES, SIZE)
     way.annotate([7, 8], keypoints, NAMES, SIZE)
-    with pytest.raises(DiscoveryError, match="set k to 3"):
+    with pytest.raises(DiscoveryError, match="leave k out, or set it to 3"):
         way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 5)
     with pytest.raises(DiscoveryError, match="None of the training images is annotated"):
         way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 3)
@@ -227,3 +233,71 @@ def test_accuracy_counts_points_by_the_cell_they_are_in():
     assert classifier.accuracy(tokens, points, GRID, SIZE).missed == 0.5
     points[..., 2] = 0
     assert classifier.accuracy(tokens, points, GRID, SIZE).points.sum() == 0
+
+
+def rank_deficient(tokens):
+    return tokens[..., :2] @ torch.randn(2, WIDTH)
+
+
+def the_same_everywhere(tokens):
+    return tokens[:1, :1].expand_as(tokens).clone()
+
+
+def zero_rows(tokens):
+    return torch.where(torch.rand(tokens.shape[:2])[..., None] < 0.5, 0.0, tokens)
+
+
+def without_the_wing(tokens):
+    return tokens.clone()[:, :1].expand_as(tokens).clone()
+
+
+@pytest.mark.parametrize("names", [1, 3, 49])
+@pytest.mark.parametrize("rest", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "spoil", [rank_deficient, the_same_everywhere, zero_rows, without_the_wing, torch.zeros_like]
+)
+def test_named_prototypes_sum_to_the_head(names, rest, spoil):
+    """Whatever tokens are like, as many parts as there are, of a class without any clicks."""
+    tokens = scene(8)[0]
+    called = [f"part {number}" for number in range(names)]
+    keypoints = torch.rand(6, names, 3) * torch.tensor([80.0, 60.0, 1.0])
+    keypoints[..., 2] = torch.rand(6, names) < 0.7
+    keypoints[0, :, 2] = 1
+    keypoints[:, -1] = keypoints[:, 0]  # a duplicate of the first part
+    way = NamedParts(rest=rest)
+    way.annotate(range(6), keypoints, called, SIZE)
+    k = names + (rest > 0)
+    assert len(way.part_names) == k
+    way.fit([group_of(spoil(tokens[:6]))], torch.zeros(1, WIDTH), k)
+    row = torch.randn(WIDTH, dtype=torch.float64)
+    item = group_of(spoil(tokens[6:]), 1, 6)
+    (found,) = way.discover([item], row[None], k)
+    problem = ClassProblem(
+        item.tokens.flatten(0, 1), found.coefficients, found.parts, row, GRID, found.remainder
+    )
+    for refinement in (CompactSplit(ridge=1.0, rounds=2), CompactSplit()):
+        prototypes = refinement.refine(problem).prototypes
+        assert (prototypes.double().sum(0) - row).abs().max() <= 1e-6 * row.abs().max()
+
+
+def test_names_need_no_groups():
+    tokens, keypoints = scene(5)
+    way = NamedParts()
+    assert way.part_names == []
+    way.annotate(range(5), keypoints, NAMES, SIZE)
+    assert way.part_names == [*NAMES, "rest"]
+    way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 4)
+    assert way.account["images"] == 5
+    assert set(way.account["accuracy_of"]) == set(NAMES)
+    with pytest.raises(DiscoveryError, match="give it another name"):
+        NamedParts().annotate(range(5), keypoints, ["rest", "eye", "wing"], SIZE)
+
+
+def test_what_results_depend_on_is_told():
+    _, keypoints = scene(5)
+    first, second = NamedParts(GROUPS), NamedParts(GROUPS)
+    assert first.given == []
+    first.annotate(range(5), keypoints, NAMES, SIZE)
+    second.annotate(range(5), keypoints + 1, NAMES, SIZE)
+    assert not torch.equal(first.given[1], second.given[1])
+    assert torch.equal(first.given[0], second.given[0])

@@ -51,10 +51,13 @@ def commands(base, run_dir, processes):
         "--trainer.callbacks=PrototypeDiscovery",
         "--trainer.callbacks.classes_per_group=2",
     ]
+    named = [*given, "--trainer.callbacks.discoverer=NamedParts"]
+    named += ["--trainer.callbacks.discoverer.images=4"]
     saved = run_dir / "found/checkpoints/prototypes.ckpt"
     lines = {
         "trained": ["fit", *black_box, "--trainer.max_epochs=2"],
         "found": ["fit", *network, *given, "--trainer.max_epochs=0"],
+        "named": ["fit", *network, *named, "--trainer.max_epochs=0"],
         "validated": ["validate", *network, f"--ckpt_path={saved}"],
         "tested": ["test", *network, f"--ckpt_path={saved}"],
         "predicted": ["predict", *network, f"--ckpt_path={saved}"],
@@ -97,9 +100,10 @@ def flat(value, key=""):
 # Classes with different counts; then more processes than classes, of which one finds nothing.
 @pytest.mark.parametrize(("train", "processes"), [([6, 4, 5], 2), ([6, 3], 3)])
 class TestProcesses:
-    def test_prototypes_are_equal_to_the_bit(self, world, train, processes):
+    @pytest.mark.parametrize("stage", ["found", "named"])
+    def test_prototypes_are_equal_to_the_bit(self, world, train, processes, stage):
         ours, theirs = (
-            read_checkpoint(world(train, n) / "found/checkpoints/prototypes.ckpt")
+            read_checkpoint(world(train, n) / stage / "checkpoints/prototypes.ckpt")
             for n in (1, processes)
         )
         assert set(ours["state_dict"]) == set(theirs["state_dict"])
@@ -107,7 +111,7 @@ class TestProcesses:
             assert torch.equal(theirs["state_dict"][name], value), name
         assert theirs["ppn_network"] == ours["ppn_network"]
         assert (ours["state_dict"]["network.dictionary.found"] == 1).all()
-        found = [(world(train, n) / "found/prototypes.json").read_text() for n in (1, processes)]
+        found = [(world(train, n) / stage / "prototypes.json").read_text() for n in (1, processes)]
         assert found[0] == found[1]
 
     @pytest.mark.parametrize("stage", ["validated", "tested"])

@@ -53,7 +53,7 @@ def test_every_metric_and_explainer_of_the_results_is_in_the_tables(results):
     assert "- Toy drift: How far a toy is from its box." in text
     table = latex([CHAIN.name], *results)
     assert r"Toy drift px $\downarrow$" in table
-    assert table.count("\\\\\n") == 8
+    assert table.count("\\\\\n") == 9
 
 
 def test_each_figure_has_the_scale_of_its_metric(results, tmp_path, monkeypatch):
@@ -75,6 +75,7 @@ def test_each_figure_has_the_scale_of_its_metric(results, tmp_path, monkeypatch)
         "unrefined (not exact)",
         "Toy maps",
         "shuffled head (control)",
+        "annotated parts (ceiling)",
         "chance: random",
         "chance: centre",
     ]

@@ -67,9 +67,12 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
         Examination(
             *("a", "fam"),
             **{"case": "mean_linear", "logit_error": 1e-7, "completeness_error": 2e-7},
-            **{"grid": "7 x 7", "width": 64, "image_size": "224 x 224"},
+            **{"grid": "7 x 7", "width": 64, "image_size": "224 x 224", "places": 0.25},
         ),
-        Examination("b", "fam", case="pre_logits", logit_error=0.0, completeness_error=0.5),
+        Examination(
+            *("b", "fam"),
+            **{"case": "pre_logits", "logit_error": 0.0, "completeness_error": 0.5, "places": 1.0},
+        ),
         Examination("c", "fam", "refused", reason="no | last layer"),
         Examination("d", "other", "time", reason="more than 9 s"),
     ]
@@ -80,6 +83,9 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
     assert "| `c` | no / last layer |" in text
     assert "`e`, `f`, `g`, `h`, `i`, `j`\n" in text
     assert "| `a` | mean | 224 x 224 | 7 x 7 | 64 | 2.0e-07 |" in text
+    assert "measured for 2 architectures of 1 families" in text
+    assert "At most 90 %: `a` 25%.\n" in text
+    assert "`a` 25%, `b` 100%\n" in text
     assert "| `d` | took too long: more than 9 s |" in text
     path = tmp_path / "t.csv"
     with path.open("w", newline="") as file:

@@ -1,18 +1,26 @@
+from math import nan
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ppn.data.cub import CUB
+from ppn.data.funnybirds import FunnyBirds
+from ppn.data.lists import BIRD_GROUPS
+from ppn.data.nabirds import NABirds
+from ppn.data.synthetic import SyntheticBirds
 from ppn.discovery.points import point_evidence
+from ppn.errors import DataError, PPNError
 from ppn.explainers.base import Inputs
-from ppn.explainers.ceiling import Ceiling, annotated_split, mask_evidence
+from ppn.explainers.ceiling import Ceiling, annotated_split, ceiling_of, mask_evidence
 from ppn.explainers.control import (
     OtherClassExact,
     RandomExact,
     other_class_exact,
     random_exact,
 )
-from ppn.types import Tokens
+from ppn.explainers.training import TrainingBatch
+from ppn.types import InputConfig, Tokens
 
 GRID, SIZE, WIDTH = (3, 4), (30, 40), 16
 
@@ -20,10 +28,25 @@ GRID, SIZE, WIDTH = (3, 4), (30, 40), 16
 def network(classes=5, k=3):
     weight = torch.randn(classes, WIDTH, dtype=torch.float64)
     return SimpleNamespace(
-        classifier=SimpleNamespace(effective_head=lambda: (weight, torch.zeros(classes))),
+        classifier=SimpleNamespace(
+            effective_head=lambda: (weight, torch.zeros(classes)),
+            inspection=SimpleNamespace(indicative=False),
+        ),
         k=k,
-        head=SimpleNamespace(prototypes=torch.randn(classes, k, WIDTH)),
+        head=SimpleNamespace(prototypes=torch.randn(classes, k, WIDTH), bias=torch.rand(classes)),
+        input_config=InputConfig(size=SIZE),
+        dictionary=SimpleNamespace(found=torch.ones(classes, dtype=torch.long)),
     ), weight
+
+
+def learned(ceiling, made, tokens, label=0, **annotations):
+    """The ceiling after images of one class, whose annotations are given."""
+    seen = Tokens(tokens, GRID, tokens.mean(1), torch.ones(len(tokens)), torch.zeros(0))
+    batch = {"label": torch.full((len(tokens),), label), **annotations}
+    images = SimpleNamespace(network=made, classes=lambda: [TrainingBatch(batch, seen)])
+    ceiling.prepare(made)
+    ceiling.fit(images)
+    return ceiling
 
 
 def inputs(images=4):
@@ -74,16 +97,28 @@ def test_each_class_gets_the_prototypes_of_one_other(classes):
     assert all(other != label for label, other in enumerate(taken))
 
 
+@pytest.mark.parametrize("explainer", [RandomExact(), OtherClassExact()])
+def test_the_surrogate_of_what_is_exact_are_the_logits(explainer):
+    made, weight = network()
+    explainer.prepare(made)
+    seen = inputs()
+    pooled = seen.tokens.pooled.double() * seen.tokens.scale.double()[:, None]
+    logits = pooled @ weight.T + made.head.bias
+    assert torch.allclose(explainer.surrogate(seen).double(), logits, atol=1e-5)
+
+
 def test_ceiling_puts_parts_where_the_points_are_and_is_exact():
     # Token n has channel n, so that any map can be told.
     tokens = torch.eye(12, WIDTH).expand(6, -1, -1) + 0.01 * torch.randn(6, 12, WIDTH)
-    points = torch.tensor([[[[5.0, 5.0, 1.0]], [[35.0, 25.0, 1.0]]]]).expand(6, -1, -1, -1)
-    weight = torch.rand(WIDTH, dtype=torch.float64) + 0.5
-    ceiling = Ceiling(5, 2, WIDTH)
-    ceiling.learn_points(3, tokens, points, weight, GRID, SIZE)
+    points = torch.tensor([[35.0, 25.0, 1.0], [nan, nan, 0.0], [5.0, 5.0, 1.0]])
+    made, weight = network()
+    weight[:] = weight.abs() + 0.5
+    ceiling = Ceiling([[1, 2], [0]])
+    learned(ceiling, made, tokens, 3, keypoints=points.expand(6, -1, -1))
     directions = ceiling.directions[3]
-    assert (directions.double().sum(0) - weight).abs().max() <= 1e-6 * weight.max()
-    assert ceiling.kind == "ceiling"
+    assert (directions.double().sum(0) - weight[3]).abs().max() <= 1e-6 * weight.max()
+    assert torch.allclose(ceiling.directions[2].double(), (weight[2] / 2).expand(2, -1))
+    assert (ceiling.kind, ceiling.name, ceiling.maps_per_class) == ("ceiling", "ceiling", 2)
     seen = Tokens(tokens, GRID, tokens.mean(1), torch.ones(6), torch.zeros(6, 5))
     found = ceiling.attribute(
         Inputs(torch.zeros(6, 3, *SIZE), seen, torch.arange(6)), torch.full((6,), 3)
@@ -104,10 +139,43 @@ def test_masks_and_points_of_the_same_place_agree():
     expected[:, 0, 0] = expected[:, 11, 1] = 1
     expected[:, 5, 1] = 0.5
     assert torch.allclose(evidence, expected)
-    ceiling = Ceiling(1, 2, WIDTH)
-    tokens, weight = torch.randn(2, 12, WIDTH), torch.randn(WIDTH, dtype=torch.float64)
-    ceiling.learn_masks(0, tokens, masks, [[1], [2, 3]], weight, GRID)
-    assert torch.equal(ceiling.directions[0], annotated_split(tokens, evidence, weight))
+    (made, weight), tokens = network(), torch.randn(2, 12, WIDTH)
+    ceiling = learned(Ceiling([[1], [2, 3]], "mask"), made, tokens, mask=masks)
+    assert torch.equal(ceiling.directions[0], annotated_split(tokens, evidence, weight[0]))
+
+
+def test_a_ceiling_of_what_is_not_annotated_is_refused():
+    (made, _), tokens = network(), torch.randn(2, 12, WIDTH)
+    with pytest.raises(PPNError, match="no part, or one of nothing"):
+        Ceiling([[0], []])
+    with pytest.raises(DataError, match="needs masks: set masks: true"):
+        learned(Ceiling([[1]], "mask"), made, tokens)
+    with pytest.raises(DataError, match="part of keypoint 4, but the data has 3"):
+        learned(Ceiling([[0], [4]]), made, tokens, keypoints=torch.zeros(2, 3, 3))
+
+
+def source(part_names=(), mask_names=(), part_groups=()):
+    return SimpleNamespace(part_names=part_names, mask_names=mask_names, part_groups=part_groups)
+
+
+def test_the_ceilings_parts_are_the_data_sets_groups_of_the_closest_number():
+    names = ["beak", "crown", "belly", "back", "nape", "left wing", "tail"]
+    birds = source(names, part_groups=BIRD_GROUPS)
+    assert ceiling_of(birds, 2).parts == [[0, 1], [2], [3, 5]]
+    assert ceiling_of(birds, 9).parts == [[0, 1], [2], [3, 5], [4]]  # there is no breast
+    assert ceiling_of(source(["a", "b"], ["x", "y"]), 5).parts == [[0], [1]]
+    assert ceiling_of(source((), ["x", "y"]), 5) is None
+    of_masks = ceiling_of(source((), ["x", "y"]), 5, masks=True)
+    assert (of_masks.parts, of_masks.of) == ([[1], [2]], "mask")
+    assert ceiling_of(source((), ["bird"]), 5, masks=True) is None
+
+
+@pytest.mark.parametrize("kind", [CUB, NABirds, FunnyBirds, SyntheticBirds])
+def test_the_groups_of_data_sets_name_keypoints_once(kind):
+    for groups in getattr(kind, "part_groups", ()) or BIRD_GROUPS:
+        named = [name for names in groups.values() for name in names]
+        assert len(named) == len(set(named))
+        assert all(groups.values())
 
 
 @pytest.mark.parametrize("images", [1, 4])
@@ -116,3 +184,14 @@ def test_a_class_whose_parts_are_never_visible_is_split_evenly(images):
     evidence = point_evidence(torch.zeros(images, 3, 1, 3), GRID, SIZE)
     prototypes = annotated_split(tokens, evidence, weight)
     assert torch.allclose(prototypes.double(), weight / 3, atol=1e-5)
+
+
+def test_classes_without_prototypes_lend_none():
+    weight = torch.randn(6, WIDTH, dtype=torch.float64)
+    prototypes = torch.randn(6, 3, WIDTH)
+    found = torch.tensor([0, 1, 0, 1, 1, 0])
+    made = other_class_exact(prototypes, weight, found=found)
+    apart, theirs = (both[:, 0] - both[:, 1] for both in (made, prototypes))
+    taken = (apart[:, None] - theirs).norm(dim=2).argmin(1).tolist()
+    assert sorted(taken[label] for label in (1, 3, 4)) == [1, 3, 4]
+    assert all(taken[label] != label for label in (1, 3, 4))

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 import ppn
 from ppn.classifier.record import read_record
 from ppn.classifier.weights import read_checkpoint, state_dict_of
+from ppn.discovery import NamedParts
+from ppn.explainers.protopnet import read_protopnet
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.certificate import CertificateSample
 from ppn.prototypes.checkpoint import load_checkpoint
@@ -23,6 +25,7 @@ from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.journal import Journal
 from ppn.prototypes.stored import TOLERANCE
+from ppn.tasks.protopnet import ProtoPNetTask
 from ppn.tasks.prototypes import PrototypeTask
 from tests.fuzz.damage import PLAIN, damaged, outcome, rewritten
 from tests.prototypes.test_from_classifier import Named
@@ -30,12 +33,17 @@ from tests.prototypes.test_from_classifier import Named
 CLASSES, K = 3, 2
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+@pytest.fixture(scope="module", params=["without names", "named"])
+def pair(tmp_path_factory, request):
     """A pair of prototype files."""
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=CLASSES).eval()
-    network = ppn.from_classifier(model, DataLoader(Named(), batch_size=5), k=K)
+    discoverer = None
+    if request.param == "named":
+        discoverer = NamedParts()
+        discoverer.annotate([0, 4], torch.full((2, 1, 3), 9.0), ["square"], (64, 64))
+    loader = DataLoader(Named(), batch_size=5)
+    network = ppn.from_classifier(model, loader, k=K, discoverer=discoverer)
     folder = network.save(tmp_path_factory.mktemp("pair"))
     return folder, (folder / DESCRIPTION).read_bytes(), (folder / TENSORS).read_bytes()
 
@@ -47,6 +55,8 @@ def read_pair(folder):
         assert len(found.class_names) == len(found.images) == found.shape[0]
         assert all(isinstance(name, str) for name in found.class_names)
         found.fill(PrototypeHead(*found.shape[:3]), PartDictionary(*found.shape))
+        assert len(found.part_names) in (0, found.shape[1])
+        assert all(isinstance(name, str) and name.strip() for name in found.part_names)
     return found
 
 
@@ -186,6 +196,28 @@ def test_records_that_someone_made_up(checkpoint, data):
     if network is not None:
         assert all(isinstance(name, str) for name in network.class_names)
         assert len(network.class_names) == CLASSES
+
+
+@pytest.fixture(scope="module")
+def protopnet(tmp_path_factory):
+    """What the checkpoint of a ProtoPNet that is only made holds."""
+    base = tmp_path_factory.mktemp("protopnet")
+    task = ProtoPNetTask(CLASSES, architecture="test_resnet", image_size=64, k=K, width=4)
+    content = {"state_dict": task.state_dict()}
+    task.on_save_checkpoint(content)
+    return base / "made_up.ckpt", content
+
+
+@settings(max_examples=max(10, settings.default.max_examples // 10))
+@given(data=st.data())
+def test_protopnets_that_someone_made_up(protopnet, data):
+    path, whole = protopnet
+    plain = {key: value for key, value in whole.items() if key != "state_dict"}
+    made_up = data.draw(rewritten(plain))
+    state = data.draw(st.sampled_from([whole["state_dict"], {}, [], None, {"w": 1}]))
+    torch.save({**made_up, "state_dict": state}, path)
+    network = outcome(lambda: read_protopnet(str(path)), path)
+    assert network is None or network.prototypes.shape == (CLASSES, K, 4)
 
 
 @given(PLAIN)

@@ -9,11 +9,33 @@ import torch
 import torch.distributed as dist
 
 from ppn.explainers import RandomMaps
-from ppn.metrics import Consistency, EvaluationShape, Observation, default_metrics
+from ppn.metrics import (
+    Comprehensiveness,
+    Consistency,
+    EnergyBox,
+    EnergyMask,
+    EvaluationShape,
+    ExplanationSize,
+    Observation,
+    PointingBox,
+    PointingMask,
+    Purity,
+    default_metrics,
+)
 from ppn.metrics.maps import peak
 from ppn.metrics.noise import stability_noise
+from ppn.metrics.resampling import image_counts
 from tests.ddp import run
 
+FURTHER = (
+    PointingBox,
+    PointingMask,
+    EnergyBox,
+    EnergyMask,
+    Comprehensiveness,
+    Purity,
+    ExplanationSize,
+)
 IMAGES, C, K, P, S = 23, 4, 3, 5, 64
 # Which images each rank has, and in which batches: uneven, and one rank with nothing at all.
 PLANS = [(range(0, 17), 4), (range(17, 23), 5)], [(range(IMAGES), 7), (range(0), 7)]
@@ -21,7 +43,8 @@ PLANS = [(range(0, 17), 4), (range(17, 23), 5)], [(range(IMAGES), 7), (range(0),
 
 def metrics():
     shape = EvaluationShape(C, K, [f"part {p}" for p in range(P)], S)
-    return {m.key: m.setup(shape) for m in default_metrics([Consistency(threshold=0.4)])}
+    further = [kind() for kind in FURTHER]
+    return {m.key: m.setup(shape) for m in default_metrics([Consistency(threshold=0.4), *further])}
 
 
 def batch(indices):
@@ -36,8 +59,12 @@ def batch(indices):
     parts[..., 2] = parts[..., 2].gt(0.3).float()
     logits = draw(indices, labels, (1, 1, C), 2, 0)[:, 0, 0]
     wrong = logits + stability_noise(logits, indices, seed=3)
+    corner = 8 + draw(indices, labels, (2, 1, 2), 4, 0)[:, 0, 0] * 40
+    box = torch.cat([corner, corner + 16], 1)
+    mask = draw(indices, labels, (1, 8, 8), 5, 0)[:, 0].mul(2.6).round()
+    mask = torch.where(mask == 2, 255, mask).repeat_interleave(8, 1).repeat_interleave(8, 2)
     return Observation(
-        {"label": labels, "index": indices, "keypoints": parts},
+        {"label": labels, "index": indices, "keypoints": parts, "box": box, "mask": mask},
         wrong,
         logits,
         maps,
@@ -46,6 +73,7 @@ def batch(indices):
         peak(noisy, (S, S)),
         wrong[:, :K] - 0.5,
         additive=True,
+        counts=image_counts(indices),
     )
 
 
@@ -90,6 +118,7 @@ def check(result, expected):
                 value,
                 rtol=1e-12,
                 atol=1e-12,
+                equal_nan=True,
                 msg=f"{name}, {figure}: {result[name][figure]} instead of {value}",
             )
 
@@ -108,7 +137,9 @@ def expected():
     assert 0 < result["accuracy"]["network"] < 1
     assert result["effective_prototypes"]["effective"] > 1
     assert result["completeness_error"]["error"] > 0.1
-    assert len(result) == len(default_metrics())
+    assert len(result) == len(default_metrics()) + len(FURTHER)
+    for kind in FURTHER[:5]:
+        assert 0 < result[kind.key]["score"] < 1, kind
     return result
 
 
@@ -128,7 +159,7 @@ def test_states_are_sums_and_maxima_of_fixed_shape():
     feed(fed, range(4), 4)
     for name, metric in fresh.items():
         reductions = {reduction.__name__ for reduction in metric._reductions.values()}
-        assert reductions <= {"dim_zero_sum", "dim_zero_max"}
+        assert reductions <= {"dim_zero_sum", "dim_zero_max", "_best_of"}
         for state, default in metric._defaults.items():
             assert getattr(fed[name], state).shape == default.shape
             assert default.dtype in (torch.int64, torch.float64)

@@ -6,6 +6,7 @@ import torch
 from ppn.errors import DataError
 from ppn.metrics import Consistency, EvaluationShape, Stability
 from ppn.metrics.consistency import SWEEP_THRESHOLDS
+from ppn.metrics.resampling import image_counts
 from ppn.metrics.windows import SWEEP_HALF_SIZES, mean_over_prototypes, part_hits
 from tests.metrics import literal
 
@@ -82,6 +83,29 @@ def test_stability_equals_the_literal_loops(case):
     assert result.stable_share.shape == (C, maps.shape[1])
     assert 100 * result.stable_share[seen].mean().item() == pytest.approx(score, abs=1e-12)
     assert not result.stable_share[~seen].any()
+
+
+@pytest.mark.parametrize("kind", [Consistency, Stability])
+def test_a_draw_is_the_score_of_the_images_as_often_as_it_has_them(case, kind):
+    maps, _, keypoints, labels, peaks, moved_peaks = case
+    sizes = shape(C, maps.shape[1], P)
+    given = (peaks, moved_peaks) if kind is Stability else (peaks,)
+    counts = image_counts(torch.arange(len(maps)))
+    metric = kind().setup(sizes)
+    for rows in torch.arange(len(maps)).split(7):
+        some = [tensor[rows] for tensor in (*given, keypoints, labels)]
+        metric.update(*some, counts[rows])
+    values = metric.values(metric.compute())
+    for draw in range(3):
+        again = counts[:, draw].long()
+        if not set(labels[again > 0].tolist()) >= set(labels.tolist()):
+            continue  # of a class without an image consistency knows no share
+        repeated = kind().setup(sizes)
+        repeated.update(*(t.repeat_interleave(again, 0) for t in (*given, keypoints, labels)))
+        assert values.draws[draw].item() == pytest.approx(repeated.compute().score.item())
+    assert values.classes.isnan().tolist() == [label == 3 for label in range(C)]
+    assert values.classes.nanmean().item() == pytest.approx(metric.compute().score.item())
+    assert values.prototypes.shape == (C, maps.shape[1])
 
 
 def test_known_maxima_may_stand_for_maps(case):

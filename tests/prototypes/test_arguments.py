@@ -52,6 +52,12 @@ def test_a_class_is_meant_by_its_name_first(target, expected):
     assert class_index(target, ["7", "cat", "eel", "10"]) == expected
 
 
+def test_a_name_that_several_classes_have_is_not_guessed():
+    with pytest.raises(DataError, match=r"called 'crane' \(1, 2\): give the number"):
+        class_index("crane", ["cat", "crane", "crane"])
+    assert class_index("2", ["cat", "crane", "crane"]) == 2
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

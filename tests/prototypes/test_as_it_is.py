@@ -1,5 +1,6 @@
 """Classifiers as users have them: wrapped, grey, in double precision, with several outputs."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -187,3 +188,36 @@ def test_the_module_that_was_named_is_taken_again_from_files(tmp_path):
     ours, theirs = network.explain(image), loaded.explain(image)
     assert ours.contributions == theirs.contributions
     assert all(np.array_equal(a, b) for a, b in zip(ours.maps, theirs.maps, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["autocast", "bfloat16", "float64", "inference"])
+def test_what_is_set_around_it_changes_nothing(kind):
+    model, image = Net().eval(), batches()[0][0][1]
+    plain = ppn.from_classifier(model, batches(), k=2)
+    expected = plain.explain(image)
+    around = {
+        "autocast": torch.autocast("cpu", torch.bfloat16),
+        "inference": torch.inference_mode(),
+    }
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(
+            {"bfloat16": torch.bfloat16, "float64": torch.float64}.get(kind, before)
+        )
+        with around.get(kind, nullcontext()):
+            found = ppn.from_classifier(model, batches(), k=2)
+            explained = found.explain(image)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found.head.prototypes, plain.head.prototypes)
+    assert explained.contributions == expected.contributions
+    assert explained.logit == expected.logit
+    assert found.certificate == plain.certificate
+
+
+def test_a_few_classes_of_very_many_are_certified():
+    model = Net(classes=5000).eval()
+    images = batches()[0][0]
+    network = ppn.from_classifier(model, [(images, torch.tensor([1, 2, 4999]))], k=2)
+    assert network.certificate["images"] == 3
+    assert network.certificate["agreement"] == 1

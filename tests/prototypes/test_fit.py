@@ -210,7 +210,7 @@ def test_certificate_measures_what_is_wrong_too():
                 item.tokens[half], (2, 3), pooled[half], torch.ones(len(pooled[half])), logits[half]
             )
             sample.add(item.label, part)
-    logits, blackbox = sample.outputs(network.head)
+    (logits, _), blackbox = sample.outputs(network.head)
     good = certify(network.dictionary, logits, blackbox)
     assert good.images == 8  # 10 rows hold 2 images of each of 4 classes
     assert good.agreement == 1.0
@@ -227,3 +227,13 @@ def test_certificate_samples_some_classes_where_there_are_too_many():
         tokens = torch.ones(3, 6, WIDTH) * label
         sample.add(label, Tokens(tokens, (2, 3), tokens.mean(1), torch.ones(3), torch.zeros(3, 10)))
     assert sample.pooled[sample.used == 1, 0].tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(("labels", "kept"), [((7, 9), [7, 7, 9, 9]), ((), [7, 9, 8])])
+def test_certificate_samples_the_classes_that_have_images(labels, kept):
+    sample = CertificateSample(10, WIDTH, rows=4, labels=labels)
+    for label in (7, 9) if labels else (7, 9, 8):
+        tokens = torch.ones(3, 6, WIDTH) * label
+        sample.add(label, Tokens(tokens, (2, 3), tokens.mean(1), torch.ones(3), torch.zeros(3, 10)))
+    assert sample.pooled[sample.used == 1, 0].tolist() == kept
+    assert sample.labels.tolist() == kept

@@ -143,7 +143,7 @@ def test_a_file_is_explained_as_the_users_own_pipeline_would_see_it(root, given)
 
 
 WRONG = {
-    "k": [2.0, "3", None, 0],
+    "k": [2.0, "3", 0],
     "refinement": ["camsplit", CamSplit],
     "discoverer": ["nmf", 3],
     "config": [(SIZE, SIZE), InputConfig(SIZE), InputConfig((64, 64))],

@@ -94,22 +94,6 @@ def test_prototypes_sum_to_the_head_of_a_difficult_class(spoil, remainder, ridge
     assert relative_error(prototypes, case.weight) <= 1e-6
 
 
-def test_copies_change_the_split_and_not_its_sum():
-    case = problem()
-    copies = case.tokens + 0.3 * torch.randn(2, *case.tokens.shape)
-    seen = replace(case, copies=copies)
-    prototypes = CompactSplit().refine(seen).prototypes
-    assert relative_error(prototypes, case.weight) <= 1e-6
-    assert not torch.allclose(prototypes, CompactSplit().refine(case).prototypes, atol=1e-3)
-
-
-def test_copies_that_are_the_images_themselves_change_nothing():
-    case = problem()
-    twice = replace(case, copies=case.tokens[None])
-    expected = CompactSplit().refine(case).prototypes
-    assert torch.allclose(CompactSplit().refine(twice).prototypes, expected, atol=1e-3)
-
-
 def test_follows_its_definition():
     """Literally: loops over rounds, images and parts, dense solves, in float64."""
     case = problem()

@@ -11,7 +11,16 @@ import pytest
 from ppn.errors import DataError
 from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
-from ppn.report.content import ClassCard, Column, Fact, Prototype, Report, Sensitivity
+from ppn.report.content import (
+    ClassCard,
+    Column,
+    Fact,
+    NamedPart,
+    Prototype,
+    Report,
+    Sensitivity,
+    Separation,
+)
 from ppn.report.render import render, write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -251,3 +260,49 @@ def test_a_failure_leaves_the_old_report_whole(make_report, tmp_path, monkeypatc
 def test_a_full_report_stays_small(make_report, tmp_path):
     path = write_report(make_report(k=3, classes=24, samples=12, patches=5), tmp_path)
     assert path.stat().st_size < 8e6
+
+
+def named_report(make_report):
+    report = make_report(k=2)
+    cards = [
+        replace(
+            card,
+            prototypes=[
+                replace(card.prototypes[0], name="head <1>"),
+                replace(card.prototypes[1], name="rest", consistent=None, part=None),
+            ],
+        )
+        for card in report.classes
+    ]
+    parts = [
+        NamedPart(
+            *(0, "head <1>", False, 0.6, 0.77),
+            {card.label: 0.6 for card in cards},
+            [Separation("Bird 000", "Bird 001", 1.25, 2.5)],
+        ),
+        NamedPart(1, "rest", True, 0.1),
+    ]
+    return replace(report, classes=cards, parts=parts, samples=[])
+
+
+def test_named_parts_have_a_section_and_their_names(make_report):
+    html = render(named_report(make_report))
+    assert 'id="parts"' in html
+    assert 'href="#parts"' in html
+    assert "head &lt;1&gt;" in html
+    assert "<1>" not in html
+    assert "Part 1" not in html
+    assert "+1.25 of a lead of 2.50" in html
+    assert "What no name covers" in html
+    assert "77" in html
+    assert 'id="parts"' not in render(make_report())
+
+
+def test_a_guess_is_shown_only_where_the_part_is_consistent(make_report):
+    report = make_report(k=1, classes=1, samples=0)
+    assert ">crown</span>" in render(report)
+    card = report.classes[0]
+    unsure = replace(card.prototypes[0], consistent=False)
+    assert ">crown</span>" not in render(
+        replace(report, classes=[replace(card, prototypes=[unsure])])
+    )

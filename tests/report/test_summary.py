@@ -30,7 +30,7 @@ def test_every_metric_is_shown_on_its_own_scale_beside_its_floors(found):
     drift = shown["Toy drift"]
     assert (drift.value, drift.unit, drift.better) == (12.5, "px", "lower")
     assert drift.bounds == (0, 50)
-    assert drift.levels == {"chance: random": 40.5, "chance: centre": 30.5}
+    assert drift.levels == {"annotated parts": 6.5, "chance: random": 40.5, "chance: centre": 30.5}
     assert (drift.protocol, drift.constants) == ("toy-2026", {"toys": 7})
     assert (shown["Consistency"].error, drift.error) == (4.0, None)
     weight = shown["Toy weight"]
@@ -40,9 +40,57 @@ def test_every_metric_is_shown_on_its_own_scale_beside_its_floors(found):
     assert html.count("Lower is better.") == 1
 
 
+def test_intervals_differences_and_the_share_of_the_ceiling_are_shown():
+    changed = figures(
+        consistency_interval=[72.0, 88.5],
+        consistency_image_interval=[76.0, 84.0],
+        consistency_ceiling_share=0.75,
+    )
+    changed["explainers"]["cam_split"]["consistency_interval"] = [72.0, 88.5]
+    changed["explainers"]["equal"]["consistency_difference"] = [20.0, 12.5, 27.0]
+    html = page(measured(changed, "The evaluation"))
+    scale = html[html.index("<h3>Consistency") : html.index("<h3>Distinct peaks")]
+    assert "72.0 to 88.5" in scale
+    assert 'class="span" style="left:72.0%;width:16.5%"' in scale
+    assert "over images it is 76.0 to 84.0." in scale
+    assert "Share of the ceiling, from the best floor on: 0.75." in scale
+    assert "annotated parts <b>90" in scale
+    assert "± 4" not in scale
+    minus = "\N{MINUS SIGN}"
+    assert f"<small>{minus}20.0 ({minus}27.0 to {minus}12.5)</small>" in html
+    assert "<small>72.0 to 88.5</small>" in html
+    assert "Small print: 95 % intervals" in html
+    assert "Small print" not in page(measured(figures(), "The evaluation"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"consistency_interval": [1.0]},
+        {"consistency_interval": 5.0},
+        {"consistency_ceiling_share": "half"},
+        {"consistency_difference": [1.0, 2.0]},
+    ],
+)
+def test_intervals_that_are_none_are_refused(wrong):
+    with pytest.raises(DataError, match="The evaluation is not what ppn writes"):
+        measured(figures(**wrong), "The evaluation")
+    changed = figures()
+    changed["explainers"]["equal"] |= wrong
+    with pytest.raises(DataError, match="The evaluation is not what ppn writes"):
+        measured(changed, "The evaluation")
+
+
 def test_the_best_of_a_column_is_sought_in_its_own_direction(found):
     rows = {row.name: row for row in explainers(found)}
-    assert list(rows) == ["cam_split", "equal", "unrefined", "Toy maps", "shuffled head"]
+    assert list(rows) == [
+        "cam_split",
+        "equal",
+        "unrefined",
+        "Toy maps",
+        "shuffled head",
+        "annotated parts",
+    ]
     assert rows["Toy maps"].values[Column("Toy drift", "px", "lower")] == 20.5
     assert [name for name, row in rows.items() if row.chosen] == ["cam_split"]
     assert [name for name, row in rows.items() if not row.exact] == ["unrefined"]
@@ -82,7 +130,7 @@ def test_titles_that_are_given_twice_fall_back_to_names():
     for name in ("toy", "shuffled"):
         twice["explainers"][name]["title"] = "Same"
     rows = [row.name for row in explainers(measured(twice, "The evaluation"))]
-    assert rows == ["cam_split", "equal", "unrefined", "toy", "shuffled"]
+    assert rows == ["cam_split", "equal", "unrefined", "toy", "shuffled", "annotated parts"]
 
 
 def test_results_of_before_are_refused():

@@ -176,11 +176,16 @@ def test_files_that_do_not_fit_the_network_are_refused(fitted, tmp_path):
         PrototypeTask(3, str(tmp_path / "w.pth"), "test_resnet", prototypes=folder)
 
 
-def test_a_state_dict_with_other_classes_is_refused_not_explained(tmp_path):
+def test_a_state_dict_with_other_classes_is_refused_not_explained(data, tmp_path):
     model = timm.create_model("test_resnet", num_classes=5)
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    path = str(tmp_path / "weights.pth")
+    torch.save(model.state_dict(), path)
     with pytest.raises(CheckpointError, match="number of classes"):
-        PrototypeTask(3, str(tmp_path / "weights.pth"), architecture="test_resnet")
+        PrototypeTask(6, path, architecture="test_resnet")
+    network = PrototypeTask(3, path, architecture="test_resnet")
+    with pytest.raises(CheckpointError, match=r"weights\.pth has 5 classes, and which of them"):
+        trainer(tmp_path, callbacks=[PrototypeDiscovery()]).fit(network, datamodule=data)
+    assert not network.network.dictionary.filled
 
 
 def test_training_mode_leaves_the_black_box_in_evaluation():

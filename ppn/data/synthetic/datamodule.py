@@ -8,6 +8,7 @@ import numpy as np
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.lists import BIRD_GROUPS
 from ppn.data.synthetic.anatomy import PART_NAMES, anatomies, class_names
 from ppn.data.synthetic.bird import draw_bird
 from ppn.data.synthetic.drawing import Canvas
@@ -62,6 +63,7 @@ class SyntheticBirds(AnnotatedDataset):
         self.class_names = class_names(self.anatomies)
         self.part_names = list(PART_NAMES)
         self.mask_names = PART_NAMES
+        self.part_groups = BIRD_GROUPS
         self.labels = np.repeat(np.arange(num_classes), images_per_class)
         self.split = split
         self.seed = seed

@@ -1,0 +1,1 @@
+"""Pages in a browser, for a person who works with images and networks; needs the extra `app`."""

@@ -1,0 +1,121 @@
+"""What a benchmark compares: one YAML file."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import product
+from typing import Any
+
+from ppn.configured import Configured
+from ppn.data.datamodule import FineGrainedDataModule  # noqa: TC001 - for jsonargparse
+from ppn.discovery.base import Discoverer  # noqa: TC001 - for jsonargparse
+from ppn.errors import PPNError
+from ppn.explainers.base import Explainer  # noqa: TC001 - for jsonargparse
+from ppn.explainers.ceiling import ceiling_of
+from ppn.explainers.part_prototypes import PartPrototypes
+from ppn.metrics.base import Metric  # noqa: TC001 - for jsonargparse
+from ppn.metrics.defaults import default_controls, default_floors, default_metrics
+from ppn.metrics.evaluation import expect_different
+from ppn.refinement.base import Refinement  # noqa: TC001 - for jsonargparse
+
+
+class Benchmark:
+    """One classifier, one data set, and everything that is to be compared on them.
+
+    Every seed s varies which training images are seen (all but those held out for validation), the
+    random numbers of explainers (their option `seed` plus s), and the noise and chance maps of
+    metrics.
+
+    Args:
+        data: The data set; its test images are scored.
+        classifier: The black box: a checkpoint of `ClassificationTask`, or a state dict together
+            with `architecture`. `{seed}` in it stands for each seed.
+        discoverers: Ways to find parts; each is combined with each of `refinements`.
+        refinements: Ways to split the head.
+        explainers: What they are compared with, beside ceiling, controls and floors.
+        metrics: What to measure; null takes what `ppn test` does.
+        columns: Keys of the metrics in `results.tex`, and the first of them on the axis of
+            trade-offs; null takes the first six.
+        seeds: Seeds, at least 0.
+        k: Prototypes per class.
+        images_per_class: Scored images of each class, at most; null: all.
+        architecture: See `PrototypeTask`.
+        image_size: See `PrototypeTask`.
+        model_options: See `PrototypeTask`.
+
+    Raises:
+        PPNError: If there is nothing to compare, a seed is negative or twice there, or two
+            explainers or two metrics have one name.
+    """
+
+    def __init__(
+        self,
+        data: FineGrainedDataModule,
+        classifier: str,
+        discoverers: list[Discoverer] | None = None,
+        refinements: list[Refinement] | None = None,
+        explainers: list[Explainer] | None = None,
+        metrics: list[Metric] | None = None,
+        columns: list[str] | None = None,
+        seeds: list[int] | None = None,
+        k: int = 3,
+        images_per_class: int | None = None,
+        architecture: str | None = None,
+        image_size: int | None = None,
+        model_options: dict[str, Any] | None = None,
+    ) -> None:
+        self.data = data
+        self.classifier = classifier
+        self.seeds = [0] if seeds is None else seeds
+        self.metrics: list[Metric] = default_metrics() if metrics is None else metrics
+        self.columns = columns
+        self.k = k
+        self.images_per_class = images_per_class
+        self.architecture = architecture
+        self.image_size = image_size
+        self.model_options = model_options
+        ours = product(discoverers or [], refinements or [])
+        given: list[Explainer] = [PartPrototypes(*pair) for pair in ours]
+        given += explainers or []
+        if not given:
+            raise PPNError("There is nothing to compare: give explainers, or ways to make them.")
+        ceiling = ceiling_of(data.train_source, k, data.masks)
+        levels: list[Explainer] = [*default_controls(), *default_floors()]
+        levels[:0] = [] if ceiling is None else [ceiling]
+        names = {explainer.name for explainer in given}
+        self.explainers = [*given, *(level for level in levels if level.name not in names)]
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise PPNError(f"seeds are {self.seeds}, but must be different, and at least 0.")
+        if images_per_class is not None and images_per_class < 1:
+            raise PPNError(f"images_per_class is {images_per_class}, but must be at least 1.")
+        expect_different("explainers", [explainer.name for explainer in self.explainers])
+        expect_different("metrics", [metric.key for metric in self.metrics])
+
+    def explainer(self, name: str, seed: int) -> Explainer:
+        """Return a new explainer of one seed; its name is that of all seeds."""
+        (template,) = (one for one in self.explainers if one.name == name)
+        return seeded(template, seed)
+
+
+def seeded(template: Explainer, seed: int) -> Explainer:
+    """Return a copy whose options called `seed`, and those of what it is made of, are `seed` on."""
+    made = deepcopy(template)
+    waiting: list[Configured] = [made]
+    while waiting:
+        one = waiting.pop()
+        for option, value in one.options.items():
+            if option == "seed" and isinstance(value, int):
+                one.seed = value + seed
+            elif isinstance(value, Configured):
+                waiting.append(value)
+    return made
+
+
+def described(one: Configured) -> dict[str, Any]:
+    """Return class and options, those of what it is made of included, as plain values."""
+    kind = type(one)
+    options = {
+        name: described(value) if isinstance(value, Configured) else repr(value)
+        for name, value in one.options.items()
+    }
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options}

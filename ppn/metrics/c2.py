@@ -1,0 +1,168 @@
+"""Are the places of a prototype alike to another network (C2-score)?
+
+Parchami-Araghi et al., "FaCT: Faithful Concept Traces for Explaining Neural Network Decisions",
+NeurIPS 2025 (arXiv 2510.25512).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from ppn.errors import PPNError
+from ppn.metrics.base import Metric
+from ppn.metrics.resampling import Values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    from ppn.metrics.base import EvaluationShape, Observation
+
+
+class C2Result(NamedTuple):
+    """What `C2Score.compute` returns, of all processes.
+
+    `score` (C, k) float64 in [-1, 1]; NaN where a prototype was active on fewer than two images.
+    """
+
+    score: Tensor
+
+
+def encodings(maps: Tensor, features: Tensor) -> Tensor:
+    """Mean of dense features, weighted by a map's positive part, of unit length.
+
+    Args:
+        maps: (B, k, H, W); upsampled or reduced bilinearly to the grid of the features.
+        features: (B, E, H', W').
+
+    Returns:
+        (B, k, E) float64; 0 where a map has no positive value.
+    """
+    size = (features.shape[2], features.shape[3])
+    weight = interpolate(maps.float().clamp(min=0), size, mode="bilinear", align_corners=False)
+    sums = weight.double().flatten(2) @ features.double().flatten(2).mT
+    return normalize(sums, dim=2)
+
+
+class _Dense:
+    """A dense model that all copies of a metric share, whatever its size."""
+
+    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+        self.model = model
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return features (B, E, H', W'), where the images are."""
+        if isinstance(self.model, torch.nn.Module):
+            self.model.to(images.device)
+        return self.model(images)
+
+
+class C2Score(Metric):
+    """Mean cosine of dense features of an independent network where a prototype is active.
+
+    Per prototype over all pairs of different images of its class, each weighted by the product of
+    the maps' maxima; no labels of parts are needed. Differs from the authors' code in that features
+    are not upsampled by a further network, and that all images of a class count. It is defined for
+    one dense model: numbers of different models cannot be compared.
+
+    Args:
+        features: What gives dense features (B, E, H', W') of images as the classifier takes them:
+            a function, or `package.module:factory`, which is called without arguments and returns
+            one.
+
+    Raises:
+        PPNError: If there is no such factory.
+    """
+
+    key = "c2_score"
+    title = "C2-score"
+    bounds = (-1.0, 1.0)
+    protocol = "c2-2025"
+    help = "Cosine of an independent network's features at the places of a prototype."
+    needs = frozenset({"model"})
+
+    total: Tensor
+    weight: Tensor
+    square: Tensor
+
+    def __init__(self, features: str | Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.features = features
+        self._dense = _Dense(_made(features) if isinstance(features, str) else features)
+        self.width = 0
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What the numbers depend on."""
+        given = self.features
+        named = given if isinstance(given, str) else getattr(given, "__name__", repr(type(given)))
+        return {"features": named, "width": self.width}
+
+    def setup(self, shape: EvaluationShape) -> Self:
+        """Make the states, whose width is found by running the dense model once."""
+        self.width = self._dense(torch.zeros(1, 3, shape.size, shape.size)).shape[1]
+        cells = torch.zeros(shape.num_classes, shape.k, dtype=torch.float64)
+        total = torch.zeros(*cells.shape, self.width, dtype=torch.float64)
+        self.add_state("total", total, dist_reduce_fx="sum")
+        self.add_state("weight", cells, dist_reduce_fx="sum")
+        self.add_state("square", cells.clone(), dist_reduce_fx="sum")
+        return self
+
+    def observe(self, seen: Observation) -> None:
+        """Add a batch."""
+        assert seen.probe is not None
+        images = seen.probe.inputs.images
+        features = seen.probe.once((self.key, self._dense), lambda: self._dense(images))
+        self.update(seen.maps, features, seen.batch["label"])
+
+    def update(self, maps: Tensor, features: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            maps: (B, k, H, W) of the ground-truth class's prototypes.
+            features: (B, E, H', W') of the same images.
+            labels: (B,) ground-truth classes.
+        """
+        active = maps.double().clamp(min=0).flatten(2).amax(2)
+        self.total.index_add_(0, labels, active[..., None] * encodings(maps, features))
+        self.weight.index_add_(0, labels, active)
+        self.square.index_add_(0, labels, active.square())
+
+    def compute(self) -> C2Result:
+        """Score of each prototype; a collective call: every process must make it."""
+        # The sum over pairs is the square of the sum, without the pairs of an image with itself.
+        pairs = self.weight.square() - self.square
+        alike = self.total.square().sum(2) - self.square
+        known = pairs > 1e-9 * self.weight.square().clamp(min=1e-30)
+        return C2Result(torch.where(known, alike / pairs, torch.nan))
+
+    def figures(self, result: C2Result) -> dict[str, Any]:
+        """Return the mean over prototypes; None where there are none."""
+        known = result.score[~result.score.isnan()]
+        return {"c2_score": float(known.mean()) if len(known) else None}
+
+    def values(self, result: C2Result) -> Values:
+        """Return the score of each prototype, and their means."""
+        return Values(result.score.nanmean(1), result.score)
+
+
+def _made(path: str) -> Callable[[Tensor], Tensor]:
+    module, _, name = path.partition(":")
+    try:
+        made: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PPNError(
+            f"features of c2_score is '{path}', which cannot be made ({error}): give "
+            "package.module:factory."
+        ) from None
+    return made

@@ -1,0 +1,98 @@
+"""How sure scores are, and how far between what knows nothing and what is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppn.metrics.intervals import bootstrap_interval, paired_difference, share_of_ceiling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ppn.explainers.base import Explainer
+    from ppn.metrics.base import Metric
+    from ppn.metrics.resampling import Values
+
+INTERVAL = "_interval"
+IMAGE_INTERVAL = "_image_interval"
+DIFFERENCE = "_difference"
+SHARE = "_ceiling_share"
+"""Ends of the names of figures that belong to a score; see `compared`."""
+_NORMAL = 1.959964
+"""Standard deviations on either side that hold 95 % of a normal distribution."""
+
+
+def compared(
+    explainers: Sequence[Explainer],
+    metrics: Sequence[Metric],
+    scores: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Mapping[str, Values]],
+) -> dict[str, dict[str, Any]]:
+    """Return further figures of each explainer, by its name.
+
+    For a metric KEY: `KEY_interval`, ends of the 95 % bootstrap interval over classes;
+    `KEY_image_interval`, the same over images; `KEY_difference`, mean and ends of the interval of
+    the first explainer's score minus this one's, paired over classes; `KEY_ceiling_share`, of
+    metrics of annotated parts, (score - best floor) / (ceiling - best floor). A floor that reaches
+    the best value of the scale does so by construction, and is no floor (a map that ignores the
+    image is stable). What would mean nothing is left out.
+
+    Args:
+        explainers: The explainers, the chosen one first.
+        metrics: What was measured.
+        scores: Figures of each explainer.
+        values: What scores are means of, of each explainer, by metric.
+    """
+    chosen = explainers[0].name
+    found: dict[str, dict[str, Any]] = {explainer.name: {} for explainer in explainers}
+    for metric in metrics:
+        for explainer in explainers:
+            own = values[explainer.name].get(metric.key)
+            score = scores[explainer.name].get(metric.key)
+            if own is None or score is None:
+                continue
+            figures = found[explainer.name]
+            known = own.classes.cpu().numpy()
+            interval = bootstrap_interval(known)
+            if interval.units > 1:
+                figures[f"{metric.key}{INTERVAL}"] = [interval.low, interval.high]
+            if own.draws is not None:
+                spread = _NORMAL * float(own.draws.double().std(correction=0))
+                ends = np.clip([score - spread, score + spread], *(metric.bounds or (None, None)))
+                figures[f"{metric.key}{IMAGE_INTERVAL}"] = ends.tolist()
+            first = values[chosen].get(metric.key)
+            if explainer.name != chosen and first is not None and len(first.classes) == len(known):
+                paired = paired_difference(first.classes.cpu().numpy(), known)
+                if paired.units > 1:
+                    figures[f"{metric.key}{DIFFERENCE}"] = [paired.mean, paired.low, paired.high]
+        if metric.needs & {"keypoints", "mask", "box"}:
+            for name, share in _shares(explainers, metric, scores).items():
+                found[name][f"{metric.key}{SHARE}"] = share
+    return found
+
+
+def _shares(
+    explainers: Sequence[Explainer], metric: Metric, scores: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float]:
+    """Share of the ceiling of methods and controls, by their names."""
+    if metric.higher_is_better is None:
+        return {}
+    sign = 1 if metric.higher_is_better else -1
+    best = None if metric.bounds is None else metric.bounds[metric.higher_is_better]
+    of: dict[str, list[float]] = {}
+    for explainer in explainers:
+        score = scores[explainer.name].get(metric.key)
+        if score is not None and not (explainer.kind == "floor" and score == best):
+            of.setdefault(explainer.kind, []).append(sign * score)
+    if not of.get("floor") or not of.get("ceiling"):
+        return {}
+    shares = {}
+    for explainer in explainers:
+        score = scores[explainer.name].get(metric.key)
+        if score is not None and explainer.kind in ("method", "control"):
+            share = share_of_ceiling(sign * score, max(of["floor"]), max(of["ceiling"]))
+            if share is not None:
+                shares[explainer.name] = share
+    return shares

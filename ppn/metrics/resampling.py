@@ -1,0 +1,50 @@
+"""Bootstrap over images, as sums of fixed shape: every image counts a random number of times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DRAWS = 100
+_STREAM = 7103
+"""Apart from other draws of the same seed and image."""
+
+
+class Values(NamedTuple):
+    """What a score is the mean of, in its own unit.
+
+    `classes` (C,) float64, the score of each class, NaN where it was not measured; `prototypes`
+    (C, k) the same for each prototype, None where a score is of all of a class together; `draws`
+    (R,) the score over images drawn again, None where it was not drawn.
+    """
+
+    classes: Tensor
+    prototypes: Tensor | None = None
+    draws: Tensor | None = None
+
+
+def image_counts(indices: Tensor, seed: int = 0, draws: int = DRAWS) -> Tensor:
+    """How often each image counts in each of the draws: Poisson with mean 1.
+
+    It is the bootstrap of a stream, where nobody knows how many images there will be. Each image
+    draws from its own generator, seeded by (seed, index): equal for every batch size and number of
+    processes. Source: Oza and Russell, "Online bagging and boosting", AISTATS 2001.
+
+    Args:
+        indices: (B,) non-negative index of each image in its data set.
+        seed: Non-negative seed.
+        draws: R.
+
+    Returns:
+        (B, R) float64 whole numbers, on the device of `indices`.
+    """
+    counts = torch.zeros(len(indices), draws, dtype=torch.float64)
+    for row, index in zip(counts, indices.tolist(), strict=True):
+        drawn = np.random.default_rng([seed, _STREAM, index]).poisson(1.0, draws)
+        row.copy_(torch.from_numpy(drawn))
+    return counts.to(indices.device)

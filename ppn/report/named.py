@@ -1,0 +1,100 @@
+"""What each named part does over all classes: how much it carries, and which it tells apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ppn.report.content import NamedPart, Separation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.metrics.shares import ShareResult
+    from ppn.prototypes.network import PrototypeNetwork
+    from ppn.types import Split
+
+IMAGES = 4
+"""Evaluated images of each class on which parts are said to tell it from others."""
+_SHOWN = 6
+
+
+@torch.no_grad()
+def named_parts(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    labels: Sequence[int],
+    shares: ShareResult,
+) -> list[NamedPart]:
+    """Gather what the report says of each named part.
+
+    Args:
+        network: A complete network whose parts have names.
+        data: The data it was evaluated on.
+        split: The evaluated split.
+        labels: Classes that the report shows.
+        shares: What each part contributes to its own class, as measured.
+    """
+    means = _mean_contributions(network, data, split, labels)
+    found = []
+    told = network.certificate.get("named_parts", {})
+    seen = shares.images > 0
+    for index, name in enumerate(network.part_names):
+        own = shares.share[seen, index]
+        rows = [label for label in labels if bool(seen[label])]
+        found.append(
+            NamedPart(
+                index=index,
+                name=name,
+                remainder=network.remainder and index == network.k - 1,
+                share=float(own.mean()) if len(own) else None,
+                accuracy=told.get("accuracy_of", {}).get(name),
+                shares={label: float(shares.share[label, index]) for label in rows},
+                separates=_separations(network, means, index),
+            )
+        )
+    return found
+
+
+def _mean_contributions(
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, labels: Sequence[int]
+) -> dict[int, Tensor]:
+    """(C, k) of each class, the mean over a few of its images."""
+    view = data.view(split)
+    sums: dict[int, list[Tensor]] = {}
+    chosen = [view.indices[view.labels == label][:IMAGES] for label in labels]
+    some = view.at(np.concatenate(chosen)) if chosen else view.at([])
+    for first in range(0, len(some), data.batch_size):
+        batch = [some[at] for at in range(first, min(first + data.batch_size, len(some)))]
+        images = torch.stack([item["image"] for item in batch]).to(network.device)
+        contributions = network.head(network.tokens(images)).contributions.double().cpu()
+        for item, own in zip(batch, contributions, strict=True):
+            sums.setdefault(int(item["label"]), []).append(own)
+    return {label: torch.stack(each).mean(0) for label, each in sums.items()}
+
+
+def _separations(
+    network: PrototypeNetwork, means: dict[int, Tensor], index: int
+) -> list[Separation]:
+    """The classes that a part tells from their strongest rival, those it tells best first."""
+    bias = network.head.bias.double().cpu()
+    known = (network.dictionary.found == 1).cpu()
+    found = []
+    for label, mean in means.items():
+        logits = (mean.sum(1) + bias).masked_fill(~known, -torch.inf)
+        logits[label] = -torch.inf
+        if not bool(torch.isfinite(logits).any()):  # a single class has no rival
+            continue
+        rival = int(logits.argmax())
+        gap = float(mean[label].sum() + bias[label] - logits[rival])
+        own = float(mean[label, index] - mean[rival, index])
+        names = network.class_names
+        found.append(Separation(names[label], names[rival], own, gap))
+    found.sort(key=lambda one: -one.part)
+    return [one for one in found if one.part > 0][:_SHOWN]

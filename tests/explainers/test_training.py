@@ -1,0 +1,91 @@
+"""Explainers that learn from training images: what they see, share and keep."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ppn.errors import CheckpointError
+from ppn.explainers.base import Inputs
+from ppn.explainers.training import TrainingImages, fit_explainers, load_state, save_state
+from ppn.types import Tokens
+from tests.toys import LikeTheClass, OneCell
+
+GRID = (2, 2)
+
+
+def tokens_of(images, patches=True):
+    tokens = images.flatten(2).mT
+    return Tokens(
+        tokens, GRID, tokens.mean(1), torch.ones(len(images)), torch.zeros(len(images), 3)
+    )
+
+
+def stream(batch_size):
+    """Images of classes 0 and 2, their only channel is label + index / 10."""
+    network = SimpleNamespace(
+        tokens=tokens_of, device=torch.device("cpu"), class_names=["a", "b", "c"]
+    )
+    batches = []
+    for label in (0, 2):
+        for first in range(0, 5, batch_size):
+            index = torch.arange(first, min(first + batch_size, 5))
+            image = (label + index / 10)[:, None, None, None].expand(-1, 1, *GRID)
+            same = torch.full_like(index, label)
+            keypoints = index[:, None, None].float().expand(-1, 2, 3)
+            batches.append({"image": image, "label": same, "index": index, "keypoints": keypoints})
+    return TrainingImages(network, batches)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_classes_come_whole_with_their_annotations_and_without_pixels(batch_size):
+    found = list(stream(batch_size).classes())
+    assert [one.label for one in found] == [0, 2]
+    for one in found:
+        assert one.batch["index"].tolist() == list(range(5))
+        assert one.batch["keypoints"].shape == (5, 2, 3)
+        assert len(one.batch["image"]) == 0
+        assert torch.allclose(one.tokens.pooled[:, 0], one.label + torch.arange(5) / 10)
+
+
+def test_other_processes_take_over_what_the_first_has_learned():
+    sent = []
+    ours, theirs = LikeTheClass(), LikeTheClass()
+    fit_explainers([OneCell(), ours], stream(2), broadcast=lambda s: sent.append(s) or s)
+    nothing = TrainingImages(stream(2).network, iter([]))
+    fit_explainers([OneCell(), theirs], nothing, first=False, broadcast=lambda _: sent[0])
+    assert torch.equal(ours.means, theirs.means)
+    assert torch.allclose(ours.means[:, 0], torch.tensor([0.2, 0.0, 2.2]))
+
+
+def test_what_was_learned_in_inference_mode_takes_gradients():
+    explainer = LikeTheClass()
+    with torch.inference_mode():
+        fit_explainers([explainer], stream(2))
+    assert not explainer.means.is_inference()
+
+
+def test_state_is_kept_in_a_file(tmp_path):
+    ours, theirs = LikeTheClass(), LikeTheClass()
+    fit_explainers([ours], stream(5))
+    save_state(ours, tmp_path / "state.safetensors")
+    load_state(theirs, tmp_path / "state.safetensors")
+    images = torch.rand(3, 1, *GRID)
+    inputs = Inputs(images, tokens_of(images), torch.arange(3))
+    target = torch.tensor([0, 1, 2])
+    assert torch.equal(*(e.attribute(inputs, target).maps for e in (ours, theirs)))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors"])
+def test_a_file_of_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "state.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"like_the_class has learned .*: delete it"):
+        load_state(LikeTheClass(), path)
+
+
+def test_a_file_of_another_explainer_is_refused(tmp_path):
+    save_state(OneCell(), tmp_path / "state.safetensors")
+    with pytest.raises(CheckpointError, match="it holds nothing"):
+        load_state(LikeTheClass(), tmp_path / "state.safetensors")
