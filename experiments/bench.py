@@ -24,6 +24,7 @@ os.environ["PYTHONPATH"] = str(ROOT)
 import torch  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from experiments.benchmarks.acting import explain_rows  # noqa: E402
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
 from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
 
 CLASSES = 6
+FILES = 1000
 
 
 def rows(root: str | None) -> Iterator[Row]:
@@ -70,6 +72,7 @@ def rows(root: str | None) -> Iterator[Row]:
     yield from nmf_rows(groups)
     yield cam_split_row()
     yield from pass_rows(classifier, batches, CLASSES)
+    yield from explain_rows(classifier, "tf_efficientnet_lite0", batches, CLASSES, FILES)
 
 
 def main() -> int:

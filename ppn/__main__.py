@@ -27,7 +27,9 @@ commands (each has its own --help; options come from YAML files and flags):
   test       measure on the test images, write metrics.json and the report
   predict    write a table of the test images: prediction and contributions
   trial      fit and then validate in one run, which is what a sweep repeats
-  explain    explain images with a fitted network: a picture and a JSON file each
+  explain    explain images, one or thousands: pictures, JSON, a page, class against class
+  edit       remove, scale or merge parts of a fitted network, and save another one
+  export     write a network as one ONNX or torch.export graph: logits, contributions, maps
   compare    put finished runs side by side: a table, and a figure or file
   benchmark  score many explainers on the same images: tables and figures
   data       list the data sets, check one, or draw a sheet of its images

@@ -16,7 +16,7 @@ FLOORS = [
     {"data", "visualization"},
     {"explanation"},
     {"prototypes"},
-    {"explainers"},
+    {"explainers", "export"},
     {"metrics"},
     {"tasks"},
     {"report"},

@@ -93,10 +93,11 @@ def lift(cut: Cut, features: Features, single: bool = False, most: int | None = 
     flat = tokens.reshape(images * count, width)
     shape = (1, 1) if single else cut.grid(features)
     step = max(1, _CHUNK // (width * (1 if single else cells)))
-    order = torch.arange(len(flat), device=flat.device)
+    order = torch.arange(flat.shape[0], device=flat.device)
+    # A graph has no loop whose length depends on the batch.
+    pieces = [order] if torch.compiler.is_exporting() else torch.split(order, step)
     lifted = [
-        head_input(cut, _filled(cut, features, flat[rows], rows // count, shape))
-        for rows in torch.split(order, step)
+        head_input(cut, _filled(cut, features, flat[rows], rows // count, shape)) for rows in pieces
     ]
     return torch.cat(lifted).reshape(images, count, -1)
 

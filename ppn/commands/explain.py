@@ -1,36 +1,64 @@
-"""`ppn explain IMAGE...`: a picture and a JSON file for each image."""
+"""`ppn explain IMAGE...`: pictures, files, JSON lines or a page, of one image or thousands."""
 
 from __future__ import annotations
 
-import os
+import json
+import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppn.commands.explained_files import FORMATS, find_images, names_in, own_name, place_of
+from ppn.commands.explained_text import tell
 from ppn.commands.parsing import run
 from ppn.errors import PPNError, nearest
-from ppn.io.files import parse_json, write_json
+from ppn.explanation.versus import Versus, expect_two
+from ppn.io.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from ppn.explanation.record import Explanation
+    from ppn.prototypes.network import PrototypeNetwork
+
+    Explained = Explanation | Versus
+
+_TOLD = 20
+"""Most images that are told one by one; of more there is a summary."""
 
 
 def explain(
     images: list[str],
     *,
     ckpt: str,
-    out: str = "explanations",
+    out: str | None = None,
     target: str | None = None,
+    versus: str | None = None,
+    top: int = 1,
+    format: list[str] = [],  # noqa: B006 - the parser copies it
+    json: bool = False,
+    batch_size: int = 32,
+    num_workers: int = -1,
     gallery: str | None = None,
     architecture: str | None = None,
 ) -> int:
     """Explain images: the logit of a class as a sum of parts.
 
     Args:
-        images: Image files, or folders of them.
+        images: Image files, folders of them, or patterns in quotes such as 'birds/**/*.jpg'.
         ckpt: Checkpoint of a prototype network.
-        out: Folder for PNG and JSON files.
+        out: Folder for pictures and JSON files; left out, it is "explanations", or none with
+            --json.
         target: Class to explain instead of the predicted one: its name, or its index where no
             class has that name.
+        versus: Another class, by name or index, that the explained one is held against.
+        top: Explain so many of the most likely classes of each image.
+        format: png (the default), pdf, svg, html for one page with all pictures, or none for JSON
+            files alone; can be repeated.
+        json: Print one line of JSON for each explanation, and nothing else.
+        batch_size: Images that run through the classifier together.
+        num_workers: Processes that read images; -1 takes some where there are many images.
         gallery: Folder of the nearest training patches, if it was moved.
         architecture: module:factory, if the model is your own code.
 
@@ -44,42 +72,71 @@ def explain(
 
     from ppn.prototypes.load import load
 
+    kinds = _formats(format)
+    if top < 1 or batch_size < 1:
+        raise PPNError("--top and --batch_size must be at least 1.")
+    if target is not None and top > 1:
+        raise PPNError("--target names one class and --top asks for several: leave one out.")
     network = load(ckpt, gallery, architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     chosen = None if target is None else _class(target, network.class_names)
-    folder = Path(out)
-    failures = []
-    names, given = _names(folder), set[str]()
-    for file in _files(images):
-        try:
-            explanation = network.explain(file, chosen)
-        except PPNError as error:
-            failures.append(str(error))
-            continue
-        name = _own_name(file, folder, names, given)
-        picture = explanation.save(folder / f"{name}.png")
-        write_json(folder / f"{name}.json", {**explanation.to_dict(), "file": _place(file)})
-        terms = [f"{value:+.3f}" for value in explanation.contributions]
-        if explanation.part_names:
-            terms = [f"{n} {t}" for n, t in zip(explanation.part_names, terms, strict=True)]
-        print(
-            f"{file}: {explanation.class_name}, logit {explanation.logit:.3f} = "
-            f"{' '.join(terms)} {explanation.bias:+.3f} (bias) -> {picture}"
-        )
+    rival = None if versus is None else _class(versus, network.class_names)
+    files = find_images(images)
+    folder = None if json and out is None else Path(out or "explanations")
+    keep = None if folder is None else _Writer(folder, kinds)
+    failures: list[str] = []
+    told: Counter[str] = Counter()
+    wanted = partial(_explain, network, target=chosen, rival=rival, top=top)
+    # On a terminal, in a bar of its own; elsewhere nobody watches.
+    for number, (file, found) in enumerate(
+        _tracked(_run(network, files, wanted, batch_size, num_workers, failures), len(files))
+    ):
+        for rank, one in enumerate(found):
+            place = keep(file, one, rank) if keep else None
+            first = one.first if isinstance(one, Versus) else one
+            told[first.class_name] += rank == 0
+            if json:
+                print(_line(file, one), flush=number % batch_size == 0)
+            elif len(files) <= _TOLD:
+                tell(file, one, place)
+    if keep is not None:
+        page = keep.finish()
+        if not json and len(files) > _TOLD:
+            classes = ", ".join(f"{count} {name}" for name, count in told.most_common(5))
+            more = f" and {len(told) - 5} other classes" if len(told) > 5 else ""
+            print(f"{sum(told.values())} images explained: {classes}{more} -> {page or folder}")
+        elif page is not None and not json:
+            print(f"-> {page}")
     if len(failures) == 1:
         raise PPNError(failures[0])
     if failures:
-        raise PPNError(f"{len(failures)} images were left out; the first: {failures[0]}")
+        raise PPNError(f"{len(failures)} images could not be explained; the first: {failures[0]}")
     return 0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `ppn explain`; see `explain`.
+    """Run `ppn explain`.
 
     Args:
-        arguments: The command line after `ppn explain`.
+        arguments: The rest of the command line.
+
+    Returns:
+        Exit code.
     """
     return run("ppn explain", explain, arguments)
+
+
+def _formats(given: Sequence[str]) -> list[str]:
+    known = (*FORMATS, "html", "none")
+    for kind in given:
+        if kind not in known:
+            raise PPNError(f"There is no format '{kind}': choose one of {', '.join(known)}.")
+    kinds = list(dict.fromkeys(given or ["png"]))
+    if "none" in kinds:
+        return []
+    if kinds == ["html"]:  # a page needs pictures
+        kinds.insert(0, "png")
+    return kinds
 
 
 def _class(target: str, names: Sequence[str]) -> str | int:
@@ -92,63 +149,125 @@ def _class(target: str, names: Sequence[str]) -> str | int:
     raise PPNError(f"There is no class '{target}': {nearest(target, names) or known}")
 
 
-def _files(names: Sequence[str]) -> list[Path]:
-    """Every image once; pictures that explain other images are left out of folders."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
+def _run(
+    network: PrototypeNetwork,
+    files: Sequence[Path],
+    wanted: Any,  # noqa: ANN401 - of a batch of images and names
+    batch_size: int,
+    num_workers: int,
+    failures: list[str],
+) -> Iterator[tuple[Path, list[Explained]]]:
+    """Yield what explains each image; a sentence for each that cannot be explained goes aside."""
+    import torch
 
-    files: dict[str, Path] = {}
-    for name in names:
-        path = Path(name)
-        found = [path]
-        if path.is_dir():
-            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS)
-            found = [f for f in found if not (f.suffix == ".png" and _explained(f))]
-        for file in found:
-            files.setdefault(_place(file), file)
-    if not files:
-        raise PPNError(f"There is no image in {', '.join(names)}.")
-    return list(files.values())
+    from ppn.commands.image_files import image_batches
 
-
-def _names(folder: Path) -> dict[str, str]:
-    """The names of pictures and JSON files in a folder, by the same in small letters.
-
-    Some file systems do not tell capitals from small letters.
-    """
-    if not folder.is_dir():
-        return {}
-    return {f.stem.lower(): f.stem for f in folder.iterdir() if f.suffix in (".png", ".json")}
-
-
-def _own_name(file: Path, folder: Path, names: dict[str, str], given: set[str]) -> str:
-    """A name for an image's results, under which there is nothing of another image.
-
-    Args:
-        file: The image.
-        folder: Where the results go.
-        names: What was there before this call; see `_names`.
-        given: Names that this call has given, in small letters; gets the new one.
-    """
-    number, name = 1, file.stem
-    while True:
-        key = name.lower()
-        free = key not in names or _explained(folder / f"{names[key]}.png") == _place(file)
-        if free and key not in given:
-            given.add(key)
-            return names.get(key, name)
-        number += 1
-        name = f"{file.stem}-{number}"
+    for batch in image_batches(network, files, batch_size, num_workers):
+        good = []
+        for index, pixels in batch:
+            if isinstance(pixels, str):
+                failures.append(pixels)
+            else:
+                good.append((index, pixels))
+        waiting = [good] if good else []
+        while waiting:
+            rows = waiting.pop(0)
+            names = [str(files[index]) for index, _ in rows]
+            try:
+                explained = wanted(torch.stack([pixels for _, pixels in rows]), names)
+            except PPNError as error:  # of one class, which has no prototypes: the others have
+                if len(rows) > 1:
+                    waiting += [[row] for row in rows]
+                else:
+                    failures.append(f"{names[0]}: {error}")
+                continue
+            for (index, _), found in zip(rows, explained, strict=True):
+                yield files[index], found
 
 
-def _explained(picture: Path) -> str | None:
-    """The image that a picture explains, by the JSON file beside it; None if it explains none."""
-    try:
-        content: Any = parse_json(picture.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    said = content.get("file") if isinstance(content, dict) else None
-    return said if isinstance(said, str) else None
+def _explain(
+    network: PrototypeNetwork,
+    pixels: Any,  # noqa: ANN401 - a tensor, which is imported late
+    names: list[str],
+    target: str | int | None,
+    rival: str | int | None,
+    top: int,
+) -> list[list[Explained]]:
+    """Explain a batch, by one run of the classifier."""
+    from ppn.explanation.explain import explain as explain_batch
+    from ppn.prototypes.arguments import class_index
+
+    tokens = network.classifier(network.classifier.accept(pixels), patches=False)
+    logits = tokens.logits.float() + network.head.change(tokens)
+    count = min(top, logits.shape[1])
+    labels = logits.topk(count, 1).indices.T.tolist()
+    if target is not None:
+        labels = [[class_index(target, network.class_names)] * len(names)]
+    found: list[list[Explained]] = [[] for _ in names]
+    for ranked in labels:
+        for label in set(ranked):
+            network.expect_prototypes(label)
+        again = partial(explain_batch, network, pixels, names, patch=network.patch, tokens=tokens)
+        explained = again(ranked)
+        if rival is None:
+            pairs: list[Explained] = list(explained)
+        else:
+            other = class_index(rival, network.class_names)
+            network.expect_prototypes(other)
+            others = again([other] * len(names))
+            pairs = []
+            for first, second in zip(explained, others, strict=True):
+                expect_two(first, second)
+                pairs.append(Versus(first, second))
+        for place, one in zip(found, pairs, strict=True):
+            place.append(one)
+    return found
 
 
-def _place(file: Path) -> str:
-    return os.path.abspath(file)  # a link is an image of its own
+def _tracked(items: Iterator[Any], total: int) -> Iterator[Any]:
+    """Show a bar on standard error where it is a terminal and there is something to wait for."""
+    if total <= _TOLD or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import track
+
+    from ppn.io.terminal import console
+
+    yield from track(items, "Explaining", total, console=console(stderr=True))
+
+
+def _line(file: Path, one: Explained) -> str:
+    return json.dumps({**one.to_dict(), "file": place_of(file)})
+
+
+class _Writer:
+    """Writes pictures and JSON files, and the page at the end."""
+
+    def __init__(self, folder: Path, kinds: list[str]) -> None:
+        self.folder = folder
+        self.kinds = kinds
+        self.names, self.given = names_in(folder), set[str]()
+        self.name = ""
+        self.shown: list[tuple[str, Explained]] = []
+
+    def __call__(self, file: Path, one: Explained, rank: int) -> Path:
+        """Write one explanation, and return its picture, or its JSON file where there is none."""
+        if rank == 0:
+            self.name = own_name(file, self.folder, self.names, self.given)
+        name = f"{self.name}.top{rank + 1}" if rank else self.name
+        pictures = [
+            one.save(self.folder / f"{name}.{kind}") for kind in self.kinds if kind != "html"
+        ]
+        content = self.folder / f"{name}.json"
+        write_json(content, {**one.to_dict(), "file": place_of(file)})
+        if "html" in self.kinds:
+            self.shown.append((pictures[0].name, one))
+        return pictures[0] if pictures else content
+
+    def finish(self) -> Path | None:
+        """Write the page, and return where it is; None where none is wanted."""
+        if not self.shown:
+            return None
+        from ppn.commands.contact_page import write_page
+
+        return write_page(self.folder, self.shown)

@@ -17,6 +17,8 @@ ABOUT = {
 SMALL_COMMANDS: dict[str, str] = {
     "check": "ppn.commands.check",
     "explain": "ppn.commands.explain",
+    "edit": "ppn.commands.edit",
+    "export": "ppn.commands.export",
     "compare": "ppn.commands.compare",
     "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",

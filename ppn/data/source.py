@@ -132,11 +132,12 @@ class Source:
         if note is not None:
             rank_zero_info(note)
 
-    def batches(self, count: int) -> Iterator[LabelledImages]:
+    def batches(self, count: int, title: str = "Finding prototypes") -> Iterator[LabelledImages]:
         """Yield all images, with a progress bar.
 
         Args:
             count: Number of the classifier's logits.
+            title: What the progress bar says.
 
         Raises:
             DataError: If batches or their labels are not what the classifier is trained with.
@@ -146,7 +147,7 @@ class Source:
         shape = self._first.images.shape[1:]
         order, expected = self._order
         seen = used = 0
-        for batch in track(self._batches, "Finding prototypes"):
+        for batch in track(self._batches, title):
             images, labels, indices = unpack(batch)
             positions = np.arange(seen, seen + len(images))
             seen += len(images)

@@ -27,7 +27,7 @@ class PrototypeExplainer(Explainer):
     def __init__(self, head: PrototypeHead, additive: bool = True) -> None:
         self.head = head
         self.additive = additive
-        self.exact = head.exact
+        self.exact = head.exact and not head.originals  # an edited head is not the black box's
         self.remainder = False
 
     @property

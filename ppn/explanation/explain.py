@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ppn.classifier import Classifier
     from ppn.explanation.record import Patch
     from ppn.prototypes.head import PrototypeHead
+    from ppn.types import Tokens
 
 _RANKED = 5
 """Most likely classes that an explanation lists."""
@@ -45,6 +46,9 @@ class Explainable(Protocol):
     def independent(self) -> bool:
         """Whether each class has a probability of its own, by sigmoid."""
 
+    def edited_words(self, label: int) -> tuple[str, ...]:
+        """What was done to a class's parts since they were found, in words."""
+
 
 @torch.no_grad()
 def explain(
@@ -54,6 +58,7 @@ def explain(
     target: Sequence[int] | None = None,
     true: Sequence[int] | None = None,
     patch: Callable[[int, int], Patch | None] | None = None,
+    tokens: Tokens | None = None,
 ) -> list[Explanation]:
     """Explain one logit of each image.
 
@@ -65,10 +70,14 @@ def explain(
         true: (B) true classes, where they are known.
         patch: Gives the nearest training patch of a class's prototype, or None where it is not at
             hand; without it explanations have no patches.
+        tokens: What the classifier has given for the images, where it ran before.
     """
     classifier, head = network.classifier, network.head
-    tokens = classifier(classifier.accept(images), patches=False)
-    logits = tokens.logits.float()
+    if tokens is None:
+        tokens = classifier(classifier.accept(images), patches=False)
+    assert tokens is not None
+    change = head.change(tokens)
+    logits = tokens.logits.float() + change
     probabilities = logits.sigmoid() if network.independent else logits.softmax(1)
     best = logits.topk(min(_RANKED, logits.shape[1]))
     labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
@@ -99,6 +108,8 @@ def explain(
                 scale=float(tokens.scale[row]),
                 part_names=tuple(network.part_names),
                 true_class="" if true is None else network.class_names[true[row]],
+                edits=network.edited_words(label),
+                change=float(change[row, label]),
             )
         )
     return explained

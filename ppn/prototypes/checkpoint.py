@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ppn.classifier.architecture import make_model
 from ppn.classifier.model import Classifier
 from ppn.classifier.record import (
@@ -15,11 +17,17 @@ from ppn.classifier.record import (
 )
 from ppn.classifier.weights import read_checkpoint
 from ppn.errors import CheckpointError, PPNError
+from ppn.io.files import replacing
 from ppn.io.schema import Maybe, mismatch
+from ppn.prototypes.editing import SCHEMA, edit_rows, parse_edits
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.prototypes.stored import misnamed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
     from ppn.classifier.record import Record
 
 PREFIX = "network."
@@ -32,11 +40,13 @@ _SCHEMA = {
     "certificate": dict,
     "settings": dict,
     "parts": Maybe({"names": [str], "remainder": bool}),
+    "edits": SCHEMA,
 }
+_HEAD = PREFIX + "heads.0.prototypes"
 
 
 def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
-    """Add to a checkpoint what its tensors do not say."""
+    """Add to a checkpoint what its tensors do not say; they are those before edits."""
     checkpoint[ENTRY] = {
         "refinements": [{"name": h.name, "exact": h.exact} for h in network.each_head()],
         "class_names": network.class_names,
@@ -45,6 +55,9 @@ def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
         "settings": network.settings,
         "parts": {"names": network.part_names, "remainder": network.remainder},
     }
+    if network.edits:
+        checkpoint[ENTRY]["edits"] = [edit.to_dict() for edit in network.edits]
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], _HEAD: network.head.unedited()}
 
 
 def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str) -> None:
@@ -52,7 +65,7 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
 
     Args:
         network: A network of the checkpoint's sizes.
-        checkpoint: Its content.
+        checkpoint: Its content; edits are made in its tensors, which are to be loaded next.
         place: What it is called in messages.
 
     Raises:
@@ -73,6 +86,25 @@ def read_entry(network: PrototypeNetwork, checkpoint: dict[str, Any], place: str
     network.hold_heads({kept["name"]: kept["exact"] for kept in entry["refinements"]})
     network.class_names, network.image_names = entry["class_names"], entry["image_names"]
     network.certificate, network.settings = entry["certificate"], entry["settings"]
+    if entry.get("edits"):
+        _edit(network, checkpoint, entry["edits"], place)
+
+
+def _edit(network: PrototypeNetwork, checkpoint: dict[str, Any], edits: Any, place: str) -> None:  # noqa: ANN401
+    state = dict(checkpoint.get("state_dict") or {})
+    rows, found = state.get(_HEAD), state.get(PREFIX + "dictionary.found")
+    shape = network.head.prototypes.shape
+    if rows is None or found is None or rows.shape != shape or found.shape != shape[:1]:
+        raise _damaged(place, "its prototypes are not those that it describes")
+    try:
+        parsed = parse_edits(edits, found, network.k)
+    except ValueError as error:
+        raise _damaged(place, str(error)) from None
+    state[_HEAD] = rows.clone()
+    network.head.originals = edit_rows(state[_HEAD], parsed)
+    network.head.prototypes.copy_(state[_HEAD])
+    network.note_edits(parsed)
+    checkpoint["state_dict"] = state
 
 
 def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetwork:
@@ -89,7 +121,7 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
     record = read_record(path, content)
     expect_model(path, record, "PrototypeTask", "give the checkpoint of a prototype network")
     expect_trusted(path, record, architecture)
-    state = _network_state(path, record, content)
+    _network_state(path, record, content)
     made = record.structure
     try:
         model = make_model(
@@ -99,6 +131,7 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
             made.get("image_size"),
             made.get("model_options"),
         )
+        _load_model(path, model.model, content)  # first: what weights do is found by running them
         classifier = Classifier(model.model, model.config, model.features).eval()
         network = PrototypeNetwork(classifier, made["k"], {}, made["num_patches"])
     except Exception as error:
@@ -110,20 +143,51 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
             "or made by another version of ppn."
         ) from None
     read_entry(network, content, f"Checkpoint {path}")
+    state = _network_state(path, record, content)  # with the edits
     expect_content(path, {"state_dict": state}, network, {})
-    network.load_state_dict(state)
+    network.heads.load_state_dict(_below("heads.", state))
+    network.dictionary.load_state_dict(_below("dictionary.", state))
     network.structure = {**made, "features": model.features}
     return network
+
+
+def save_edited(network: PrototypeNetwork, path: str, target: Path) -> None:
+    """Write the checkpoint that a network was loaded from again, with the edits it has now.
+
+    Args:
+        network: What `load_checkpoint` has given, edited.
+        path: The checkpoint it was given for.
+        target: The checkpoint to write.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    content = read_checkpoint(path)  # whose tensors are those before edits
+    write_entry(network, content)
+    with replacing(target) as temporary:
+        torch.save(content, temporary)
+
+
+def _load_model(path: str, model: nn.Module, content: dict[str, Any]) -> None:
+    kept = content.get("state_dict")
+    state = _below(PREFIX + "classifier.model.", kept if isinstance(kept, dict) else {})
+    expect_content(path, {"state_dict": state}, model, {})
+    model.load_state_dict(state)
+
+
+def _below(prefix: str, state: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a state dict below a prefix, without it."""
+    return {
+        str(name).removeprefix(prefix): value
+        for name, value in state.items()
+        if str(name).startswith(prefix)
+    }
 
 
 def _network_state(path: str, record: Record, content: dict[str, Any]) -> dict[str, Any]:
     """The network's tensors; their sizes are checked before memory is taken for a network."""
     kept = content.get("state_dict")
-    state = {
-        str(name).removeprefix(PREFIX): tensor
-        for name, tensor in (kept if isinstance(kept, dict) else {}).items()
-        if str(name).startswith(PREFIX)
-    }
+    state = _below(PREFIX, kept if isinstance(kept, dict) else {})
     index = state.get("dictionary.patch_index")
     sizes = [record.num_classes, *(record.structure.get(name) for name in ("k", "num_patches"))]
     if list(getattr(index, "shape", ())) != sizes:

@@ -15,6 +15,7 @@ from ppn.io.files import parse_json, write_bytes, write_json
 from ppn.io.schema import Maybe, mismatch
 from ppn.io.tensors import misfit, parse_tensors
 from ppn.prototypes.dictionary import PartDictionary
+from ppn.prototypes.editing import SCHEMA, parse_edits
 from ppn.prototypes.stored import NAMING, TOLERANCE, Prototypes, misnamed
 from ppn.types import InputConfig, Interpolation
 
@@ -28,6 +29,8 @@ DESCRIPTION = "prototypes.json"
 FORMAT = "ppn prototypes"
 VERSION = 2
 """Grows when those who read the version before would misunderstand the files."""
+EDITED = 3
+"""The version of files with edits, which readers of version 2 must not take for the black box."""
 
 _CHANNELS = 1024
 """No image has more: hyperspectral ones have hundreds."""
@@ -56,6 +59,7 @@ _SCHEMA: dict[str, Any] = {
     "parts": Maybe({"names": [str], "remainder": bool}),
     "settings": dict,
     "certificate": dict,
+    "edits": SCHEMA,
     "classes": [
         {
             "label": int,
@@ -76,7 +80,7 @@ def write_prototypes(folder: Path, found: Prototypes) -> None:
     content = save(found.tensors)
     description = {
         "format": FORMAT,
-        "format_version": VERSION,
+        "format_version": EDITED if found.edits else VERSION,
         "ppn_version": found.version,
         "tensors": {"file": TENSORS, "sha256": hashlib.sha256(content).hexdigest()},
         "classifier": {
@@ -90,6 +94,7 @@ def write_prototypes(folder: Path, found: Prototypes) -> None:
         else None,
         "settings": found.settings,
         "certificate": found.certificate,
+        **({"edits": [edit.to_dict() for edit in found.edits]} if found.edits else {}),
         "classes": _classes(found),
     }
     write_bytes(folder / TENSORS, content)
@@ -138,10 +143,11 @@ def read_prototypes(folder: Path) -> Prototypes:
     try:
         content = parse_json(description.decode())
         _refuse(mismatch(content, _KIND))
-        if (content["format"], content["format_version"]) != (FORMAT, VERSION):
+        version = EDITED if content.get("edits") else VERSION
+        if (content["format"], content["format_version"]) != (FORMAT, version):
             raise ValueError(
                 f"its format is {content['format'][:40]!r} {content['format_version']}, but this "
-                f"version of ppn reads {FORMAT!r} {VERSION}"
+                f"version of ppn reads {FORMAT!r} {version}"
             )
         _refuse(mismatch(content, _SCHEMA))
         if hashlib.sha256(tensors).hexdigest() != content["tensors"]["sha256"]:
@@ -201,6 +207,7 @@ def _interpret(content: dict[str, Any], tensors: dict[str, Tensor]) -> Prototype
         content["ppn_version"],
         names,
         remainder,
+        parse_edits(content.get("edits"), found, k),
     )
     if not stored.inexactness <= TOLERANCE:
         raise ValueError("its prototypes do not sum to the rows that they were found for")

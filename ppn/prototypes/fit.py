@@ -59,6 +59,8 @@ class Fit:
         for module in (network.dictionary, network.heads):
             for buffer in module.buffers():
                 buffer.zero_()
+        network.head.originals = {}
+        network.note_edits(())
 
     @torch.no_grad()
     @without_autocast()

@@ -39,6 +39,7 @@ class PrototypeHead(nn.Module):
     Attributes:
         prototypes: (C, k, D) float32 buffer, the refined prototypes.
         bias: (C,) float32 buffer.
+        originals: (k, D) of each class that was edited: its prototypes before, on the CPU.
     """
 
     prototypes: Tensor
@@ -53,6 +54,7 @@ class PrototypeHead(nn.Module):
         shape = (num_classes, k, width)
         self.register_buffer("prototypes", torch.zeros(shape, dtype=torch.float32))
         self.register_buffer("bias", torch.zeros(num_classes, dtype=torch.float32))
+        self.originals: dict[int, Tensor] = {}
 
     def forward(self, tokens: Tokens) -> HeadOutput:
         """Return logits and what each prototype of each class contributes to them."""
@@ -60,8 +62,28 @@ class PrototypeHead(nn.Module):
         with torch.autocast(tokens.pooled.device.type, enabled=False):
             pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
             flat = pooled @ self.prototypes.flatten(0, 1).T
-            contributions = flat.reshape(len(flat), *self.prototypes.shape[:2])
+            contributions = flat.reshape(flat.shape[0], *self.prototypes.shape[:2])
             return HeadOutput(contributions.sum(-1) + self.bias, contributions)
+
+    def unedited(self) -> Tensor:
+        """Return (C, k, D), the prototypes as they were refined."""
+        found = self.prototypes
+        if self.originals:
+            found = found.clone()
+            for label, rows in self.originals.items():
+                found[label] = rows.to(found)
+        return found
+
+    def change(self, tokens: Tokens) -> Tensor:
+        """Return (B, C) float32, what edits add to the black box's logits."""
+        changed = torch.zeros_like(tokens.logits, dtype=torch.float32)
+        if self.originals:
+            labels = list(self.originals)
+            before = torch.stack([rows.to(self.prototypes) for rows in self.originals.values()])
+            with torch.autocast(tokens.pooled.device.type, enabled=False):
+                pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
+                changed[:, labels] = pooled @ (self.prototypes[labels] - before).sum(1).T
+        return changed
 
     def maps(self, tokens: Tokens, classes: Tensor) -> Tensor:
         """Return where each prototype of one class per image acts.

@@ -11,8 +11,10 @@ from ppn.errors import CheckpointError, DataError
 from ppn.io.files import user_path
 from ppn.prototypes.checkpoint import load_checkpoint
 from ppn.prototypes.files import read_prototypes
+from ppn.prototypes.hub import SCHEME, pull
 from ppn.prototypes.network import PrototypeNetwork
 from ppn.prototypes.patches import FOLDER, Gallery
+from ppn.prototypes.whole import WEIGHTS, read_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,8 @@ def load(
 
     Args:
         path: The checkpoint of a prototype network; or, with `model`, a folder with
-            `prototypes.safetensors` and `prototypes.json`.
+            `prototypes.safetensors` and `prototypes.json`; or `hf://USER/NAME[@REVISION]`, such a
+            folder on the Hugging Face Hub. Without `model`, a folder must hold the classifier too.
         gallery: Folder of the nearest training patches; None takes the one of the run, where it
             is.
         architecture: Needed only if a checkpoint's model is made by your own code, as
@@ -47,9 +50,10 @@ def load(
         HeadError: If the classifier has no last linear layer.
         DataError: If the gallery was named but is not there.
     """
-    path = user_path(path)
+    path = pull(str(path)) if str(path).startswith(SCHEME) else user_path(path)
     expect_transform(transform)
-    if path.is_dir() != (model is not None):
+    whole = path.is_dir() and (path / WEIGHTS).is_file()
+    if not whole and path.is_dir() != (model is not None):
         kind = "a folder" if path.is_dir() else "not a folder"
         raise CheckpointError(
             f"{path} is {kind}: give a checkpoint alone, or a folder of prototypes together with "
@@ -57,7 +61,7 @@ def load(
         )
     if gallery is not None and not Path(gallery).is_dir():
         raise DataError(f"{gallery} is not a folder: give the gallery that `ppn fit` wrote.")
-    if model is None:
+    if not path.is_dir():
         network = load_checkpoint(str(path), architecture)
         place = path.resolve().parent.parent / FOLDER
     else:
@@ -78,8 +82,10 @@ _UNSAVED = (
 )
 
 
-def _from_folder(folder: Path, model: nn.Module) -> PrototypeNetwork:
+def _from_folder(folder: Path, model: nn.Module | None) -> PrototypeNetwork:
     stored = read_prototypes(folder)
+    if model is None:
+        model = read_classifier(folder, stored)
     options = stored.structure.get("model_options") or {}
     features = stored.structure.get("features") or options.get("features")
     classifier = Classifier(model, stored.input, features)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,13 +15,16 @@ from ppn.data.conversion import Preprocessing
 from ppn.discovery.token_classifier import TokenClassifier
 from ppn.errors import DataError, DiscoveryError
 from ppn.explanation.explain import explain
+from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import user_path
 from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
+from ppn.prototypes.editing import Editable
 from ppn.prototypes.files import write_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.patches import FOLDER, write_patches
 from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
+from ppn.prototypes.whole import write_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,8 +34,10 @@ if TYPE_CHECKING:
 
     from ppn.classifier import Classifier
     from ppn.data.conversion import UserImage
+    from ppn.data.datamodule import FineGrainedDataModule
     from ppn.discovery.base import Discoverer
     from ppn.explanation.record import Explanation, Patch
+    from ppn.prototypes.effects import CachedImages
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
 
@@ -38,7 +45,7 @@ DEFAULT_K = 3
 """Prototypes per class, where neither the user nor names of parts say how many."""
 
 
-class PrototypeNetwork(nn.Module):
+class PrototypeNetwork(Editable, nn.Module):
     """A classifier, and the prototypes whose sums are the rows of its head.
 
     Made by `ppn.from_classifier` or `ppn.load`, and by `ppn fit`. The classifier is used as it is:
@@ -101,6 +108,7 @@ class PrototypeNetwork(nn.Module):
 
     def hold_heads(self, refinements: Mapping[str, bool]) -> None:
         """Make an empty head for each refinement; see the constructor."""
+        self.edits = ()
         count, k, width = self.dictionary.parts.shape
         self.heads = nn.ModuleList(
             PrototypeHead(count, k, width, name, exact).to(self.device)
@@ -198,6 +206,19 @@ class PrototypeNetwork(nn.Module):
         tokens: Tokens = self.classifier(self.classifier.accept(images), patches)
         return tokens
 
+    def cache(self, loader: Iterable[Any] | FineGrainedDataModule) -> CachedImages:
+        """Keep what edits need of labelled images: `network.cache(loader).effect(network)`.
+
+        Args:
+            loader: Images with labels, as for `ppn.from_classifier`.
+
+        Raises:
+            DataError: If labels do not fit, or each class has a probability of its own.
+        """
+        from ppn.prototypes.effects import cache_images  # reading loaders takes much to import
+
+        return cache_images(self, loader)
+
     def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the picture of a training patch near a prototype; None where there is none.
 
@@ -238,6 +259,7 @@ class PrototypeNetwork(nn.Module):
             self.certificate,
             part_names=self.part_names,
             remainder=self.remainder,
+            edits=self.edits,
         )
 
     def take(self, stored: Prototypes, place: Path | str) -> None:
@@ -257,13 +279,16 @@ class PrototypeNetwork(nn.Module):
         stored.fill(self.head, self.dictionary, self.token_classifier)
         self.class_names, self.image_names = stored.class_names, stored.images
         self.certificate, self.settings = stored.certificate, stored.settings
+        self.edit(stored.edits)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, classifier: bool = False) -> Path:
         """Write the prototypes, without the classifier, for `ppn.load(folder, model=...)`.
 
         Args:
             folder: Gets `prototypes.safetensors`, `prototypes.json` and, where training images are
                 at hand, `gallery/` with the nearest patches; it is made.
+            classifier: Write the classifier too, where timm or torchvision can make it by name, so
+                that `ppn.load(folder)` needs no model.
 
         Returns:
             The folder.
@@ -274,8 +299,38 @@ class PrototypeNetwork(nn.Module):
         target = user_path(folder)
         if self.patches is not None:
             write_patches(self.dictionary, self.patches, target / FOLDER)
+        if classifier:
+            write_classifier(self, target)
         write_prototypes(target, self.stored())
         return target
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        run: str | Path | None = None,
+        classifier: bool = True,
+        private: bool = True,
+        token: str | None = None,
+    ) -> str:
+        """Share the network on the Hugging Face Hub, with a model card, for `ppn.load("hf://...")`.
+
+        Args:
+            repo_id: `USER/NAME`; the repository is made where it is not there.
+            run: Folder of a `ppn test`, whose `metrics.json` goes into the card.
+            classifier: Whether the classifier goes along; see `save`.
+            private: Whether a new repository is private.
+            token: Of the Hub; None takes the one that is logged in.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            DataError: If huggingface_hub is missing, the classifier cannot be made by name, there
+                is no such run, or the Hub refuses.
+        """
+        from ppn.prototypes.hub import push
+
+        return push(self, repo_id, run, classifier, private, token)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle everything, or say how else to keep it."""
@@ -304,14 +359,29 @@ class PrototypeNetwork(nn.Module):
         """
         label = None if target is None else [class_index(target, self.class_names)]
         if label is not None:
-            self._expect_prototypes(label[0])
+            self.expect_prototypes(label[0])
         prepare = self.preprocessing or Preprocessing(self.classifier.config)
         pixels, name = prepare(image)
         (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
-        self._expect_prototypes(explanation.label)
-        return explanation
+        self.expect_prototypes(explanation.label)
+        against = partial(self._against, pixels, name, explanation.label)
+        return replace(explanation, against=against)
 
-    def _expect_prototypes(self, label: int) -> None:
+    def _against(self, pixels: Tensor, name: str, label: int, target: int | str) -> Versus:
+        """Explain two classes of one image, in one state of the network."""
+        other = class_index(target, self.class_names)
+        self.expect_prototypes(other)
+        images = pixels.expand(2, *pixels.shape)
+        first, second = explain(self, images, [name] * 2, [label, other], patch=self.patch)
+        expect_two(first, second)
+        return Versus(first, second)
+
+    def expect_prototypes(self, label: int) -> None:
+        """Refuse to explain a class that had no training image.
+
+        Raises:
+            DataError: If it has no prototypes.
+        """
         if not bool(self.dictionary.found[label]):
             found = [self.class_names[i] for i in self.dictionary.found.nonzero()[:3, 0].tolist()]
             raise DataError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ppn.discovery.token_classifier import TokenClassifier
     from ppn.prototypes.dictionary import PartDictionary
+    from ppn.prototypes.editing import Edit
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import InputConfig
 
@@ -47,6 +48,7 @@ class Prototypes:
         version: Of the package that found them.
         part_names: Name of each of the k parts, the same for every class; empty without names.
         remainder: Whether the last one is what no other covers.
+        edits: What was done to them since; `prototypes` are as they were found.
     """
 
     tensors: dict[str, Tensor]
@@ -62,6 +64,7 @@ class Prototypes:
     version: str = __version__
     part_names: list[str] = field(default_factory=list)
     remainder: bool = False
+    edits: tuple[Edit, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -130,7 +133,7 @@ def tensors_of(
 ) -> dict[str, Tensor]:
     """Return the tensors of `Prototypes`, on the CPU."""
     found = {
-        "prototypes": head.prototypes,
+        "prototypes": head.unedited(),
         "bias": head.bias,
         **dict(dictionary.named_buffers()),
         **({NAMING + name: b for name, b in classifier.named_buffers()} if classifier else {}),

@@ -12,6 +12,7 @@ import torch
 from ppn.data.transforms import to_picture
 from ppn.explanation.explain import explain
 from ppn.explanation.record import Patch
+from ppn.explanation.versus import Versus
 from ppn.report.content import ClassCard, Prototype, Report
 from ppn.report.measured import measured
 from ppn.report.named import named_parts
@@ -64,9 +65,10 @@ def collect(
         selection: How much to show.
     """
     network.eval()
-    samples = _samples(network, data, split, selection.samples)
+    samples, versus = _samples(network, data, split, selection.samples)
     count = len(data.labels)
     first = [sample.label for sample in samples]
+    first += [pair.second.label for pair in versus.values()]
     labels = sorted(list(dict.fromkeys([*first, *data.labels]))[: selection.classes])
     total = len(data.class_names)
     of = "" if count == total else f" of the classifier's {total}"
@@ -89,6 +91,12 @@ def collect(
         explainers=explainers(found),
         sensitivity=sensitivity(found),
         samples=[_with_patches(sample, cards) for sample in samples],
+        versus={
+            samples.index(sample): Versus(
+                _with_patches(pair.first, cards), _with_patches(pair.second, cards)
+            )
+            for sample, pair in versus.items()
+        },
         classes=cards,
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
@@ -101,26 +109,48 @@ def collect(
 
 def _samples(
     network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
-) -> list[Explanation]:
-    """Explain clear right predictions of different classes, and some wrong ones."""
+) -> tuple[list[Explanation], dict[Explanation, Versus]]:
+    """Explain clear right predictions of different classes, and some wrong ones.
+
+    Wrong ones come with their predicted class held against the true one, where that has parts.
+    """
     view = data.view(split)
     spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
     candidates = view.at(view.indices[spread])
     explained: list[Explanation] = []
+    versus: dict[Explanation, Versus] = {}
+    known = set(network.dictionary.found.nonzero()[:, 0].tolist())
     for batch in _batches(candidates, data.batch_size, network):
         names = [view.source.name(index) for index in batch["index"].tolist()]
-        found = explain(network, batch["image"], names, true=batch["label"].tolist())
+        true = batch["label"].tolist()
+        found = explain(network, batch["image"], names, true=true)
         # A class without training images has no parts to show.
-        explained += [one for one in found if bool(network.dictionary.found[one.label])]
+        explained += [one for one in found if one.label in known]
+        missed = [row for row, label in enumerate(true) if label in known and _wrong(found[row])]
+        if missed:
+            rivals = explain(
+                network,
+                batch["image"][missed],
+                [names[row] for row in missed],
+                [true[row] for row in missed],
+                [true[row] for row in missed],
+            )
+            pairs = zip(missed, rivals, strict=True)
+            versus |= {found[row]: Versus(found[row], rival) for row, rival in pairs}
     explained.sort(key=lambda sample: -sample.probability)
-    right = [sample for sample in explained if sample.class_name == sample.true_class]
-    wrong = [sample for sample in explained if sample.class_name != sample.true_class]
+    right = [sample for sample in explained if not _wrong(sample)]
+    wrong = [sample for sample in explained if _wrong(sample)]
     wrong = wrong[: min(_WRONG, wanted)]
     # The clearest of each class first, then the rest.
     clearest = {sample.label: sample for sample in reversed(right)}
     different = sorted(clearest.values(), key=lambda sample: -sample.probability)
     others = [sample for sample in right if clearest[sample.label] is not sample]
-    return [*different, *others][: wanted - len(wrong)] + wrong
+    chosen = [*different, *others][: wanted - len(wrong)] + wrong
+    return chosen, {sample: versus[sample] for sample in wrong if sample in versus}
+
+
+def _wrong(sample: Explanation) -> bool:
+    return sample.class_name != sample.true_class
 
 
 def _with_patches(sample: Explanation, cards: list[ClassCard]) -> Explanation:

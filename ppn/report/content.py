@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ppn.explanation.record import Explanation, Patch
+    from ppn.explanation.versus import Versus
 
 Better = Literal["higher", "lower"]
 
@@ -233,6 +234,7 @@ class Report:
         explainers: The ways to explain the same classifier that are compared.
         sensitivity: Metrics over the constants of their protocols.
         samples: Explained images, each of its predicted class; the first one also opens the page.
+        versus: By position in `samples`, the predicted class of a wrong one beside the true one.
         classes: The classes shown, in order.
         parts: What each named part does over all classes; none where parts have no names.
         notes: Honest limits, one sentence or two each.
@@ -251,6 +253,7 @@ class Report:
     explainers: list[ExplainerRow] = field(default_factory=list)
     sensitivity: list[Sensitivity] = field(default_factory=list)
     samples: list[Explanation] = field(default_factory=list)
+    versus: dict[int, Versus] = field(default_factory=dict)
     classes: list[ClassCard] = field(default_factory=list)
     parts: list[NamedPart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

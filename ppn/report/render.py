@@ -15,6 +15,7 @@ from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.named import IMAGES
 from ppn.report.panels import panel
 from ppn.report.part_panels import part_panel
+from ppn.report.rivals import rivals
 from ppn.report.samples import steps
 from ppn.version import __version__
 from ppn.visualization.numbers import number
@@ -22,7 +23,9 @@ from ppn.visualization.numbers import number
 if TYPE_CHECKING:
     from ppn.report.content import Report
 
-_STYLES = ("page.css", "sample.css", "gallery.css", "parts.css", "evidence.css", "print.css")
+_STYLES = (
+    "page.css", "sample.css", "rivals.css", "gallery.css", "parts.css", "evidence.css", "print.css",
+)  # fmt: skip
 _SCRIPT = "report.js"
 
 
@@ -62,6 +65,7 @@ def render(report: Report) -> str:
     return environment.get_template("index.html.j2").render(
         report=report,
         samples=[steps(sample, cards.get(sample.label)) for sample in report.samples],
+        rivals={place: rivals(pair, cards) for place, pair in report.versus.items()},
         panels=[panel(card) for card in report.classes],
         parts=[part_panel(part, report.classes) for part in report.parts],
         images=IMAGES,

@@ -65,6 +65,14 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
     ]
     if not values:
         return shown
+    edits = values.get("edits")
+    if edits:
+        whose = (
+            "logits are still the black box's"
+            if edits["is_black_box"]
+            else ("this network is no longer the black box; what follows was measured before")
+        )
+        shown.append(Fact("Edited", "; ".join(edits["what"]), whose))
     return [
         *shown,
         Fact("Training images checked", values["images"], "on these the next three hold"),

@@ -29,15 +29,16 @@ _MARGIN = 0.35
 _HEAD = 0.75
 _CAPTION = 0.62
 _NAME = 0.5
-_DPI = 200
+DPI = 200
 _PER_ROW = 5
 _TITLE = 22  # letters of a part's name
-_INK = "#16181d"
-_SOFT = "#5c6370"
-_FAINT = "#c9ccd1"
-_PAPER = "#fbfaf7"
+_CAUTION = "#b3203b"
+INK = "#16181d"
+SOFT = "#5c6370"
+FAINT = "#c9ccd1"
+PAPER = "#fbfaf7"
 # Else the same explanation gives another file every second.
-_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def draw(explanation: Explanation, kind: str) -> bytes:
@@ -50,50 +51,58 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     Returns:
         The content of a file.
     """
-    k = len(explanation.contributions)
-    columns, rows = min(k, _PER_ROW), -(-k // _PER_ROW)
+    # What was removed is told in the notes; a part that is there stays, whatever it adds.
+    order = [i for i in explanation.order if explanation.contributions[i] or not explanation.edits]
+    columns, rows = max(1, min(len(order), _PER_ROW)), max(1, -(-len(order) // _PER_ROW))
     patches = any(explanation.patches)
     row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
-    terms = [*explanation.contributions, explanation.bias]
+    terms = [*(explanation.contributions[index] for index in order), explanation.bias]
     texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
     equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
 
     width = 2 * _MARGIN + (columns + 2) * _TILE + (columns + 1) * _GAP
     note = textwrap.wrap(" ".join(explanation.notes), int((width - 2 * _MARGIN) * 15.5))
-    height = _HEAD + rows * row_height + 0.35 + 0.17 * len(note)
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
+    caution = textwrap.wrap(explanation.caution, int((width - 2 * _MARGIN) * 13))
+    height = _HEAD + rows * row_height + 0.35 + 0.17 * len(note) + 0.2 * len(caution)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
 
     _title(page, explanation.class_name, explanation.verdict, width)
-    _tile(page, explanation.image, (_MARGIN, _HEAD), _TILE)
+    tile(page, explanation.image, (_MARGIN, _HEAD), _TILE)
     _caption(page, (_MARGIN, _HEAD + _TILE), total, "logit")
     if patches:
         y = _HEAD + _TILE + _CAPTION + _PATCH / 2
         words = "looks like\nthis training\npatch"
-        _text(page, _MARGIN, y, words, size=9, color=_SOFT, linespacing=1.4)
-    for index, top in enumerate(scale_tops(explanation.maps)):
-        row, column = divmod(index, _PER_ROW)
+        write(page, _MARGIN, y, words, size=9, color=SOFT, linespacing=1.4)
+    tops = scale_tops(explanation.maps)
+    for place, index in enumerate(order):
+        row, column = divmod(place, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
-        _sign(page, corner, texts[index], "" if index else equals)
-        _part(page, explanation, index, corner, texts[index], top)
+        _sign(page, corner, texts[place], "" if place else equals)
+        _part(page, explanation, index, corner, texts[place], tops[index], first=place == 0)
     corner = (_MARGIN + (columns + 1) * (_TILE + _GAP), _HEAD + (rows - 1) * row_height)
-    _sign(page, corner, texts[-1])
+    _sign(page, corner, texts[-1], "" if order else equals)
     _constant(page, corner)
-    _caption(page, corner, texts[-1], "bias", below=_TILE)
-    _text(
+    _caption(page, corner, texts[-1], "bias", below=_TILE, signed=not order)
+    write(
         page,
         _MARGIN,
         height - 0.25,
         "\n".join(note),
         size=7.5,
-        color=_SOFT,
+        color=SOFT,
         va="bottom",
         linespacing=1.5,
     )
+    if caution:
+        y = height - 0.35 - 0.17 * len(note)
+        write(
+            page, _MARGIN, y, "\n".join(caution), size=9, color=_CAUTION, va="bottom", weight="bold"
+        )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, facecolor=_PAPER, metadata=_UNDATED.get(kind))
+    figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=UNDATED.get(kind))
     return buffer.getvalue()
 
 
@@ -102,11 +111,11 @@ def _title(page: Axes, name: str, verdict: str, width: float) -> None:
     room = (width - 2 * _MARGIN) * 7.2 - 0.6 * len(verdict)
     name = textwrap.shorten(name, max(12, int((width - 2 * _MARGIN) * 7)), placeholder="\u2026")
     if len(name) <= room:
-        _text(page, _MARGIN, 0.42, name, size=15, weight="bold", color=_INK)
-        _text(page, width - _MARGIN, 0.42, verdict, size=9, color=_SOFT, ha="right")
+        write(page, _MARGIN, 0.42, name, size=15, weight="bold", color=INK)
+        write(page, width - _MARGIN, 0.42, verdict, size=9, color=SOFT, ha="right")
     else:
-        _text(page, _MARGIN, 0.28, name, size=15, weight="bold", color=_INK)
-        _text(page, _MARGIN, 0.56, verdict, size=9, color=_SOFT)
+        write(page, _MARGIN, 0.28, name, size=15, weight="bold", color=INK)
+        write(page, _MARGIN, 0.56, verdict, size=9, color=SOFT)
 
 
 def _part(
@@ -116,24 +125,25 @@ def _part(
     corner: tuple[float, float],
     text: str,
     top: float,
+    first: bool,
 ) -> None:
     """One prototype: its map on the image, what it adds, and its nearest training patch."""
     x, y = corner
     colour = identity_colour(index)
-    pixels = fit(explanation.image, round(_TILE * _DPI))
+    pixels = fit(explanation.image, round(_TILE * DPI))
     heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
-    _tile(page, heat, corner, _TILE, colour)
+    tile(page, heat, corner, _TILE, colour)
     title = explanation.titles[index]
     title = title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}\u2026"
-    _caption(page, (x, y + _TILE), text, title, colour)
+    _caption(page, (x, y + _TILE), text, title, colour, signed=first)
     patch = explanation.patches[index]
-    if patch is not None:
+    if patch is not None and explanation.carries[index]:
         y += _TILE + _CAPTION
-        _tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _PATCH, colour)
-        _text(page, x, y + _PATCH + 0.13, short(patch.name, 20), size=6.5, color=_SOFT)
+        tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _PATCH, colour)
+        write(page, x, y + _PATCH + 0.13, short(patch.name, 20), size=6.5, color=SOFT)
 
 
-def _tile(
+def tile(
     page: Axes,
     image: Image.Image,
     corner: tuple[float, float],
@@ -157,11 +167,11 @@ def _tile(
 def _constant(page: Axes, corner: tuple[float, float]) -> None:
     """What stands in the place of a map for the bias."""
     width = 0.6 * _TILE
-    frame = _frame((corner[0], corner[1] + 0.04), width, _TILE - 0.08, _FAINT, 0.8)
+    frame = _frame((corner[0], corner[1] + 0.04), width, _TILE - 0.08, FAINT, 0.8)
     frame.set_linestyle((0, (3, 3)))
     page.add_patch(frame)
     x, y = corner[0] + width / 2, corner[1] + _TILE / 2
-    _text(page, x, y, "a\nconstant", size=8, color=_SOFT, ha="center")
+    write(page, x, y, "a\nconstant", size=8, color=SOFT, ha="center")
 
 
 def _frame(
@@ -174,11 +184,10 @@ def _frame(
 
 
 def _sign(page: Axes, corner: tuple[float, float], text: str, equals: str = "") -> None:
-    """What stands before a term: its sign, after `equals` for the first."""
-    minus = text.startswith(MINUS)
-    sign = equals + minus * MINUS or "+"
+    """What stands before a term: `equals` for the first, whose number keeps its own sign."""
+    sign = equals or (MINUS if text.startswith(MINUS) else "+")
     x, y = corner[0] - _GAP / 2, corner[1] + _TILE / 2
-    _text(page, x, y, sign, size=15, color=_SOFT, ha="center")
+    write(page, x, y, sign, size=15, color=SOFT, ha="center")
 
 
 def _caption(
@@ -188,17 +197,18 @@ def _caption(
     label: str,
     colour: str | None = None,
     below: float = 0.0,
+    signed: bool = False,
 ) -> None:
     x, y = corner[0], corner[1] + below
     # The sign stands before the picture; the logit, which has none there, keeps its own.
-    value = value if label == "logit" else value.lstrip("+" + MINUS)
-    _text(page, x, y + 0.2, value, size=13, weight="bold", color=_INK)
+    value = value.lstrip("+") if label == "logit" or signed else value.lstrip("+" + MINUS)
+    write(page, x, y + 0.2, value, size=13, weight="bold", color=INK)
     if colour is not None:
         page.plot([x + 0.04], [y + 0.43], "o", color=colour, markersize=4)
         x += 0.13
-    _text(page, x, y + 0.43, label, size=8, color=_SOFT)
+    write(page, x, y + 0.43, label, size=8, color=SOFT)
 
 
-def _text(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
+def write(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text centred on its height; a dollar sign in is not a formula."""
     page.text(x, y, text, **{"va": "center", **style}, parse_math=False)

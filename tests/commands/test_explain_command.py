@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -10,55 +9,7 @@ from PIL import Image
 
 from ppn.__main__ import main
 from ppn.commands.explain import _class
-
-QUIET = [
-    "--trainer.accelerator=cpu",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
-CLASSES = ["mug", "plate"]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Class folders, weights from a plain loop, and the prototypes that `ppn fit` finds."""
-    base = tmp_path_factory.mktemp("user")
-    rng = np.random.default_rng(0)
-    images, labels = [], []
-    for label, name in enumerate(CLASSES):
-        (base / "photos" / name).mkdir(parents=True)
-        for i in range(6):
-            pixels = rng.integers(0, 90, (80, 100, 3), dtype=np.uint8)
-            pixels[20:50, 30:70, label] = 240
-            Image.fromarray(pixels).save(base / f"photos/{name}/{i}.png")
-            images.append(torch.from_numpy(pixels[:64, :64]).permute(2, 0, 1) / 255)
-            labels.append(label)
-    model = timm.create_model("test_resnet", num_classes=2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    for _ in range(4):
-        loss = torch.nn.functional.cross_entropy(model(torch.stack(images)), torch.tensor(labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
-    torch.save({"state_dict": weights}, base / "mine.pth")
-    fit = [
-        "fit",
-        "--model=PrototypeTask",
-        "--model.architecture=test_resnet",
-        "--model.image_size=64",
-        f"--model.classifier_ckpt={base / 'mine.pth'}",
-        "--data=ImageFolderDataModule",
-        f"--data.root={base / 'photos'}",
-        "--data.num_workers=0",
-        "--trainer.callbacks=PrototypeDiscovery",
-        "--trainer.max_epochs=0",
-        f"--trainer.default_root_dir={base / 'run'}",
-        *QUIET,
-    ]
-    assert main(fit) == 0
-    return base, model.eval()
+from tests.commands.conftest import CLASSES, QUIET
 
 
 def explain(base, *arguments):
@@ -213,6 +164,10 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["x.png"], "x.png is missing"),
+        (["x.png", "--format", "gif"], "There is no format 'gif': choose one of png"),
+        (["x.png", "--top", "0"], "--top and --batch_size must be at least 1"),
+        (["x.png", "--top", "2", "--target", "mug"], "leave one out"),
+        (["nowhere/*.png"], "There is no image in nowhere/*.png"),
         ([], "images must be given: see ppn explain --help."),
         (["x.png", "--nonsense"], "There is no option --nonsense"),
         (
@@ -258,3 +213,75 @@ def test_results_and_report_say_that_test_images_were_drawn(world, tmp_path):
     assert (
         "of the 12 images were drawn as test images" in (tmp_path / "report/index.html").read_text()
     )
+
+
+def test_patterns_lines_and_the_most_likely_classes(world, tmp_path, capsys, monkeypatch):
+    base, _ = world
+    monkeypatch.chdir(tmp_path)
+    pattern = str(base / "photos/**/[12].png")
+    assert explain(base, pattern, "--json", "--top", "2", "--batch_size", "3") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 8
+    assert list(tmp_path.iterdir()) == []
+    for first, second in zip(lines[::2], lines[1::2], strict=True):
+        assert first["file"] == second["file"]
+        assert first["probability"] >= second["probability"]
+        assert first["explained_class"] != second["explained_class"]
+        for content in (first, second):
+            total = sum(p["contribution"] for p in content["prototypes"]) + content["bias"]
+            assert total == pytest.approx(content["logit"], abs=1e-5)
+
+
+def test_batches_give_what_single_images_give(world, tmp_path, capsys):
+    import ppn
+
+    base, _ = world
+    network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
+    words = [str(base / "photos"), "--json", "--batch_size", "5", "--num_workers", "1"]
+    assert explain(base, *words) == 0
+    for line in capsys.readouterr().out.splitlines():
+        content = json.loads(line)
+        alone = network.explain(content["file"])
+        assert content["explained_class"]["name"] == alone.class_name
+        given = [p["contribution"] for p in content["prototypes"]]
+        assert given == pytest.approx(list(alone.contributions), abs=1e-5)
+
+
+def test_a_class_is_held_against_another(world, tmp_path, capsys):
+    base, _ = world
+    options = ["--target", "mug", "--versus", "plate", "--format", "svg", "--format", "html"]
+    assert explain(base, str(base / "photos/mug"), *options, "--out", str(tmp_path)) == 0
+    content = json.loads((tmp_path / "0.json").read_text())
+    total = sum(pair["difference"] for pair in content["pairs"]) + content["bias"]
+    assert total == pytest.approx(content["difference"], abs=1e-5)
+    assert len(list(tmp_path.glob("*.svg"))) == 6
+    page = (tmp_path / "index.html").read_text()
+    assert page.count('<img src="') == 6
+    assert "mug or plate" in page
+    assert "is ahead of" in capsys.readouterr().out
+    assert explain(base, str(base / "photos/mug/1.png"), "--target", "1", "--versus", "1") == 2
+    assert "cannot be held against itself" in capsys.readouterr().err
+
+
+def test_numbers_alone_and_bars_for_the_terminal(world, tmp_path, capsys):
+    base, _ = world
+    photo = str(base / "photos/mug/1.png")
+    assert explain(base, photo, "--format", "none", "--out", str(tmp_path)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["1.json"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3 + 1
+    values = [float(line.split()[-2]) if len(line.split()) > 2 else 0 for line in lines[1:4]]
+    assert values == sorted(values, reverse=True)
+    assert "█" in "".join(lines)
+
+
+def test_many_images_are_summed_up(world, tmp_path, capsys):
+    base, _ = world
+    for index in range(21):
+        photo(base, tmp_path / f"in/{index}.png")
+    words = [str(tmp_path / "in"), "--format", "none", "--out", str(tmp_path / "out")]
+    assert explain(base, *words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("21 images explained: ")
+    assert out.count("\n") == 1
+    assert len(list((tmp_path / "out").glob("*.json"))) == 21

@@ -89,11 +89,11 @@ def test_everything_but_pictures_survives_json():
 
 
 def test_a_part_without_a_patch_leaves_its_place_empty():
-    def height(**changes):
-        return explanation(**changes).picture().height
+    def height(patches):
+        return explanation(patches=patches).picture().height
 
-    patch = explanation().patches[0]
-    assert height() == height(patches=(patch, patch)) > height(patches=(None, None))
+    patch = replace(explanation().patches[0], score=1.0)  # which the image is like
+    assert height((patch, None)) == height((patch, patch)) > height((None, None))
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,38 @@ def test_records_and_pages_need_no_torch():
 def test_what_does_not_fit_together_is_refused():
     with pytest.raises(ValueError, match="2 contributions, 1 maps and 2 patches"):
         explanation(maps=(np.zeros((3, 3)),))
+
+
+def test_parts_are_sorted_and_those_that_carry_nothing_look_like_nothing():
+    found = explanation(contributions=(0.04, 3.46))
+    assert found.order == (1, 0)
+    assert found.carries == (False, True)
+    assert explanation(contributions=(-2.0, 5.5)).carries == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ((0.8, 0.2), ""),
+        ((0.55, 0.45), "uncertain: gull 55"),
+        ((0.3, 0.1), "uncertain: 30"),
+        ((0.99, 0.97), ""),  # two labels at once, each with a sigmoid
+    ],
+)
+def test_an_uncertain_prediction_comes_with_a_caution(shares, said):
+    ranking = (Ranked(1, "gull", 3.0, shares[0]), Ranked(0, "auk", 1.0, shares[1]))
+    found = explanation(ranking=ranking, probability=shares[0], patches=(None, None))
+    assert said in found.caution
+    assert bool(found.caution) == bool(said)
+    assert (found.to_dict()["caution"] or "") == found.caution
+
+
+@pytest.mark.parametrize(("score", "like"), [(1.0, True), (4.5, False)])
+def test_an_image_unlike_the_training_images_comes_with_a_caution(score, like):
+    patch = replace(explanation().patches[0], score=score)
+    found = explanation(patches=(patch, patch))
+    assert found.likeness == pytest.approx(1.0 / score)
+    assert ("unlike the training images" in found.caution) != like
+    # Where a map is not what the score of a patch is, nothing is claimed.
+    assert explanation(patches=(patch, patch), inspection=inspection("pre_logits")).likeness is None
+    assert explanation(patches=(patch, None)).likeness is None

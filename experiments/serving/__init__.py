@@ -1,0 +1,1 @@
+"""Serving an exported network without this package."""

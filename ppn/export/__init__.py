@@ -1,0 +1,1 @@
+"""A network as one graph that runs without this package: ONNX, or torch.export."""

@@ -1,0 +1,165 @@
+"""Two classes of one image as one picture: part against part, with what sets them apart."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ppn.visualization.figure import (
+    DPI,
+    FAINT,
+    INK,
+    PAPER,
+    SOFT,
+    UNDATED,
+    tile,
+    write,
+)
+from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
+from ppn.visualization.images import CONTEXT, fit
+from ppn.visualization.numbers import printed_sum, short
+from ppn.visualization.palette import identity_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ppn.explanation.record import Explanation
+    from ppn.explanation.versus import Versus
+
+# Inches.
+_WIDTH = 11.0
+_MARGIN = 0.35
+_HEAD = 2.35
+_TILE = 1.15
+_ROW = 1.5
+_BAR = 1.45
+"""Half of the room for bars of differences."""
+_MIDDLE = _WIDTH / 2
+_INNER = (_MIDDLE - _BAR - 0.15, _MIDDLE + _BAR + 0.15)
+"""Where the texts of the two classes end and begin."""
+_PLUS, _MINUS = "#2b6cde", "#c2410c"
+
+
+def draw(versus: Versus, kind: str) -> bytes:
+    """Draw the parts of two classes in rows, the first class on the left.
+
+    Args:
+        versus: The two explanations.
+        kind: Format that matplotlib writes, such as "png" or "svg".
+
+    Returns:
+        The content of a file.
+    """
+    pairs = versus.pairs
+    differences = [*(pair.difference for pair in pairs), versus.bias]
+    texts, total = printed_sum(differences, versus.difference, versus.adds_up)
+    total = total if total.startswith("\N{MINUS SIGN}") else f"+{total}"
+    note = textwrap.wrap(" ".join(versus.notes), int((_WIDTH - 2 * _MARGIN) * 15.5))
+    height = _HEAD + len(pairs) * _ROW + 1.15 + 0.17 * len(note)
+    figure = Figure(figsize=(_WIDTH, height), dpi=DPI, facecolor=PAPER)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.axis("off")
+    _head(page, versus)
+    scale = max(abs(value) for value in (*differences, versus.difference)) or 1.0
+    tops = scale_tops(versus.first.maps), scale_tops(versus.second.maps)
+    sides = [_printed(side) for side in (versus.first, versus.second)]
+    for row, pair in enumerate(pairs):
+        y = _HEAD + row * _ROW
+        _part(page, versus.first, pair.first, tops[0], sides[0], y, left=True)
+        _part(page, versus.second, pair.second, tops[1], sides[1], y, left=False)
+        _bar(page, y + _TILE / 2, pair.difference / scale, texts[row])
+    y = _HEAD + len(pairs) * _ROW + 0.12
+    for index, (words, value, printed) in enumerate(
+        (("bias", versus.bias, texts[-1]), ("logit", versus.difference, total))
+    ):
+        line = y + 0.36 * index
+        style: dict[str, Any] = {"size": 13 if index else 10, "weight": "bold", "color": INK}
+        for x, align, side in zip(_INNER, ("right", "left"), sides, strict=True):
+            write(page, x, line, f"{words} {side[-2 + index]}", ha=align, **style)
+        _bar(page, line, value / scale, printed, 0.09, weight="bold" if index else "normal")
+    write(
+        page, _MARGIN, height - 0.25, "\n".join(note), size=7.5, color=SOFT, va="bottom",
+        linespacing=1.5,
+    )  # fmt: skip
+    page.set(xlim=(0, _WIDTH), ylim=(height, 0))  # last: images move them
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=UNDATED.get(kind))
+    return buffer.getvalue()
+
+
+def _head(page: Axes, versus: Versus) -> None:
+    first, second = (
+        textwrap.shorten(side.class_name, 36, placeholder="\N{HORIZONTAL ELLIPSIS}")
+        for side in (versus.first, versus.second)
+    )
+    side = _HEAD - 0.95
+    tile(page, versus.first.image, (_MIDDLE - side / 2, 0.6), side)
+    title = f"Why {first} and not {second}?"
+    write(page, _MIDDLE, 0.3, title, size=14, weight="bold", color=INK, ha="center")
+    for x, name, align, given in (
+        (_INNER[0], first, "right", versus.first),
+        (_INNER[1], second, "left", versus.second),
+    ):
+        write(page, x, _HEAD - 0.52, name, size=12, weight="bold", color=INK, ha=align)
+        told = given.verdict
+        if given.true_class:
+            told += "; true class" if given.true_class == given.class_name else "; wrong"
+        words = textwrap.shorten(told, 52, placeholder="\N{HORIZONTAL ELLIPSIS}")
+        write(page, x, _HEAD - 0.28, words, size=8.5, color=SOFT, ha=align)
+
+
+def _part(
+    page: Axes,
+    side: Explanation,
+    index: int,
+    tops: list[float],
+    printed: list[str],
+    y: float,
+    left: bool,
+) -> None:
+    """One part: its patch outside, its map inside, and its contribution next to the bar."""
+    colour = identity_colour(index)
+    x = _MARGIN if left else _WIDTH - _MARGIN - _TILE
+    step = (_TILE + 0.12) * (1 if left else -1)
+    pixels = fit(side.image, round(_TILE * DPI))
+    patch = side.patches[index]
+    if patch is not None and side.carries[index]:
+        tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _TILE, colour)
+        write(
+            page, x + _TILE / 2, y + _TILE + 0.12, f"like {short(patch.name, 18)}", size=6.5,
+            color=SOFT, ha="center",
+        )  # fmt: skip
+    heat = overlay(side.image, side.maps[index], pixels, tops[index], colour)
+    tile(page, heat, (x + step, y), _TILE, colour)
+    inner, align = (_INNER[0], "right") if left else (_INNER[1], "left")
+    middle = y + _TILE / 2
+    write(page, inner, middle - 0.1, printed[index], size=13, weight="bold", color=INK, ha=align)
+    write(page, inner, middle + 0.16, side.titles[index], size=8, color=SOFT, ha=align)
+
+
+def _printed(side: Explanation) -> list[str]:
+    """Print contributions, bias and logit of one class, so that the printed sum adds up."""
+    terms = [*side.contributions, side.bias]
+    texts, total = printed_sum(terms, side.logit, side.adds_up)
+    return [*texts, total]
+
+
+def _bar(
+    page: Axes, y: float, share: float, printed: str, half: float = 0.13, weight: str = "bold"
+) -> None:
+    """A bar to the left for what speaks for the first class, to the right for the second."""
+    length = -share * (_BAR - 0.6)
+    page.plot([_MIDDLE, _MIDDLE], [y - half - 0.06, y + half + 0.06], color=FAINT, linewidth=1)
+    page.add_patch(
+        Rectangle(
+            (min(_MIDDLE, _MIDDLE + length), y - half), abs(length), 2 * half,
+            color=_PLUS if share >= 0 else _MINUS, linewidth=0,
+        )
+    )  # fmt: skip
+    x = _MIDDLE + length + (-0.07 if share >= 0 else 0.07)
+    align = "right" if share >= 0 else "left"
+    write(page, x, y, printed, size=9, weight=weight, color=INK, ha=align)

@@ -1,0 +1,63 @@
+"""What docs/editing.md and docs/deployment.md show is run, on a small network."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+import ppn
+from ppn.__main__ import main
+from tests.commands.conftest import world  # noqa: F401 - a fixture
+from tests.test_documents import ROOT, commands
+
+EDITING, DEPLOYMENT = (ROOT / "docs" / f"{name}.md" for name in ("editing", "deployment"))
+LINES = [line for path in (EDITING, DEPLOYMENT) for line in commands(path.read_text())]
+
+
+def adapted(line, run):
+    """The same command for mugs and plates."""
+    for ours, theirs in (
+        ("runs/birds/checkpoints", f"{run}/checkpoints"),
+        ("gull", "mug"),
+        ("auk", "plate"),
+        ("*.jpg", "*.png"),
+    ):
+        line = line.replace(ours, theirs)
+    return line
+
+
+def test_commands_run_one_after_another(world, tmp_path, monkeypatch, capsys):  # noqa: F811
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    base, _ = world
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "more"):
+        (tmp_path / name).symlink_to(base / "photos")
+    for line in LINES:
+        if line.startswith("ppn "):
+            words = shlex.split(adapted(line, base / "run"))[1:]
+            assert main(words) == 0, (line, capsys.readouterr().err)
+    for path in ("birds.onnx", "birds.pt2", "explanations/index.html", "numbers/0.json"):
+        assert Path(path).is_file(), path
+    assert ppn.load("runs/birds-again/checkpoints/prototypes.ckpt").edits[0].parts == (1,)
+
+
+def test_the_editing_example_runs(world, tmp_path, monkeypatch):  # noqa: F811
+    base, _ = world
+    text = adapted(EDITING.read_text(), base / "run").replace("bird.jpg", "photos/mug/1.png")
+    first, second = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(base / "photos")
+    from ppn.data.folder import ImageFolderDataModule
+
+    data = ImageFolderDataModule(str(base / "photos"), num_workers=0)
+    network = ppn.load(base / "run/checkpoints/prototypes.ckpt")
+    data.input_config = network.input_config
+    names = {"ppn": ppn, "loader": torch.utils.data.DataLoader(data.view("train"), 4)}
+    exec(first, names)
+    exec(second.replace('versus("plate")', "versus(1 - explanation.label)"), names)
+    assert names["effect"].images > 0
+    assert [edit.kind for edit in names["network"].edits] == ["scale"]
+    assert (tmp_path / "versus.png").is_file()
