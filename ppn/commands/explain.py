@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse.typing import PositiveFloat  # noqa: TC002 - the parser reads the signature
 
 from ppn.commands.parsing import run
 from ppn.errors import PPNError, nearest
@@ -22,6 +24,10 @@ def explain(
     target: str | None = None,
     gallery: str | None = None,
     architecture: str | None = None,
+    maps: Literal["cells", "complete", "pixels"] | None = None,
+    tolerance: PositiveFloat = 0.01,
+    baseline: Literal["blurred", "grey", "colour"] = "blurred",
+    cut: str | None = None,
 ) -> int:
     """Explain images: the logit of a class as a sum of parts.
 
@@ -33,6 +39,11 @@ def explain(
             class has that name.
         gallery: Folder of the nearest training patches, if it was moved.
         architecture: module:factory, if the model is your own code.
+        maps: cells of the last features; complete: add up behind every head; pixels: add up to the
+            picture itself. Cells where they are exact, else complete, unless given.
+        tolerance: Completeness error allowed for complete and pixels.
+        baseline: What an image is compared with for these.
+        cut: Name of the module whose output complete maps are of.
 
     Returns:
         Exit code 0.
@@ -52,7 +63,7 @@ def explain(
     names, given = _names(folder), set[str]()
     for file in _files(images):
         try:
-            explanation = network.explain(file, chosen)
+            explanation = network.explain(file, chosen, maps, tolerance, baseline, cut)
         except PPNError as error:
             failures.append(str(error))
             continue

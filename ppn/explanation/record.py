@@ -14,6 +14,7 @@ from PIL import Image
 from ppn.errors import DataError
 from ppn.io.files import user_path, write_bytes
 from ppn.version import __version__
+from ppn.visualization.heatmap import averaged
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ppn.classifier.head_case import HeadInspection
+    from ppn.explanation.terms import Agreement, MapTerms
 
 _ROUNDING = 1e-4
 """Float32 sums of a few terms differ by some 1e-6 of their size; this much is not rounding."""
+_SQUARES = 28
+"""Squares in a row in which maps of pixels are drawn."""
 _FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
@@ -87,6 +91,8 @@ class Explanation:
         scale: The factor 1/s that the contributions carry behind a norm; 1 otherwise.
         true_class: Name of the true class; empty where it is unknown.
         part_names: (k) name of each prototype, the same for every class; empty without names.
+        terms: What of each contribution is in its map and what is not, for maps that were made
+            complete; None for the maps of cells.
     """
 
     image: Image.Image
@@ -104,6 +110,7 @@ class Explanation:
     scale: float = 1.0
     true_class: str = ""
     part_names: tuple[str, ...] = ()
+    terms: MapTerms | None = None
 
     def __post_init__(self) -> None:
         if not len(self.contributions) == len(self.maps) == len(self.patches):
@@ -158,7 +165,37 @@ class Explanation:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know: what is exact, whether it adds up, and the image's factor."""
         factor = self.inspection.words.factor.format(scale=self.scale)
-        return tuple(filter(None, (self.inspection.exactness, self.check, factor)))
+        exactness = self.inspection.exactness
+        if self.terms is not None:
+            exactness = self.terms.sentence(self.contributions)
+        return tuple(filter(None, (exactness, self.check, factor, self._disagreement)))
+
+    @property
+    def drawn(self) -> tuple[NDArray[np.floating[Any]], ...]:
+        """(k) the maps as pictures show them: those of pixels as means over small squares."""
+        if self.terms is None or self.terms.kind != "pixels":
+            return self.maps
+        return tuple(averaged(grid, _SQUARES) for grid in self.maps)
+
+    @property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """(k) how far pixel maps agree with the maps of cells; empty for other maps."""
+        return () if self.terms is None else self.terms.agreements(self.maps)
+
+    @property
+    def _disagreement(self) -> str:
+        apart = [
+            title
+            for title, found in zip(self.titles, self.agreements, strict=False)
+            if not found.agrees
+        ]
+        if not apart:
+            return ""
+        return (
+            f"Pixels and cells disagree for {', '.join(apart)}: no more of the attribution is "
+            "inside the region of the cells than chance puts there, so the cells do not show what "
+            "in the picture counts."
+        )
 
     def picture(self) -> Image.Image:
         """Draw image, maps, contributions and nearest patches as one picture."""
@@ -205,7 +242,8 @@ class Explanation:
             "bias": self.bias,
             "residual": self.residual,
             "scale": self.scale,
-            "exact": self.inspection.level,
+            "exact": self.inspection.level if self.terms is None else self.terms.level,
+            **({} if self.terms is None else {"maps": self.terms.to_dict(self.contributions)}),
             "notes": list(self.notes),
             "prototypes": [
                 {
@@ -214,6 +252,7 @@ class Explanation:
                     "contribution": contribution,
                     "peak": _peak(grid, self.image.size),
                     "map": np.asarray(grid, dtype=float).round(6).tolist(),
+                    **self._terms_of(index - 1),
                     "nearest_patch": patch
                     and {"image": patch.name, "box": list(patch.box), "score": patch.score},
                 }
@@ -222,6 +261,16 @@ class Explanation:
             "ranking": [asdict(ranked) for ranked in self.ranking],
             "version": __version__,
         }
+
+    def _terms_of(self, index: int) -> dict[str, float]:
+        """The terms of one contribution beside its map."""
+        if self.terms is None:
+            return {}
+        found = {"elsewhere": self.terms.elsewhere[index], "baseline": self.terms.baseline[index]}
+        if self.agreements:
+            inside, area = self.agreements[index].inside, self.agreements[index].area
+            found |= {"inside_cells": inside, "cells_area": area}
+        return found
 
     def _repr_html_(self) -> str:
         text = base64.b64encode(self._drawn("png")).decode("ascii")

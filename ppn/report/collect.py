@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ppn.data.transforms import to_picture
+from ppn.explanation.attribute import shown_kind
 from ppn.explanation.explain import explain
 from ppn.explanation.record import Patch
 from ppn.report.content import ClassCard, Prototype, Report
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import AnnotatedDataset, ImageView
     from ppn.explanation.record import Explanation
+    from ppn.explanation.terms import MapKind
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Split
@@ -39,11 +41,13 @@ class Selection:
         samples: Explained images.
         classes: Classes with their prototypes; those of the samples come first.
         patches: Nearest training patches of each prototype.
+        maps: Which maps are shown; None as `ppn.explanation.explain` does.
     """
 
     samples: int = 10
     classes: int = 40
     patches: int = 4
+    maps: MapKind | None = None
 
 
 @torch.no_grad()
@@ -64,7 +68,7 @@ def collect(
         selection: How much to show.
     """
     network.eval()
-    samples = _samples(network, data, split, selection.samples)
+    samples = _samples(network, data, split, selection)
     count = len(data.labels)
     first = [sample.label for sample in samples]
     labels = sorted(list(dict.fromkeys([*first, *data.labels]))[: selection.classes])
@@ -93,26 +97,42 @@ def collect(
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
         else [],
-        notes=[*notes(network, found), *filter(None, [data.split_note])],
+        notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
     )
 
 
+def _about_maps(samples: list[Explanation]) -> list[str]:
+    """Tell the maps that are shown from those that were measured, where they are not the same."""
+    if not any(sample.terms for sample in samples):
+        return []
+    return [
+        "The explained images show maps that are made to add up, and say by how much each misses "
+        "its contribution. What is said above of maps, and the metrics, are of the maps of cells."
+    ]
+
+
 def _samples(
-    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, selection: Selection
 ) -> list[Explanation]:
     """Explain clear right predictions of different classes, and some wrong ones."""
+    wanted = selection.samples
     view = data.view(split)
     spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
     candidates = view.at(view.indices[spread])
-    explained: list[Explanation] = []
+    places: list[tuple[Explanation, int]] = []
     for batch in _batches(candidates, data.batch_size, network):
         names = [view.source.name(index) for index in batch["index"].tolist()]
-        found = explain(network, batch["image"], names, true=batch["label"].tolist())
+        # Maps that take many passes are made for those alone that are chosen.
+        some = explain(network, batch["image"], names, true=batch["label"].tolist(), maps="cells")
         # A class without training images has no parts to show.
-        explained += [one for one in found if bool(network.dictionary.found[one.label])]
-    explained.sort(key=lambda sample: -sample.probability)
+        places += [
+            (one, index)
+            for one, index in zip(some, batch["index"].tolist(), strict=True)
+            if bool(network.dictionary.found[one.label])
+        ]
+    explained = sorted((sample for sample, _ in places), key=lambda sample: -sample.probability)
     right = [sample for sample in explained if sample.class_name == sample.true_class]
     wrong = [sample for sample in explained if sample.class_name != sample.true_class]
     wrong = wrong[: min(_WRONG, wanted)]
@@ -120,7 +140,30 @@ def _samples(
     clearest = {sample.label: sample for sample in reversed(right)}
     different = sorted(clearest.values(), key=lambda sample: -sample.probability)
     others = [sample for sample in right if clearest[sample.label] is not sample]
-    return [*different, *others][: wanted - len(wrong)] + wrong
+    chosen = [*different, *others][: wanted - len(wrong)] + wrong
+    if shown_kind(network.classifier, selection.maps) == "cells":
+        return chosen
+    index_of = {id(sample): index for sample, index in places}
+    return [
+        _again(network, data, split, sample, index_of[id(sample)], selection) for sample in chosen
+    ]
+
+
+def _again(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    sample: Explanation,
+    index: int,
+    selection: Selection,
+) -> Explanation:
+    """Explain an image with the maps that were asked for."""
+    (batch,) = _batches(data.view(split).at(np.array([index])), 1, network)
+    true = batch["label"].tolist()
+    (found,) = explain(
+        network, batch["image"], [sample.name], [sample.label], true, maps=selection.maps
+    )
+    return found
 
 
 def _with_patches(sample: Explanation, cards: list[ClassCard]) -> Explanation:
