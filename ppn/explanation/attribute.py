@@ -82,7 +82,8 @@ def attributed(
         tolerance: Largest error allowed.
         baseline: What the images are compared with.
     """
-    flat = contributions.double().flatten(1)
+    found = head.prototypes.flatten(1).any(1)  # some classes may have none
+    flat = contributions[:, found].double().flatten(1)
     spread = flat.std(1) if flat.shape[1] > 1 else flat.abs()[:, 0]
     return complete_maps(
         classifier, span, images, head.prototypes[labels], spread, tolerance, baseline
