@@ -10,8 +10,9 @@ from torch import nn
 
 from experiments.benchmarks.measure import Row, side_by_side
 from ppn.classifier import Classifier
+from ppn.classifier.blocks import block_names
 from ppn.classifier.complete import complete_maps
-from ppn.classifier.span import Span, block_names, module_span, pixel_span, vector
+from ppn.classifier.span import Span, module_span, pixel_span, vector
 from ppn.types import InputConfig
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 import ppn
 from experiments.maps import transformer
+from ppn.classifier.blocks import block_names, default_span
 from ppn.classifier.build import build_classifier
 from ppn.classifier.complete import baseline_images
-from ppn.classifier.span import block_names, default_span, module_span, pixel_span
+from ppn.classifier.span import module_span, pixel_span
 from ppn.explanation.attribute import attributed
 from ppn.io.files import write_json
 from ppn.io.terminal import console

@@ -11,9 +11,10 @@ from torch.nn.functional import interpolate
 
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import make_model
+from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
 from ppn.classifier.cut_point import noise_like
-from ppn.classifier.span import default_span, vector
+from ppn.classifier.span import vector
 from ppn.classifier.weights import count_classes, load_weights
 from ppn.errors import HeadError
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import TOLERANCE, complete_maps
-from ppn.classifier.span import default_span, module_span, pixel_span
+from ppn.classifier.span import module_span, pixel_span
 from ppn.errors import HeadError, PPNError
 from ppn.explanation.terms import MapTerms
 

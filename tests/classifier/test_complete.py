@@ -8,17 +8,11 @@ import torch
 from torch import nn
 
 from ppn.classifier import Classifier
+from ppn.classifier.blocks import block_names, default_span
 from ppn.classifier.complete import baseline_images, complete_maps
 from ppn.classifier.integral import path_integral
 from ppn.classifier.placement import Placement, Placements
-from ppn.classifier.span import (
-    block_names,
-    default_span,
-    feature_span,
-    module_span,
-    pixel_span,
-    vector,
-)
+from ppn.classifier.span import feature_span, module_span, pixel_span, vector
 from ppn.errors import HeadError
 from ppn.types import InputConfig
 from tests.classifier.test_families import FAMILIES, OTHER, TOKEN
