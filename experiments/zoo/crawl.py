@@ -187,6 +187,9 @@ def _numbers(row: dict[str, str]) -> dict[str, Any]:
         "memory": int,
         "logit_error": float,
         "completeness_error": float,
+        "complete_error": float,
+        "complete_nodes": int,
+        "elsewhere": float,
         "parameters": float,
         "seconds": float,
     }

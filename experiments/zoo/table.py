@@ -62,9 +62,28 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
     if exact:
         worst = max(row.completeness_error or 0.0 for row in exact)
         lines += [f"Largest completeness error of exact maps: {worst:.1e}."]
-    lines += _gradient_maps(rows) + _places(rows) + _families(rows) + _rest(rows)
+    lines += _support(rows) + _gradient_maps(rows) + _places(rows)
+    lines += _families(rows) + _rest(rows)
     lines += _untried(rows, names) + _architectures(rows)
     return "\n".join(lines) + "\n"
+
+
+def _support(rows: list[Examination]) -> list[str]:
+    """How many have maps that add up, exactly or made to, and why the others have not."""
+    counted = Counter(row.support for row in rows if row.support)
+    if not counted:
+        return []
+    errors = [row.complete_error or 0.0 for row in rows if row.support == "complete"]
+    worst = f" (completeness error at most {max(errors):.1e})" if errors else ""
+    lines = [
+        "",
+        f"Maps are exact for {counted['exact']} architectures, complete for "
+        f"{counted['complete']}{worst} by integrating gradients along a path ([maps.md](maps.md)), "
+        f"and indicative for {counted['indicative']}:",
+    ]
+    reasons = Counter(row.reason for row in rows if row.support == "indicative")
+    lines += [f"- {count}: {reason}" for reason, count in reasons.most_common()]
+    return lines
 
 
 def _gradient_maps(rows: list[Examination]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info
@@ -26,10 +26,17 @@ class HTMLReport(Callback):
         samples: Explained images.
         classes: Most classes whose prototypes are shown.
         patches: Nearest training patches shown for each prototype.
+        maps: Which maps are shown: of cells, complete, or of pixels; see `ppn explain`.
     """
 
-    def __init__(self, samples: int = 10, classes: int = 40, patches: int = 4) -> None:
-        self.selection = Selection(samples, classes, patches)
+    def __init__(
+        self,
+        samples: int = 10,
+        classes: int = 40,
+        patches: int = 4,
+        maps: Literal["cells", "complete", "pixels"] | None = None,
+    ) -> None:
+        self.selection = Selection(samples, classes, patches, maps)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report of the validation split, unless this is part of `fit`."""

@@ -63,12 +63,12 @@ def splits(model: nn.Module, images: Tensor, features: str | None) -> Iterator[C
                 f"{type(model).__name__} has no module '{features}' to take features from: its "
                 f"first level is {children}."
             )
-        changed = _grid_modules(model, images).get(features, False)
+        changed = grid_modules(model, images).get(features, False)
         yield from _cuts_at(model, features, changed)
         return
     if hasattr(model, "forward_features") and hasattr(model, "forward_head"):
         yield MethodCutPoint(model)
-    for name, changed in reversed(list(_grid_modules(model, images).items())[-_MOST_CUTS:]):
+    for name, changed in reversed(list(grid_modules(model, images).items())[-_MOST_CUTS:]):
         yield from _cuts_at(model, name, changed)
 
 
@@ -79,7 +79,7 @@ def _cuts_at(model: nn.Module, name: str, changed: bool) -> Iterator[CutPoint]:
     yield ModuleCutPoint(model, name)
 
 
-def _grid_modules(model: nn.Module, images: Tensor) -> dict[str, bool]:
+def grid_modules(model: nn.Module, images: Tensor) -> dict[str, bool]:
     """Modules that run once and give a grid of patches, in order of finishing.
 
     Returns:

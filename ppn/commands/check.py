@@ -78,7 +78,19 @@ def _certificate(found: Examination) -> list[tuple[str, str]]:
         ("width of the head's input", str(found.width)),
         ("max relative logit error", f"{found.logit_error:.1e}"),
         ("map completeness error", "no claim" if complete is None else f"{complete:.1e}"),
+        ("maps that add up", _support(found)),
         ("parameters", f"{found.parameters:.1f} M"),
         ("one forward pass", f"{found.seconds:.3f} s for one image on this CPU"),
         ("memory of the process", "unknown" if found.memory is None else f"{found.memory} MiB"),
     ]
+
+
+def _support(found: Examination) -> str:
+    """What holds of maps, with the numbers: of two pictures of noise."""
+    if found.complete_error is None:
+        return f"{found.support}: {found.reason}" if found.reason else found.support
+    where = f"from '{found.complete_cut}' on" if found.complete_cut else "from the last features on"
+    return (
+        f"{found.support}: error {found.complete_error:.1e} with {found.complete_nodes} nodes "
+        f"{where}; {found.elsewhere:.0%} comes through tokens without a place"
+    )

@@ -7,10 +7,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import interpolate
 
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import make_model
+from ppn.classifier.blocks import default_span
+from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
+from ppn.classifier.cut_point import noise_like
+from ppn.classifier.span import vector
 from ppn.classifier.weights import count_classes, load_weights
+from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +43,17 @@ class Examination:
         logit_error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: Of the maps, over the contributions' standard deviation; None where
             maps are only indicative.
+        support: What holds of maps: "exact", "complete" where they are made to add up, or
+            "indicative".
+        complete_error: Completeness error of maps that are made to add up; None where that is not
+            needed, or cannot be.
+        complete_nodes: Points on the path that it took.
+        complete_cut: Where the classifier is cut for that; empty for its last features.
+        elsewhere: Share of what an image changes that comes through tokens without a place.
         parameters: Number of the model's parameters, in millions.
         seconds: Of one forward pass of one image.
         memory: Peak of the process until after that, in MiB.
-        reason: Why it is not supported.
+        reason: Why it is not supported, or its maps are indicative.
     """
 
     model: str
@@ -57,6 +70,11 @@ class Examination:
     image_size: str = ""
     logit_error: float | None = None
     completeness_error: float | None = None
+    support: str = ""
+    complete_error: float | None = None
+    complete_nodes: int | None = None
+    complete_cut: str = ""
+    elsewhere: float | None = None
     parameters: float | None = None
     seconds: float | None = None
     memory: int | None = None
@@ -123,7 +141,44 @@ def examine(
         parameters=round(sum(p.numel() for p in classifier.parameters()) / 1e6, 3),
         seconds=round(seconds, 4),
         memory=peak_memory(),
+        **_support(classifier),
     )
+
+
+def _support(classifier: Classifier) -> dict[str, Any]:
+    """Make maps add up where they do not, for two pictures of noise, and say how far that went."""
+    report = classifier.inspection
+    if report.averages:
+        if report.located:
+            return {"support": "exact"}
+        return {"support": "indicative", "reason": "its patches were not found in their places"}
+    size = classifier.config.size
+    reference = next(classifier.model.parameters())
+    coarse = noise_like(reference, (2, classifier.config.channels, 8, 8), 5)
+    images = interpolate(coarse, size, mode="bicubic", align_corners=False)
+    rows = classifier.effective_head()[0].float()
+    rows = rows if bool(rows.any()) else noise_like(rows, tuple(rows.shape), 0)
+    try:
+        span = default_span(classifier, images)
+    except HeadError as error:
+        return {"support": "indicative", "reason": str(error)}
+    _, y = vector(classifier, images)
+    everyones = y.float() @ rows.T
+    directions = rows[:3].expand(2, -1, -1)
+    found = complete_maps(classifier, span, images, directions, everyones.flatten(1).std(1))
+    moved = (everyones[:, :3] - found.baseline).abs().sum()
+    missed = float(found.error.max())
+    reached = missed <= TOLERANCE
+    return {
+        "support": "complete" if reached else "indicative",
+        "complete_error": missed,
+        "complete_nodes": int(found.nodes.max()),
+        "complete_cut": span.name,
+        "elsewhere": float(found.elsewhere.abs().sum() / moved.clamp(min=1e-12)),
+        "reason": ""
+        if reached
+        else f"maps miss contributions by {missed:.1%}, with {MOST_NODES} nodes",
+    }
 
 
 def peak_memory() -> int | None:

@@ -7,7 +7,9 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse.typing import PositiveFloat  # noqa: TC002 - the parser reads the signature
 
 from ppn.commands.explained_files import FORMATS, find_images, names_in, own_name, place_of
 from ppn.commands.explained_text import tell
@@ -42,6 +44,10 @@ def explain(
     num_workers: int = -1,
     gallery: str | None = None,
     architecture: str | None = None,
+    maps: Literal["cells", "complete", "pixels"] | None = None,
+    tolerance: PositiveFloat = 0.01,
+    baseline: Literal["blurred", "grey", "colour"] = "blurred",
+    cut: str | None = None,
 ) -> int:
     """Explain images: the logit of a class as a sum of parts.
 
@@ -61,6 +67,11 @@ def explain(
         num_workers: Processes that read images; -1 takes some where there are many images.
         gallery: Folder of the nearest training patches, if it was moved.
         architecture: module:factory, if the model is your own code.
+        maps: cells of the last features; complete: add up behind every head; pixels: add up to the
+            picture itself. Cells where they are exact, else complete, unless given.
+        tolerance: Completeness error allowed for complete and pixels.
+        baseline: What an image is compared with for these.
+        cut: Name of the module whose output complete maps are of.
 
     Returns:
         Exit code 0.
@@ -86,7 +97,8 @@ def explain(
     keep = None if folder is None else _Writer(folder, kinds)
     failures: list[str] = []
     told: Counter[str] = Counter()
-    wanted = partial(_explain, network, target=chosen, rival=rival, top=top)
+    look = {"maps": maps, "tolerance": tolerance, "baseline": baseline, "cut": cut}
+    wanted = partial(_explain, network, target=chosen, rival=rival, top=top, look=look)
     # On a terminal, in a bar of its own; elsewhere nobody watches.
     for number, (file, found) in enumerate(
         _tracked(_run(network, files, wanted, batch_size, num_workers, failures), len(files))
@@ -189,11 +201,13 @@ def _explain(
     network: PrototypeNetwork,
     pixels: Any,  # noqa: ANN401 - a tensor, which is imported late
     names: list[str],
+    *,
     target: str | int | None,
     rival: str | int | None,
     top: int,
+    look: dict[str, Any],
 ) -> list[list[Explained]]:
-    """Explain a batch, by one run of the classifier."""
+    """Explain a batch, by one run of the classifier; `look` says which maps are shown."""
     from ppn.explanation.explain import explain as explain_batch
     from ppn.prototypes.arguments import class_index
 
@@ -207,14 +221,16 @@ def _explain(
     for ranked in labels:
         for label in set(ranked):
             network.expect_prototypes(label)
-        again = partial(explain_batch, network, pixels, names, patch=network.patch, tokens=tokens)
-        explained = again(ranked)
+        again = partial(
+            explain_batch, network, pixels, names, patch=network.patch, tokens=tokens, **look
+        )
+        explained = again(target=ranked)
         if rival is None:
             pairs: list[Explained] = list(explained)
         else:
             other = class_index(rival, network.class_names)
             network.expect_prototypes(other)
-            others = again([other] * len(names))
+            others = again(target=[other] * len(names))
             pairs = []
             for first, second in zip(explained, others, strict=True):
                 expect_two(first, second)

@@ -25,6 +25,7 @@ from ppn.explainers.concepts import (
 )
 from ppn.explainers.control import OtherClassExact, RandomExact
 from ppn.explainers.fitted import FittedPrototypes
+from ppn.explainers.integrated import IntegratedMaps
 from ppn.explainers.protopnet import TrainedProtoPNet
 from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.explainers.trained import TrainedMaps
@@ -46,6 +47,7 @@ __all__ = [
     "InputXGradient",
     "Inputs",
     "IntegratedGradients",
+    "IntegratedMaps",
     "KMeansDictionary",
     "LayerCAM",
     "OtherClassExact",

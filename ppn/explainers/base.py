@@ -35,10 +35,15 @@ class Inputs(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """`maps` (B, k, H, W), of any resolution; `contributions` (B, k) to the logit, or None."""
+    """What an explainer says of one class per image.
+
+    `maps` (B, k, H, W), of any resolution; `contributions` (B, k) to the logit, or None;
+    `elsewhere` (B, k): what of them is not in the maps by intent, such as a baseline's term.
+    """
 
     maps: Tensor
     contributions: Tensor | None = None
+    elsewhere: Tensor | None = None
 
 
 class Explainer(Configured, ABC):

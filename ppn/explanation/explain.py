@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from ppn.classifier.complete import TOLERANCE
 from ppn.data.transforms import to_picture
+from ppn.explanation.attribute import maps_and_terms, shown_kind
 from ppn.explanation.record import Explanation, Ranked
 
 if TYPE_CHECKING:
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.classifier import Classifier
+    from ppn.classifier.complete import Baseline
     from ppn.explanation.record import Patch
+    from ppn.explanation.terms import MapKind
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import Tokens
 
@@ -59,6 +63,10 @@ def explain(
     true: Sequence[int] | None = None,
     patch: Callable[[int, int], Patch | None] | None = None,
     tokens: Tokens | None = None,
+    maps: MapKind | None = None,
+    tolerance: float = TOLERANCE,
+    baseline: Baseline = "blurred",
+    cut: str | None = None,
 ) -> list[Explanation]:
     """Explain one logit of each image.
 
@@ -71,10 +79,21 @@ def explain(
         patch: Gives the nearest training patch of a class's prototype, or None where it is not at
             hand; without it explanations have no patches.
         tokens: What the classifier has given for the images, where it ran before.
+        maps: Which maps are shown; None: of cells where they are exact, else maps that are made
+            complete.
+        tolerance: Largest completeness error of maps that are made complete, over the
+            contributions' standard deviation.
+        baseline: What images are compared with for these.
+        cut: Name of the module whose output complete maps are of; None takes the default.
+
+    Raises:
+        PPNError: If there are no such maps.
     """
     classifier, head = network.classifier, network.head
+    kind = shown_kind(classifier, maps, cut)
+    accepted = classifier.accept(images)
     if tokens is None:
-        tokens = classifier(classifier.accept(images), patches=False)
+        tokens = classifier(accepted, patches=False)
     assert tokens is not None
     change = head.change(tokens)
     logits = tokens.logits.float() + change
@@ -82,8 +101,22 @@ def explain(
     best = logits.topk(min(_RANKED, logits.shape[1]))
     labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
     rows = torch.arange(len(labels), device=logits.device)
-    contributions = head(tokens).contributions[rows, labels].tolist()
-    maps = head.maps(tokens, labels).cpu().numpy()
+    everyones = head(tokens).contributions
+    contributions = everyones[rows, labels].tolist()
+    shown, terms = maps_and_terms(
+        classifier,
+        head,
+        accepted,
+        labels,
+        everyones,
+        head.maps(tokens, labels),
+        kind,
+        maps is not None or cut is not None,
+        tolerance,
+        baseline,
+        cut,
+    )
+    grids = shown.cpu().numpy()
     explained = []
     for row, label in enumerate(labels.tolist()):
         values = zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
@@ -100,13 +133,14 @@ def explain(
                 logit=float(logits[row, label]),
                 bias=float(head.bias[label]),
                 contributions=tuple(contributions[row]),
-                maps=tuple(maps[row]),
-                patches=tuple(patch(label, i) if patch else None for i in range(len(maps[row]))),
+                maps=tuple(grids[row]),
+                patches=tuple(patch(label, i) if patch else None for i in range(len(grids[row]))),
                 ranking=ranking,
                 probability=float(probabilities[row, label]),
                 inspection=classifier.inspection,
                 scale=float(tokens.scale[row]),
                 part_names=tuple(network.part_names),
+                terms=terms[row],
                 true_class="" if true is None else network.class_names[true[row]],
                 edits=network.edited_words(label),
                 change=float(change[row, label]),

@@ -14,6 +14,7 @@ from PIL import Image
 from ppn.errors import DataError
 from ppn.io.files import user_path, write_bytes
 from ppn.version import __version__
+from ppn.visualization.heatmap import averaged
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ppn.classifier.head_case import HeadInspection
+    from ppn.explanation.terms import Agreement, MapTerms
     from ppn.explanation.versus import Versus
 
 _ROUNDING = 1e-4
@@ -33,8 +35,10 @@ _CLOSE = 0.5
 """A prediction is uncertain below this probability, or where the runner-up has this much of it."""
 _UNLIKE = 0.25
 """An image is unlike the training images where its patches match parts by less than this, over the
-nearest training patches. Of CUB's test images 5 % are below 0.30, of FunnyBirds' (another data set)
+nearest training patches. Of CUB's images 5 % are below 0.30, of FunnyBirds' (another data set)
 95 % below 0.19, of noise all below 0.1 (EfficientNet-Lite0)."""
+_SQUARES = 28
+"""Squares in a row in which maps of pixels are drawn."""
 _FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
@@ -100,6 +104,8 @@ class Explanation:
         change: What that adds to the black box's logit.
         against: Explains the same image again, held against another class; None where the network
             is not at hand, as in another process.
+        terms: What of each contribution is in its map and what is not, for maps that were made
+            complete; None for the maps of cells.
     """
 
     image: Image.Image
@@ -117,6 +123,7 @@ class Explanation:
     scale: float = 1.0
     true_class: str = ""
     part_names: tuple[str, ...] = ()
+    terms: MapTerms | None = None
     edits: tuple[str, ...] = ()
     change: float = 0.0
     against: Callable[[int | str], Versus] | None = field(default=None, repr=False)
@@ -166,9 +173,15 @@ class Explanation:
         as near as the nearest; None where maps are not <token, prototype> or patches not at hand.
         """
         kept = [index for index, value in enumerate(self.contributions) if value != 0]
-        if not self.inspection.averages or not kept or any(self.patches[i] is None for i in kept):
+        cells = self.maps if self.terms is None else self.terms.cells
+        if (
+            not self.inspection.averages
+            or not cells
+            or not kept
+            or any(self.patches[i] is None for i in kept)
+        ):
             return None
-        best = sum(max(0.0, float(np.max(self.maps[i]))) for i in kept) / self.scale
+        best = sum(max(0.0, float(np.max(cells[i]))) for i in kept) / self.scale
         nearest = sum(max(0.0, patch.score) for i in kept if (patch := self.patches[i]))
         return best / nearest if nearest > 0 else None
 
@@ -230,7 +243,38 @@ class Explanation:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know: what is exact, whether it adds up, and the image's factor."""
         factor = self.inspection.words.factor.format(scale=self.scale)
-        return tuple(filter(None, (self.edited, self.inspection.exactness, self.check, factor)))
+        exactness = self.inspection.exactness
+        if self.terms is not None:
+            exactness = self.terms.sentence(self.contributions)
+        notes = (self.edited, exactness, self.check, factor, self._disagreement)
+        return tuple(filter(None, notes))
+
+    @property
+    def drawn(self) -> tuple[NDArray[np.floating[Any]], ...]:
+        """(k) the maps as pictures show them: those of pixels as means over small squares."""
+        if self.terms is None or self.terms.kind != "pixels":
+            return self.maps
+        return tuple(averaged(grid, _SQUARES) for grid in self.maps)
+
+    @property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """(k) how far pixel maps agree with the maps of cells; empty for other maps."""
+        return () if self.terms is None else self.terms.agreements(self.maps)
+
+    @property
+    def _disagreement(self) -> str:
+        apart = [
+            title
+            for title, found in zip(self.titles, self.agreements, strict=False)
+            if not found.agrees
+        ]
+        if not apart:
+            return ""
+        return (
+            f"Pixels and cells disagree for {', '.join(apart)}: no more of the attribution is "
+            "inside the region of the cells than chance puts there, so the cells do not show what "
+            "in the picture counts."
+        )
 
     def versus(self, target: int | str) -> Versus:
         """Say why this class and not another: their parts on this image, side by side.
@@ -298,7 +342,8 @@ class Explanation:
             "likeness": self.likeness,
             "caution": self.caution or None,
             **({"edits": list(self.edits), "change": self.change} if self.edits else {}),
-            "exact": self.inspection.level,
+            "exact": self.inspection.level if self.terms is None else self.terms.level,
+            **({} if self.terms is None else {"maps": self.terms.to_dict(self.contributions)}),
             "notes": list(self.notes),
             "prototypes": [
                 {
@@ -307,6 +352,7 @@ class Explanation:
                     "contribution": contribution,
                     "peak": _peak(grid, self.image.size),
                     "map": np.asarray(grid, dtype=float).round(6).tolist(),
+                    **self._terms_of(index - 1),
                     "nearest_patch": patch
                     and {"image": patch.name, "box": list(patch.box), "score": patch.score},
                 }
@@ -315,6 +361,16 @@ class Explanation:
             "ranking": [asdict(ranked) for ranked in self.ranking],
             "version": __version__,
         }
+
+    def _terms_of(self, index: int) -> dict[str, float]:
+        """The terms of one contribution beside its map."""
+        if self.terms is None:
+            return {}
+        found = {"elsewhere": self.terms.elsewhere[index], "baseline": self.terms.baseline[index]}
+        if self.agreements:
+            inside, area = self.agreements[index].inside, self.agreements[index].area
+            found |= {"inside_cells": inside, "cells_area": area}
+        return found
 
     def _repr_html_(self) -> str:
         text = base64.b64encode(self._drawn("png")).decode("ascii")

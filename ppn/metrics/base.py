@@ -45,7 +45,8 @@ class Observation(NamedTuple):
     `noisy_maps` the same on images with `stability_noise`; `peaks` and `noisy_peaks` (B, k, 2)
     int64 the maxima of both, y and x in pixels, found once for all metrics; each of the three is
     None where no metric needs it. `contributions` (B, k) to the ground-truth class's logit, None
-    where the explainer has none; `additive` whether the maps are meant to average to them;
+    where the explainer has none; `additive` whether the maps are meant to average to them,
+    but for `elsewhere` (B, k);
     `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none;
     `probe` asks the explainer and the classifier further, None where there is no classifier.
     """
@@ -61,12 +62,13 @@ class Observation(NamedTuple):
     additive: bool = False
     counts: Tensor | None = None
     probe: Probe | None = None
+    elsewhere: Tensor | None = None
 
     def placed(self, places: int) -> Observation:
         """Return the same of the first maps of each class alone."""
         kept = {
             name: value[:, :places]
-            for name in ("maps", "noisy_maps", "peaks", "noisy_peaks", "contributions")
+            for name in ("maps", "noisy_maps", "peaks", "noisy_peaks", "contributions", "elsewhere")
             if (value := getattr(self, name)) is not None
         }
         return self._replace(**kept)

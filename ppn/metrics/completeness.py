@@ -66,19 +66,21 @@ class Completeness(Metric):
     def observe(self, seen: Observation) -> None:
         """Add a batch, if its maps are meant to average to contributions."""
         if seen.additive and seen.contributions is not None:
-            self.update(seen.maps, seen.contributions)
+            self.update(seen.maps, seen.contributions, seen.elsewhere)
 
-    def update(self, maps: Tensor, contributions: Tensor) -> None:
+    def update(self, maps: Tensor, contributions: Tensor, elsewhere: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             maps: (B, k, H, W).
             contributions: (B, k) of the same prototypes to the same logits.
+            elsewhere: (B, k) what of these the maps leave out and say so; None for nothing.
         """
         if not contributions.numel():
             return
         wanted = contributions.double()
-        error = (maps.double().mean(dim=(2, 3)) - wanted).abs()
+        told = maps.double().mean(dim=(2, 3))
+        error = ((told if elsewhere is None else told + elsewhere) - wanted).abs()
         self.maps += wanted.numel()
         self.error_sum += error.sum()
         self.error_max = torch.maximum(self.error_max, error.max())

@@ -194,7 +194,7 @@ class Evaluation(nn.Module):
         shared: dict[object, Any] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
-            maps, contributions = explainer.attribute(inputs, labels)
+            maps, contributions, elsewhere = explainer.attribute(inputs, labels)
             moved = None if noisy is None else explainer.attribute(noisy, labels).maps
             seen = Observation(
                 batch,
@@ -206,6 +206,7 @@ class Evaluation(nn.Module):
                 additive=explainer.additive,
                 counts=counts,
                 probe=self._probe(explainer, inputs, shared),
+                elsewhere=elsewhere,
             )
             row.update(seen)
             if place == 0:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ppn.classifier.complete import TOLERANCE
 from ppn.classifier.running import without_autocast
 from ppn.data.conversion import Preprocessing
 from ppn.discovery.token_classifier import TokenClassifier
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.classifier import Classifier
+    from ppn.classifier.complete import Baseline
     from ppn.data.conversion import UserImage
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.discovery.base import Discoverer
     from ppn.explanation.record import Explanation, Patch
+    from ppn.explanation.terms import MapKind
     from ppn.prototypes.effects import CachedImages
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
@@ -345,34 +348,68 @@ class PrototypeNetwork(Editable, nn.Module):
 
     @torch.no_grad()
     @without_autocast()
-    def explain(self, image: UserImage, target: int | str | None = None) -> Explanation:
+    def explain(
+        self,
+        image: UserImage,
+        target: int | str | None = None,
+        maps: MapKind | None = None,
+        tolerance: float = TOLERANCE,
+        baseline: Baseline = "blurred",
+        cut: str | None = None,
+    ) -> Explanation:
         """Explain one logit of one image.
 
         Args:
             image: A file, a PIL image, an array (H, W, 3) or (H, W) of uint8, all preprocessed as
                 the loader did; or a tensor (C, H, W) that is already what the network expects.
             target: The class, by name or index; None explains the predicted one.
+            maps: "cells" of the last features; "complete": integrated along a path from a layer,
+                so that they add up for every head; "pixels": the same from the picture itself,
+                with the cells beside. None: cells where they are exact, else complete.
+            tolerance: Largest completeness error of the last two, over the contributions' standard
+                deviation; what was reached is in `explanation.terms`.
+            baseline: What the image is compared with: itself "blurred", a "grey" image, or one of
+                its mean "colour".
+            cut: Name of the module whose output complete maps are of; None takes the default.
 
         Raises:
             DataError: If the image cannot be read or has another shape, there is no such class, or
                 it has no prototypes.
+            HeadError: If the classifier cannot be cut there.
+            PPNError: If there are no such maps.
         """
         label = None if target is None else [class_index(target, self.class_names)]
         if label is not None:
             self.expect_prototypes(label[0])
         prepare = self.preprocessing or Preprocessing(self.classifier.config)
         pixels, name = prepare(image)
-        (explanation,) = explain(self, pixels[None], [name], label, patch=self.patch)
+        look = partial(
+            explain,
+            self,
+            patch=self.patch,
+            maps=maps,
+            tolerance=tolerance,
+            baseline=baseline,
+            cut=cut,
+        )
+        (explanation,) = look(pixels[None], [name], label)
         self.expect_prototypes(explanation.label)
-        against = partial(self._against, pixels, name, explanation.label)
+        against = partial(self._against, look, pixels, name, explanation.label)
         return replace(explanation, against=against)
 
-    def _against(self, pixels: Tensor, name: str, label: int, target: int | str) -> Versus:
+    def _against(
+        self,
+        look: Callable[..., list[Explanation]],
+        pixels: Tensor,
+        name: str,
+        label: int,
+        target: int | str,
+    ) -> Versus:
         """Explain two classes of one image, in one state of the network."""
         other = class_index(target, self.class_names)
         self.expect_prototypes(other)
         images = pixels.expand(2, *pixels.shape)
-        first, second = explain(self, images, [name] * 2, [label, other], patch=self.patch)
+        first, second = look(images, [name] * 2, [label, other])
         expect_two(first, second)
         return Versus(first, second)
 

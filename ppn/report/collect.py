@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ppn.data.transforms import to_picture
+from ppn.explanation.attribute import shown_kind
 from ppn.explanation.explain import explain
 from ppn.explanation.record import Patch
 from ppn.explanation.versus import Versus
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import AnnotatedDataset, ImageView
     from ppn.explanation.record import Explanation
+    from ppn.explanation.terms import MapKind
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Split
@@ -40,11 +43,13 @@ class Selection:
         samples: Explained images.
         classes: Classes with their prototypes; those of the samples come first.
         patches: Nearest training patches of each prototype.
+        maps: Which maps are shown; None as `ppn.explanation.explain` does.
     """
 
     samples: int = 10
     classes: int = 40
     patches: int = 4
+    maps: MapKind | None = None
 
 
 @torch.no_grad()
@@ -65,7 +70,7 @@ def collect(
         selection: How much to show.
     """
     network.eval()
-    samples, versus = _samples(network, data, split, selection.samples)
+    samples, versus = _samples(network, data, split, selection)
     count = len(data.labels)
     first = [sample.label for sample in samples]
     first += [pair.second.label for pair in versus.values()]
@@ -101,43 +106,51 @@ def collect(
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
         else [],
-        notes=[*notes(network, found), *filter(None, [data.split_note])],
+        notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
     )
 
 
+def _about_maps(samples: list[Explanation]) -> list[str]:
+    """Tell the maps that are shown from those that were measured, where they are not the same."""
+    if not any(sample.terms for sample in samples):
+        return []
+    return [
+        "The explained images show maps that are made to add up, and say by how much each misses "
+        "its contribution. What is said above of maps, and the metrics, are of the maps of cells."
+    ]
+
+
 def _samples(
-    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, wanted: int
+    network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, selection: Selection
 ) -> tuple[list[Explanation], dict[Explanation, Versus]]:
     """Explain clear right predictions of different classes, and some wrong ones.
 
     Wrong ones come with their predicted class held against the true one, where that has parts.
     """
+    wanted = selection.samples
     view = data.view(split)
     spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
     candidates = view.at(view.indices[spread])
-    explained: list[Explanation] = []
-    versus: dict[Explanation, Versus] = {}
+    index_of: dict[Explanation, int] = {}
+    rivals: dict[Explanation, Explanation] = {}
     known = set(network.dictionary.found.nonzero()[:, 0].tolist())
     for batch in _batches(candidates, data.batch_size, network):
         names = [view.source.name(index) for index in batch["index"].tolist()]
         true = batch["label"].tolist()
-        found = explain(network, batch["image"], names, true=true)
+        # Maps that take many passes are made for those alone that are chosen.
+        found = explain(network, batch["image"], names, true=true, maps="cells")
         # A class without training images has no parts to show.
-        explained += [one for one in found if one.label in known]
+        indexed = zip(found, batch["index"].tolist(), strict=True)
+        index_of |= {one: index for one, index in indexed if one.label in known}
         missed = [row for row, label in enumerate(true) if label in known and _wrong(found[row])]
         if missed:
-            rivals = explain(
-                network,
-                batch["image"][missed],
-                [names[row] for row in missed],
-                [true[row] for row in missed],
-                [true[row] for row in missed],
-            )
-            pairs = zip(missed, rivals, strict=True)
-            versus |= {found[row]: Versus(found[row], rival) for row, rival in pairs}
-    explained.sort(key=lambda sample: -sample.probability)
+            labels = [true[row] for row in missed]
+            theirs = [names[row] for row in missed]
+            held = explain(network, batch["image"][missed], theirs, labels, labels, maps="cells")
+            rivals |= {found[row]: rival for row, rival in zip(missed, held, strict=True)}
+    explained = sorted(index_of, key=lambda sample: -sample.probability)
     right = [sample for sample in explained if not _wrong(sample)]
     wrong = [sample for sample in explained if _wrong(sample)]
     wrong = wrong[: min(_WRONG, wanted)]
@@ -146,11 +159,37 @@ def _samples(
     different = sorted(clearest.values(), key=lambda sample: -sample.probability)
     others = [sample for sample in right if clearest[sample.label] is not sample]
     chosen = [*different, *others][: wanted - len(wrong)] + wrong
-    return chosen, {sample: versus[sample] for sample in wrong if sample in versus}
+    pairs = {sample: rivals[sample] for sample in wrong if sample in rivals}
+    if shown_kind(network.classifier, selection.maps) == "cells":
+        return chosen, {sample: Versus(sample, rival) for sample, rival in pairs.items()}
+    again = partial(_again, network, data, split, selection)
+    shown = {sample: again(sample, index_of[sample]) for sample in chosen}
+    versus = {
+        shown[sample]: Versus(shown[sample], again(rival, index_of[sample]))
+        for sample, rival in pairs.items()
+    }
+    return list(shown.values()), versus
 
 
 def _wrong(sample: Explanation) -> bool:
     return sample.class_name != sample.true_class
+
+
+def _again(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    selection: Selection,
+    sample: Explanation,
+    index: int,
+) -> Explanation:
+    """Explain an image with the maps that were asked for."""
+    (batch,) = _batches(data.view(split).at(np.array([index])), 1, network)
+    true = batch["label"].tolist()
+    (found,) = explain(
+        network, batch["image"], [sample.name], [sample.label], true, maps=selection.maps
+    )
+    return found
 
 
 def _with_patches(sample: Explanation, cards: list[ClassCard]) -> Explanation:

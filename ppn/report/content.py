@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ppn.explanation.versus import Versus
 
 Better = Literal["higher", "lower"]
+SEPARATING = 4
+"""Evaluated images of each class on which named parts are said to tell it from others."""
 
 
 @dataclass(frozen=True)

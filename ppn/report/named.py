@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ppn.report.content import NamedPart, Separation
+from ppn.report.content import SEPARATING, NamedPart, Separation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Split
 
-IMAGES = 4
-"""Evaluated images of each class on which parts are said to tell it from others."""
 _SHOWN = 6
 
 
@@ -68,7 +66,7 @@ def _mean_contributions(
     """(C, k) of each class, the mean over a few of its images."""
     view = data.view(split)
     sums: dict[int, list[Tensor]] = {}
-    chosen = [view.indices[view.labels == label][:IMAGES] for label in labels]
+    chosen = [view.indices[view.labels == label][:SEPARATING] for label in labels]
     some = view.at(np.concatenate(chosen)) if chosen else view.at([])
     for first in range(0, len(some), data.batch_size):
         batch = [some[at] for at in range(first, min(first + data.batch_size, len(some)))]

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppn.io.files import write_bytes
+from ppn.report.content import SEPARATING
 from ppn.report.evidence import comparison, gauge, shades
-from ppn.report.named import IMAGES
 from ppn.report.panels import panel
 from ppn.report.part_panels import part_panel
 from ppn.report.rivals import rivals
@@ -68,7 +68,7 @@ def render(report: Report) -> str:
         rivals={place: rivals(pair, cards) for place, pair in report.versus.items()},
         panels=[panel(card) for card in report.classes],
         parts=[part_panel(part, report.classes) for part in report.parts],
-        images=IMAGES,
+        images=SEPARATING,
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,
         explainers=list(zip(report.explainers, rows, strict=True)),

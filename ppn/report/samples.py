@@ -52,6 +52,8 @@ class Part:
     patch_name: str
     share: str
     part: str | None
+    cells: str | None = None
+    agreement: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def steps(explanation: Explanation, card: ClassCard | None) -> Steps:
     texts, total = printed_sum(terms, logit, explanation.adds_up)
     bars = [bar(*ends, text) for ends, text in zip(pairwise(sums), texts, strict=True)]
     names = {p.index: p.guess for p in card.prototypes} if card else {}
-    tops = scale_tops(explanation.maps)
+    tops = scale_tops(explanation.drawn)
     parts = [
         _part(explanation, index, bars[index], names.get(index), top)
         for index, top in enumerate(tops)
@@ -131,7 +133,7 @@ def _part(explanation: Explanation, index: int, bar: Bar, name: str | None, top:
     colour = identity_colour(index)
     patch = explanation.patches[index]
     image, contributions = explanation.image, explanation.contributions
-    heat = overlay(image, explanation.maps[index], fit(image, _HEAT), top, colour)
+    heat = overlay(image, explanation.drawn[index], fit(image, _HEAT), top, colour)
     # Shares of a sum that is negative, or in which most cancels out, say nothing.
     together = sum(contributions)
     telling = together > 0.2 * sum(map(abs, contributions))
@@ -146,4 +148,16 @@ def _part(explanation: Explanation, index: int, bar: Bar, name: str | None, top:
         patch_name=patch.name if patch else "",
         share=percent(contributions[index] / together) if telling else "",
         part=name,
+        **_beside(explanation, index),
     )
+
+
+def _beside(explanation: Explanation, index: int) -> dict[str, str]:
+    """The map of cells beside a map of pixels, and how far the two agree."""
+    if not explanation.agreements:
+        return {}
+    assert explanation.terms is not None
+    cells = explanation.terms.cells
+    image, colour = explanation.image, identity_colour(index)
+    heat = overlay(image, cells[index], fit(image, _HEAT), scale_tops(cells)[index], colour)
+    return {"cells": data_uri(heat), "agreement": explanation.agreements[index].sentence}

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
 from ppn.visualization.images import CONTEXT, fit
-from ppn.visualization.numbers import MINUS, printed_sum, short
+from ppn.visualization.numbers import MINUS, number, percent, printed_sum, short
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ _MARGIN = 0.35
 _HEAD = 0.75
 _CAPTION = 0.62
 _NAME = 0.5
+_TERMS = 0.26
 DPI = 200
 _PER_ROW = 5
 _TITLE = 22  # letters of a part's name
 _CAUTION = "#b3203b"
+_BAD = "#a3341f"
 INK = "#16181d"
 SOFT = "#5c6370"
 FAINT = "#c9ccd1"
@@ -55,7 +57,9 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     order = [i for i in explanation.order if explanation.contributions[i] or not explanation.edits]
     columns, rows = max(1, min(len(order), _PER_ROW)), max(1, -(-len(order) // _PER_ROW))
     patches = any(explanation.patches)
-    row_height = _TILE + _CAPTION + (_PATCH + _NAME if patches else 0.0)
+    caption = _CAPTION + (_TERMS if explanation.terms else 0.0)
+    lower = [bool(explanation.agreements), patches]
+    row_height = _TILE + caption + sum(lower) * (_PATCH + _NAME)
     terms = [*(explanation.contributions[index] for index in order), explanation.bias]
     texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
     equals = "=" if explanation.adds_up else "\N{NOT EQUAL TO}"
@@ -71,11 +75,11 @@ def draw(explanation: Explanation, kind: str) -> bytes:
     _title(page, explanation.class_name, explanation.verdict, width)
     tile(page, explanation.image, (_MARGIN, _HEAD), _TILE)
     _caption(page, (_MARGIN, _HEAD + _TILE), total, "logit")
-    if patches:
-        y = _HEAD + _TILE + _CAPTION + _PATCH / 2
-        words = "looks like\nthis training\npatch"
-        write(page, _MARGIN, y, words, size=9, color=SOFT, linespacing=1.4)
-    tops = scale_tops(explanation.maps)
+    words = ["the same part\nby cells", "looks like\nthis training\npatch"]
+    for place, said in enumerate(said for said, there in zip(words, lower, strict=True) if there):
+        y = _HEAD + _TILE + caption + place * (_PATCH + _NAME) + _PATCH / 2
+        write(page, _MARGIN, y, said, size=9, color=SOFT, linespacing=1.4)
+    tops = scale_tops(explanation.drawn)
     for place, index in enumerate(order):
         row, column = divmod(place, _PER_ROW)
         corner = (_MARGIN + (column + 1) * (_TILE + _GAP), _HEAD + row * row_height)
@@ -131,14 +135,30 @@ def _part(
     x, y = corner
     colour = identity_colour(index)
     pixels = fit(explanation.image, round(_TILE * DPI))
-    heat = overlay(explanation.image, explanation.maps[index], pixels, top, colour)
+    heat = overlay(explanation.image, explanation.drawn[index], pixels, top, colour)
     tile(page, heat, corner, _TILE, colour)
     title = explanation.titles[index]
     title = title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}\u2026"
     _caption(page, (x, y + _TILE), text, title, colour, signed=first)
+    y += _TILE + _CAPTION
+    terms = explanation.terms
+    if terms is not None:
+        write(page, x, y - 0.02, f"baseline {number(terms.baseline[index])}", size=6.5, color=SOFT)
+        if terms.leaks(explanation.contributions):
+            said = f"without a place {number(terms.elsewhere[index])}"
+            write(page, x, y + 0.13, said, size=6.5, color=SOFT)
+        y += _TERMS
+    if terms is not None and explanation.agreements:
+        highest = scale_tops(terms.cells)[index]
+        cells = overlay(explanation.image, terms.cells[index], pixels, highest, colour)
+        tile(page, cells, (x, y), _PATCH, colour)
+        found = explanation.agreements[index]
+        said = f"{percent(found.inside)} of the attribution\nin {percent(found.area)} of the image"
+        said += "" if found.agrees else ": disagrees"
+        write(page, x, y + _PATCH + 0.19, said, size=6.5, color=SOFT if found.agrees else _BAD)
+        y += _PATCH + _NAME
     patch = explanation.patches[index]
     if patch is not None and explanation.carries[index]:
-        y += _TILE + _CAPTION
         tile(page, crop_patch(patch.image, patch.box, CONTEXT), (x, y), _PATCH, colour)
         write(page, x, y + _PATCH + 0.13, short(patch.name, 20), size=6.5, color=SOFT)
 

@@ -33,6 +33,22 @@ def scale_tops(maps: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
     return [max(top, least) for top in own]
 
 
+def averaged(grid: NDArray[np.floating[Any]], most: int) -> NDArray[np.floating[Any]]:
+    """Return the means of a map over equal squares, at most so many in a column or row.
+
+    Values of single pixels are too fine to see; a map's mean stays what it is where its size can
+    be divided.
+    """
+    step = -(-max(grid.shape) // most)
+    rows, columns = (-(-extent // step) for extent in grid.shape)
+    padded = np.full((rows * step, columns * step), np.nan)
+    padded[: grid.shape[0], : grid.shape[1]] = grid
+    means: NDArray[np.floating[Any]] = np.nanmean(
+        padded.reshape(rows, step, columns, step), axis=(1, 3)
+    )
+    return means
+
+
 def overlay(
     image: Image.Image,
     heatmap: NDArray[np.floating[Any]],

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -39,6 +40,20 @@ def test_a_users_classifier_is_explained_from_end_to_end(world, tmp_path, capsys
     with Image.open(tmp_path / "out/2.png") as picture:
         assert picture.width > 1000
     assert "(bias) ->" in capsys.readouterr().out
+
+
+def test_maps_of_pixels_are_written_with_their_terms(world, tmp_path, capsys):
+    base, _ = world
+    photo = str(base / "photos/mug/2.png")
+    given = (photo, "--out", str(tmp_path), "--maps", "pixels", "--tolerance", "0.05")
+    assert explain(base, *given, "--baseline", "colour") == 0
+    content = json.loads((tmp_path / "2.json").read_text())
+    assert content["maps"]["kind"] == "pixels"
+    assert content["maps"]["baseline"] == "colour"
+    assert content["maps"]["completeness_error"] <= 0.05
+    assert np.shape(content["prototypes"][0]["map"]) == (64, 64)
+    assert explain(base, photo, "--out", str(tmp_path), "--cut", "nose") == 2
+    assert "has no module 'nose' to cut at" in capsys.readouterr().err
 
 
 def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_path):
@@ -203,6 +218,8 @@ def test_results_and_report_say_that_test_images_were_drawn(world, tmp_path):
         f"--data.root={base / 'photos'}",
         "--data.num_workers=0",
         "--trainer.callbacks=HTMLReport",
+        "--trainer.callbacks.maps=pixels",
+        "--trainer.callbacks.samples=1",
         f"--ckpt_path={base / 'run/checkpoints/prototypes.ckpt'}",
         f"--trainer.default_root_dir={tmp_path}",
         *QUIET,
@@ -210,9 +227,10 @@ def test_results_and_report_say_that_test_images_were_drawn(world, tmp_path):
     assert main(words) == 0
     note = json.loads((tmp_path / "metrics.json").read_text())["split_note"]
     assert "of the 12 images were drawn as test images" in note
-    assert (
-        "of the 12 images were drawn as test images" in (tmp_path / "report/index.html").read_text()
-    )
+    page = (tmp_path / "report/index.html").read_text()
+    assert "of the 12 images were drawn as test images" in page
+    assert "of the attribution in the cells" in page
+    assert "show maps that are made to add up" in page
 
 
 def test_patterns_lines_and_the_most_likely_classes(world, tmp_path, capsys, monkeypatch):

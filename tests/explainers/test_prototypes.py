@@ -20,7 +20,8 @@ def test_maps_and_contributions_are_those_of_each_images_target():
     assert not explainer.exact
     assert explainer.additive
     inputs = Inputs(torch.zeros(4, 3, 8, 8), tokens, torch.arange(4))
-    maps, contributions = explainer.attribute(inputs, target)
+    maps, contributions, elsewhere = explainer.attribute(inputs, target)
+    assert elsewhere is None
     assert maps.shape == (4, 2, 2, 3)
     for image, label in enumerate(target.tolist()):
         for part in range(2):

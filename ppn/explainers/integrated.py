@@ -1,0 +1,77 @@
+"""Maps that add up, as explainers: from a layer's tokens, or from the pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from ppn.classifier.complete import Baseline  # noqa: TC001 - YAML reads the signature
+from ppn.explainers.base import Attribution, Explainer
+from ppn.explanation.attribute import attributed, shown_kind, span_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppn.explainers.base import Inputs
+    from ppn.prototypes.network import PrototypeNetwork
+
+
+class IntegratedMaps(Explainer):
+    """The network's own prototypes with path-integrated maps (Aumann-Shapley).
+
+    Args:
+        maps: "complete": over the tokens of a layer; "pixels": over the picture itself.
+        tolerance: Completeness error allowed, over the contributions' standard deviation.
+        baseline: What images are compared with.
+        cut: Module whose output complete maps are of; None takes the default.
+    """
+
+    additive = True
+
+    def __init__(
+        self,
+        maps: Literal["complete", "pixels"] = "complete",
+        tolerance: float = 0.01,
+        baseline: Baseline = "blurred",
+        cut: str | None = None,
+    ) -> None:
+        self.maps = maps
+        self.tolerance = tolerance
+        self.baseline = baseline
+        self.cut = cut
+        self.title = f"path integral, {maps if cut is None else cut}"
+
+    @property
+    def maps_per_class(self) -> int:
+        """Prototypes per class."""
+        return self.network.k
+
+    def prepare(self, network: PrototypeNetwork) -> None:
+        """Take the network's classifier and prototypes."""
+        self.network = network
+        self.exact = network.head.exact
+
+    def attribute(self, inputs: Inputs, target: Tensor) -> Attribution:
+        """Return maps (B, k, H, W), contributions and what is not in the maps (B, k)."""
+        network = self.network
+        contributions = network.head(inputs.tokens).contributions
+        rows = torch.arange(len(target), device=target.device)
+        if shown_kind(network.classifier, self.maps, self.cut) == "cells":  # complete as they are
+            return Attribution(
+                network.head.maps(inputs.tokens, target), contributions[rows, target]
+            )
+        images = network.classifier.accept(inputs.images)
+        found = attributed(
+            network.classifier,
+            network.head,
+            span_of(network.classifier, images, self.maps, self.cut),
+            images,
+            target,
+            contributions,
+            self.tolerance,
+            self.baseline,
+        )
+        return Attribution(
+            found.maps, contributions[rows, target], found.elsewhere + found.baseline
+        )

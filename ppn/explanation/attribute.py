@@ -1,0 +1,152 @@
+"""The maps of explained images, of whichever kind, with the terms that they leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppn.classifier.blocks import default_span
+from ppn.classifier.complete import TOLERANCE, complete_maps
+from ppn.classifier.span import module_span, pixel_span
+from ppn.errors import HeadError, PPNError
+from ppn.explanation.terms import MapTerms
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppn.classifier import Classifier
+    from ppn.classifier.complete import Baseline, CompleteMaps
+    from ppn.classifier.span import Span
+    from ppn.explanation.terms import MapKind
+    from ppn.prototypes.head import PrototypeHead
+
+KINDS: tuple[MapKind, ...] = ("cells", "complete", "pixels")
+
+
+def shown_kind(classifier: Classifier, maps: MapKind | None, cut: str | None = None) -> MapKind:
+    """Return which kind of maps explains where None was asked for, and check what was.
+
+    Cells where their maps are exact; otherwise maps that are made complete, and so where a cut is
+    named.
+
+    Raises:
+        PPNError: If there is no such kind, or it is not cut anywhere.
+    """
+    report = classifier.inspection
+    if cut is not None:
+        if maps in ("cells", "pixels"):
+            raise PPNError(f"cut is {cut!r}, but maps of {maps} are cut nowhere: leave one out.")
+        return "complete"
+    if maps is None:
+        return "cells" if report.averages else "complete"
+    if maps not in KINDS:
+        raise PPNError(f"maps is {maps!r}, but must be one of {', '.join(map(repr, KINDS))}.")
+    # Behind a mean the maps of cells are complete.
+    return "cells" if maps == "complete" and report.averages else maps
+
+
+def span_of(classifier: Classifier, images: Tensor, kind: MapKind, cut: str | None = None) -> Span:
+    """Return what is integrated over for a kind of maps.
+
+    Args:
+        classifier: The classifier.
+        images: (B, C, H, W) real input.
+        kind: "complete" or "pixels".
+        cut: Name of the module whose output complete maps are of; None takes the default.
+
+    Raises:
+        HeadError: If the classifier cannot be cut there.
+    """
+    if kind == "pixels":
+        return pixel_span()
+    return default_span(classifier, images) if cut is None else module_span(classifier, cut, images)
+
+
+def attributed(
+    classifier: Classifier,
+    head: PrototypeHead,
+    span: Span,
+    images: Tensor,
+    labels: Tensor,
+    contributions: Tensor,
+    tolerance: float = TOLERANCE,
+    baseline: Baseline = "blurred",
+) -> CompleteMaps:
+    """Return path-integrated maps of the prototypes of one class per image.
+
+    Args:
+        classifier: The classifier.
+        head: Its head as sums of prototypes.
+        span: What is integrated over.
+        images: (B, C, H, W) as the classifier takes them.
+        labels: (B,) the class explained on each.
+        contributions: (B, C, k) of all prototypes, whose standard deviation errors are relative to.
+        tolerance: Largest error allowed.
+        baseline: What the images are compared with.
+    """
+    found = head.prototypes.flatten(1).any(1)  # some classes may have none
+    flat = contributions[:, found].double().flatten(1)
+    spread = flat.std(1) if flat.shape[1] > 1 else flat.abs()[:, 0]
+    return complete_maps(
+        classifier, span, images, head.prototypes[labels], spread, tolerance, baseline
+    )
+
+
+def maps_and_terms(
+    classifier: Classifier,
+    head: PrototypeHead,
+    images: Tensor,
+    labels: Tensor,
+    contributions: Tensor,
+    cells: Tensor,
+    kind: MapKind,
+    asked: bool,
+    tolerance: float = TOLERANCE,
+    baseline: Baseline = "blurred",
+    cut: str | None = None,
+) -> tuple[Tensor, list[MapTerms | None]]:
+    """Return the maps (B, k, H, W) to show, and for each image the terms that they leave.
+
+    Args:
+        classifier: The classifier.
+        head: Its head as sums of prototypes.
+        images: (B, C, H, W) as the classifier takes them.
+        labels: (B,) the class explained on each.
+        contributions: (B, C, k) of all prototypes.
+        cells: (B, k, h, w) the maps of cells.
+        kind: What is to be shown.
+        asked: Whether that was asked for; otherwise maps of cells stand in where it cannot be.
+        tolerance: Largest completeness error allowed.
+        baseline: What the images are compared with.
+        cut: Module whose output complete maps are of; None takes the default.
+
+    Raises:
+        HeadError: If what was asked for cannot be had of this classifier.
+    """
+    if kind == "cells":
+        return cells, [None] * len(labels)
+    try:
+        span = span_of(classifier, images, kind, cut)
+    except HeadError:
+        if asked:
+            raise
+        return cells, [None] * len(labels)
+    found = attributed(classifier, head, span, images, labels, contributions, tolerance, baseline)
+    place = {"pixels": "the pixels", "features": "the last features"}.get(
+        span.kind, f"the output of '{span.name}'"
+    )
+    beside = cells.cpu().numpy() if kind == "pixels" else None
+    terms: list[MapTerms | None] = [
+        MapTerms(
+            kind,
+            place,
+            baseline,
+            tuple(found.elsewhere[row].tolist()),
+            tuple(found.baseline[row].tolist()),
+            float(found.error[row]),
+            tolerance,
+            int(found.nodes[row]),
+            () if beside is None else tuple(beside[row]),
+        )
+        for row in range(len(labels))
+    ]
+    return found.maps, terms

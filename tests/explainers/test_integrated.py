@@ -1,0 +1,39 @@
+"""Path-integrated maps as an explainer: what evaluation sees of them adds up."""
+
+import pytest
+import timm
+import torch
+
+import ppn
+from ppn.explainers import Inputs, IntegratedMaps
+from ppn.metrics.base import EvaluationShape
+from ppn.metrics.completeness import Completeness
+
+
+@pytest.mark.parametrize("maps", ["complete", "pixels"])
+@pytest.mark.parametrize(("name", "options"), [("test_vit", {"img_size": 64}), ("test_resnet", {})])
+def test_maps_and_terms_are_complete_on_batches(name, options, maps):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3, **options).eval()
+    torch.nn.init.normal_(model.get_classifier().weight, std=0.1)
+    images = torch.nn.functional.interpolate(torch.randn(6, 3, 8, 8), (64, 64), mode="bicubic")
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    network = ppn.from_classifier(model, [(images, labels)], k=2)
+    explainer = IntegratedMaps(maps)
+    explainer.prepare(network)
+    assert explainer.exact
+    assert explainer.maps_per_class == 2
+    with torch.inference_mode():
+        inputs = Inputs(images, network.tokens(images), torch.arange(6))
+        found = explainer.attribute(inputs, labels)
+    metric = Completeness().setup(EvaluationShape(3, 2))
+    metric.update(found.maps, found.contributions, found.elsewhere)
+    assert metric.compute().error < 0.02
+    wanted = network.head(inputs.tokens).contributions[torch.arange(6), labels]
+    assert torch.equal(found.contributions, wanted)
+    assert (found.elsewhere is None) == (name == "test_resnet" and maps == "complete")
+
+
+def test_two_kinds_have_two_names():
+    assert IntegratedMaps().name == "integrated_maps"
+    assert IntegratedMaps("pixels").name == "integrated_maps(maps=pixels)"

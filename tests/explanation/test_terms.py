@@ -1,0 +1,128 @@
+"""Explanations whose maps add up: their terms, their words, and how far pixels and cells agree."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import ppn
+from ppn.errors import HeadError, PPNError
+from ppn.explanation.terms import Agreement, agreement
+from ppn.visualization.heatmap import averaged
+
+NAMES = ["ant", "bee", "cat"]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """A network whose head reads its class token, and one whose maps of cells are exact."""
+    made = {}
+    for name, options in (("test_vit", {"img_size": 64}), ("test_resnet", {})):
+        torch.manual_seed(0)
+        model = timm.create_model(name, num_classes=3, **options).eval()
+        torch.nn.init.normal_(model.get_classifier().weight, std=0.1)
+        images = torch.nn.functional.interpolate(torch.randn(6, 3, 8, 8), (64, 64), mode="bicubic")
+        batches = [(images, torch.tensor([0, 1, 2, 0, 1, 2]))]
+        made[name] = (ppn.from_classifier(model, batches, k=2, class_names=NAMES), images)
+    return made
+
+
+def expect_sum(found):
+    """A contribution is its map's mean and its terms, to the error that is told."""
+    terms = found.terms
+    spread = 0.0
+    for grid, value, rest, base in zip(
+        found.maps, found.contributions, terms.elsewhere, terms.baseline, strict=True
+    ):
+        spread = max(spread, abs(float(grid.mean(dtype=np.float64)) + rest + base - value))
+    assert terms.error <= 0.01
+    assert spread <= 0.05 * max(map(abs, found.contributions))
+
+
+def test_a_class_tokens_maps_add_up_unless_cells_are_asked_for(networks):
+    network, images = networks["test_vit"]
+    found = network.explain(images[0])
+    assert found.terms.kind == "complete"
+    expect_sum(found)
+    assert "maps complete" in found.to_dict()["exact"]
+    assert "the blurred image" in found.notes[0]
+    late = network.explain(images[0], cut="blocks.4", baseline="grey")
+    assert late.terms.place == "the output of 'blocks.4'"
+    assert late.terms.elsewhere_share(late.contributions) > 0.02
+    assert "such as the class token" in late.notes[0]
+    assert "a grey image" in late.notes[0]
+    cells = network.explain(images[0], maps="cells")
+    assert cells.terms is None
+    assert "indicative" in cells.notes[0]
+    assert cells.contributions == found.contributions
+
+
+def test_exact_maps_stay_as_they_are(networks):
+    network, images = networks["test_resnet"]
+    found = network.explain(images[0])
+    same = network.explain(images[0], maps="complete")
+    assert found.terms is None
+    assert same.terms is None
+    assert np.array_equal(found.maps, same.maps)
+    with torch.no_grad():
+        tokens = network.tokens(images[:1])
+        maps = network.head.maps(tokens, torch.tensor([found.label]))
+    assert np.array_equal(np.stack(found.maps), maps[0].numpy())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_pixels_add_up_beside_the_cells(networks, name):
+    network, images = networks[name]
+    found = network.explain(images[0], maps="pixels")
+    expect_sum(found)
+    assert [grid.shape for grid in found.maps] == [(64, 64)] * 2
+    assert found.terms.elsewhere == (0.0, 0.0)
+    cells = network.explain(images[0], maps="cells")
+    assert np.array_equal(found.terms.cells, cells.maps)
+    assert len(found.agreements) == 2
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content["maps"]["kind"] == "pixels"
+    assert 0 <= content["prototypes"][0]["inside_cells"] <= 1
+    assert found.picture().size[1] > cells.picture().size[1]
+
+
+def test_what_cannot_be_had_is_one_sentence(networks):
+    network, images = networks["test_vit"]
+    with pytest.raises(PPNError, match="maps is 'pixel', but must be one of"):
+        network.explain(images[0], maps="pixel")
+    with pytest.raises(HeadError, match="not all that the head"):
+        network.explain(images[0], cut="blocks.2.mlp")
+    with pytest.raises(PPNError, match="maps of pixels are cut nowhere"):
+        network.explain(images[0], maps="pixels", cut="blocks.2")
+    early = networks["test_resnet"]
+    expect_sum(early[0].explain(early[1][0], cut="layer2"))
+
+
+def test_an_error_that_was_not_reached_is_told(networks):
+    network, images = networks["test_vit"]
+    found = network.explain(images[0], tolerance=1e-12)
+    assert not found.terms.reached
+    assert "not complete" in found.notes[0]
+    assert "was not reached" in found.notes[0]
+
+
+def test_agreement_is_the_share_inside_the_cells():
+    cells = np.array([[1.0, 0.2], [0.6, -3.0]])
+    pixels = np.zeros((4, 4))
+    pixels[0, 0], pixels[3, 1], pixels[3, 3] = 2, -1, 1  # two of the region, one out of it
+    found = agreement(pixels, cells)
+    assert found == Agreement(0.75, 0.5)
+    assert found.agrees
+    assert not agreement(pixels, -np.abs(cells)).agrees
+    assert agreement(np.zeros((4, 4)), cells) == Agreement(0.0, 0.5)
+
+
+def test_means_of_squares_keep_the_mean():
+    grid = np.random.default_rng(0).normal(size=(224, 112))
+    small = averaged(grid, 56)
+    assert small.shape == (56, 28)
+    assert small.mean() == pytest.approx(grid.mean())
+    assert np.allclose(averaged(grid, 500), grid)
+    assert averaged(np.ones((50, 7)), 20).shape == (17, 3)
