@@ -12,6 +12,7 @@ import pytest
 import timm
 
 from ppn.__main__ import main
+from ppn.commands.completion import parser_of
 from ppn.commands.data import COMMANDS as DATA_COMMANDS
 from ppn.commands.parsing import make_parser
 from ppn.commands.recipes import available, resolve
@@ -47,12 +48,7 @@ def test_a_command_parses(line, monkeypatch, capsys):
     words = resolve(shlex.split(line)[1:])
     command = words[0]
     if command in SMALL_COMMANDS:
-        module = importlib.import_module(SMALL_COMMANDS[command])
-        if hasattr(module, "make_parser"):  # of classes, not of a function
-            assert module.make_parser().parse_args(words[1:])
-            return
-        function = getattr(module, "COMMANDS", None) or getattr(module, command)
-        make_parser(f"ppn {command}", function).parse_args(words[1:])
+        parser_of(command).parse_args(words[1:])
     elif "--config" in words:
         # `--print_config` parses everything and stops before anything is built.
         with pytest.raises(SystemExit) as stop:

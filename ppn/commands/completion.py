@@ -41,15 +41,26 @@ def whole_parser() -> ArgumentParser:
     top = ArgumentParser(prog="ppn")
     commands = top.add_subparsers()
     parsers = {name: lightning_parser(name) for name in ABOUT}
-    for name, place in SMALL_COMMANDS.items():
-        module = importlib.import_module(place)
-        command = getattr(module, "COMMANDS", None) or getattr(module, name)
-        parsers[name] = make_parser(f"ppn {name}", command)
+    parsers |= {name: parser_of(name) for name in SMALL_COMMANDS}
     for name, parser in parsers.items():
         commands.add_parser(
             name, parents=[parser], conflict_handler="resolve", help=parser.description or name
         )
     return top
+
+
+def parser_of(name: str) -> ArgumentParser:
+    """Return the parser of a command that is not Lightning's.
+
+    Args:
+        name: A key of `SMALL_COMMANDS`.
+    """
+    module = importlib.import_module(SMALL_COMMANDS[name])
+    if hasattr(module, "make_parser"):  # of a class, not of a function
+        made: ArgumentParser = module.make_parser()
+        return made
+    command = getattr(module, "COMMANDS", None) or getattr(module, name)
+    return make_parser(f"ppn {name}", command)
 
 
 def main(arguments: Sequence[str]) -> int:

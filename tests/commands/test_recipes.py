@@ -107,7 +107,8 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
         )
 
     listed = ppn("recipes")
-    assert all(f"ppn:{name} " in listed.stdout for name in available()), listed.stderr
+    missing = [name for name in available() if f"ppn:{name} " not in listed.stdout]
+    assert not missing, listed.stderr
     shown = ppn(
         *("fit", "--config", "ppn:prototypes", "--model", "ppn:backbone/test_resnet"),
         *("--data", "ppn:data/folder", "--data.root", "images", "--print_config"),
