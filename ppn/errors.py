@@ -35,7 +35,8 @@ class PPNWarning(UserWarning):
 def warn(message: str) -> None:
     """Give a `PPNWarning` that names the line of the user's own code."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("ppn", "torch"):
+    within = ("ppn", "torch", "contextlib")
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in within:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, PPNWarning, stacklevel=level)
 

@@ -138,7 +138,8 @@ def test_evaluation_needs_only_the_checkpoint(world, tmp_path, command, monkeypa
     for key in ("consistency", "stability", "distinctiveness", "distinct_peaks"):
         assert figures[key] == figures["explainers"]["compact_split"][key]
         assert {key in row for row in figures["explainers"].values()} == {True}
-    assert list(figures["explainers"]) == ["compact_split", "equal", "random", "centre", "uniform"]
+    levels = ["ceiling", "random_exact", "other_class_exact", "random", "centre", "uniform"]
+    assert list(figures["explainers"]) == ["compact_split", "equal", *levels]
     assert figures["refinement"] == "compact_split"
     metric = figures["metrics"]["consistency"]
     assert metric["protocol"] == "evalprotopnet-2023"
@@ -439,12 +440,12 @@ def test_checkpoint_of_something_else(capsys, world, tmp_path):
 
 
 def test_checkpoint_with_another_number_of_classes(capsys, world, tmp_path):
-    root = fakes.cub(tmp_path / "CUB_200_2011", classes=2)
+    root = fakes.cub(tmp_path / "CUB_200_2011", classes=4)
     given = f"--model.classifier_ckpt={world['black_box']}"
     code = ppn("fit", tmp_path / "run", *data(root), *NETWORK, given, *DISCOVERY)
-    refused(capsys, code, "has 3 classes, the data 2")
+    refused(capsys, code, "has 3 classes, the data 4")
     code = ppn("test", tmp_path / "run", *data(root), *NETWORK, f"--ckpt_path={world['network']}")
-    refused(capsys, code, "3 classes, the data 2")
+    refused(capsys, code, "3 classes, the data 4")
 
 
 @pytest.mark.parametrize("path", ["none.ckpt", "half.ckpt"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ppn.commands.parsing import make_parser, run
 from ppn.commands.short_help import ABOUT, SMALL_COMMANDS, lightning_parser
@@ -56,8 +56,9 @@ def parser_of(name: str) -> ArgumentParser:
         name: A key of `SMALL_COMMANDS`.
     """
     module = importlib.import_module(SMALL_COMMANDS[name])
-    if hasattr(module, "make_parser"):  # of a class, not of a function
-        made: ArgumentParser = module.make_parser()
+    own: Any = getattr(module, "make_parser", make_parser)
+    if own is not make_parser:  # of a class, not of a function
+        made: ArgumentParser = own()
         return made
     command = getattr(module, "COMMANDS", None) or getattr(module, name)
     return make_parser(f"ppn {name}", command)

@@ -65,7 +65,7 @@ def test_smoke_gives_tables_and_figures_as_expected(smoke):
     assert len(linked) == 3
     assert all((folder / file).is_file() for file in linked)
     latex = (folder / "results.tex").read_text()
-    assert latex.count("\\\\\n") == 11
+    assert latex.count("\\\\\n") == 14
     assert "cam\\_split" in latex
 
 

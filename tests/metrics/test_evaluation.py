@@ -58,7 +58,7 @@ def batch():
 
 def evaluated(explainers, metrics, parts=PARTS, annotations=()):
     for explainer in explainers:
-        explainer.prepare(SimpleNamespace(k=K))
+        explainer.prepare(SimpleNamespace(k=K, remainder=False))
     shape = EvaluationShape(C, K, parts, S)
     evaluation = Evaluation(shape, explainers, metrics, annotations)
     clean, noisy = seen(), seen(1) if evaluation.needs_noise else None

@@ -288,7 +288,7 @@ def chosen():
 
 def evaluated(classifier, explainers, size=B):
     for explainer in explainers:
-        explainer.prepare(mock.Mock(k=K))
+        explainer.prepare(mock.Mock(k=K, remainder=False))
     shape = EvaluationShape(C, K, (), S)
     evaluation = Evaluation(shape, explainers, chosen(), classifier=classifier)
     with torch.inference_mode():
