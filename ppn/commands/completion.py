@@ -57,11 +57,13 @@ def parser_of(name: str) -> ArgumentParser:
     """
     module = importlib.import_module(SMALL_COMMANDS[name])
     own: Any = getattr(module, "make_parser", make_parser)
+    made: ArgumentParser
     if own is not make_parser:  # of a class, not of a function
-        made: ArgumentParser = own()
+        made = own()
         return made
     command = getattr(module, "COMMANDS", None) or getattr(module, name)
-    return make_parser(f"ppn {name}", command)
+    made = make_parser(f"ppn {name}", command)
+    return made
 
 
 def main(arguments: Sequence[str]) -> int:
