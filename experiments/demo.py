@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from rich.table import Table
+import numpy as np
+import yaml
 
 from ppn.__main__ import main as ppn
+from ppn.commands.results_table import show
+from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.discovery import NMF
 from ppn.io.files import write_json
 from ppn.io.terminal import console
 from ppn.refinement import CompactSplit
-from ppn.report.measured import Measured, measured
 from ppn.version import __version__
 
 HERE = Path(__file__).parent
@@ -27,6 +31,7 @@ RUN = Path("runs/demo")
 CLASSIFIER = HERE / "synthetic/classifier.yaml"
 PROTOTYPES = HERE / "synthetic/prototypes.yaml"
 NAMED = HERE / "synthetic/named.yaml"
+BIRDS = HERE.parent / "configs/data/synthetic_birds.yaml"
 BLACK_BOX = RUN / "classifier/checkpoints/best.ckpt"
 NETWORK = RUN / "prototypes/checkpoints/prototypes.ckpt"
 NAMED_NETWORK = RUN / "named/checkpoints/prototypes.ckpt"
@@ -64,22 +69,26 @@ def stage(title: str, run_dir: Path, args: list[str], made: Path) -> None:
     print(f"== {title}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def summary(found: Measured) -> Table:
-    """Return the table of explainers, floors among them."""
-    table = Table(title="Built-in birds, test images", title_justify="left")
-    for column in ("maps", "exact"):
-        table.add_column(column)
-    for metric in found.map_metrics:
-        table.add_column(metric.heading, justify="right")
-    for explainer in found.explainers.values():
-        exact = "" if explainer.kind == "floor" else "yes" if explainer.exact else "no"
-        scores = []
-        for metric in found.map_metrics:
-            value = explainer.scores.get(metric.key)
-            shown = "" if value is None else f"{value:.{1 if metric.unit == '%' else 3}f}"
-            scores.append(shown)
-        table.add_row(explainer.title, exact, *scores)
-    return table
+def birds(folder: Path) -> list[Path]:
+    """Write a test image of each class as a file, and return the files."""
+    shown = yaml.safe_load(BIRDS.read_text())["init_args"]
+    split = SyntheticBirdsDataModule(**shown).read_split("test")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for label, name in enumerate(split.class_names):
+        files.append(folder / f"{name.lower().replace(' ', '-')}.png")
+        index = int(np.flatnonzero(split.labels == label)[0])
+        split.read(index).image.save(files[-1])
+    return files
+
+
+def command() -> str:
+    """Return what to type for `ppn` in the shell that has started this."""
+    beside = Path(sys.executable).parent / "ppn"
+    if str(beside.parent) in os.environ.get("PATH", "").split(os.pathsep):
+        return "ppn"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def main() -> None:
@@ -123,21 +132,20 @@ def main() -> None:
         ],
         RUN / "named/validation/report/index.html",
     )
-    figures = json.loads((RUN / "metrics.json").read_text())
-    terminal = console()
-    terminal.print(summary(measured(figures, str(RUN / "metrics.json"))))
-    terminal.print(
-        f"accuracy: black box {figures['blackbox_accuracy']:.2%}, prototypes "
-        f"{figures['accuracy']:.2%}; agreement {figures['agreement']:.2%}; largest logit error "
-        f"{figures['max_logit_error']:.1e}"
-    )
+    show(RUN / "metrics.json")
     told = json.loads((RUN / "named/prototypes.json").read_text())["certificate"]["named_parts"]
-    terminal.print(
+    console().print(
         f"named parts: {told['accuracy']:.0%} of held-out points get their name; no name holds "
         f"{told['remainder_share']:.0%} of a logit"
     )
     print(f"report: {RUN / 'report' / 'index.html'}")
     print(f"report of named parts: {RUN / 'named/validation/report' / 'index.html'}")
+    one, another = birds(RUN / "birds")[:2]
+    picture = ["--ckpt", str(NETWORK), "--out", str(RUN / "explanations")]
+    print("one explained image:")
+    if ppn(["explain", str(one), *picture]):
+        sys.exit(2)
+    print(f"another: {shlex.join([command(), 'explain', str(another), *picture])}")
 
 
 if __name__ == "__main__":

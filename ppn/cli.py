@@ -28,6 +28,8 @@ from ppn.callbacks.results import ResultsFile
 from ppn.callbacks.tracking import LoggedConfig, RunTracking, closing_wandb
 from ppn.classifier.record import expect_model, expect_trusted, read_record
 from ppn.commands.mistakes import mistake, sentence
+from ppn.commands.next_step import next_step
+from ppn.commands.results_table import show
 from ppn.commands.run_directory import (
     CHECKPOINTS,
     KEYWORDS,
@@ -70,7 +72,7 @@ class PrototypeCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the number of classes from the data to the model."""
-        self._last_parser = parser
+        self._parsers = [*getattr(self, "_parsers", []), parser]
         parser.link_arguments(
             "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
         )
@@ -82,12 +84,17 @@ class PrototypeCLI(LightningCLI):
         build the checkpoint's class whatever `--model` says; both in silence. So it gets the path
         later.
         """
+        parsers = dict(zip(self.subcommands(), self._parsers, strict=False))
+        for command in ("validate", "test"):
+            if "verbose" in (known := parsers.get(command, parser)).get_defaults():
+                known.set_defaults({"verbose": False})  # `results_table` says it in fewer lines
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             words = args if isinstance(args, list) else sys.argv[1:]
             prog = " ".join(["ppn", *words[:1]])
-            raise PPNError(sentence(str(error), prog, self._last_parser.format_help())) from error
+            known = parsers.get("".join(words[:1]), self._parsers[-1])
+            raise PPNError(sentence(str(error), prog, known.format_help())) from error
         command = self.config.get("subcommand")
         self._ckpt_path = self.config[command].get("ckpt_path") if command else None
         if self._ckpt_path is None:
@@ -182,6 +189,24 @@ class PrototypeCLI(LightningCLI):
         if trainer.is_global_zero and not set_aside(Path(trainer.default_root_dir), read):
             # The run goes on from these, so they are meant to be there.
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty")
+
+    def after_fit(self) -> None:
+        """Tell who has typed this command what to run next."""
+        said = next_step(sys.argv[1:], self.trainer, self.model)
+        if said is not None:
+            rank_zero_info(said)
+
+    def after_validate(self) -> None:
+        """Show who has typed this command what was measured."""
+        self._show("validate")
+
+    def after_test(self) -> None:
+        """Show who has typed this command what was measured."""
+        self._show("test")
+
+    def _show(self, command: str) -> None:
+        if sys.argv[1:2] == [command] and self.trainer.is_global_zero:
+            show(Path(self.trainer.default_root_dir) / "metrics.json")
 
     def _save_last(self) -> None:
         """Let checkpoints hold the last epoch, where validation cannot tell which is best."""

@@ -88,11 +88,13 @@ def make_model(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         library = "timm" if timms else "torchvision"
         listed = "timm.list_models()" if timms else "torchvision.models.list_models()"
+        offline = ", and the network; or take weights from a file (`weights`), or take "
+        offline += "ppn:backbone/efficientnet_lite0, whose weights are a package"
+        offline = offline if pretrained else ""
         raise CheckpointError(
             f"{library} cannot make '{architecture.removeprefix(TORCHVISION)}' with "
             f"{options or 'no options'}{' and pretrained weights' if pretrained else ''} "
-            f"({first[:200]}): check the name with {listed} and, for pretrained weights, the "
-            "network."
+            f"({first[:200]}): check the name with {listed}{offline}."
         ) from None
     if (
         timms
