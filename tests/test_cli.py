@@ -574,6 +574,8 @@ def test_one_class(capsys, tmp_path):
         (["--trainer.callbacks=HTMLReprt"], "did you mean 'HTMLReport'?"),
         (["--trainer.callbacks=HTMLReport", "--trainer.callbacks.sample=1"], "'samples'"),
         (["--trainer.logger=WandbLoger"], "did you mean 'WandbLogger'?"),
+        (["--model=PrototypeTask", "--model.refinement=CamSplt"], "did you mean 'CamSplit'?"),
+        (["--data.help=ImageFolder"], "did you mean 'ImageFolderDataModule'?"),
         (["--config=nowhere.yaml"], "there is no file"),
         (["--data=nowhere.yaml"], "--data: there is no file nowhere.yaml."),
         (["--data=no/where.yaml"], "--data: there is no file no/where.yaml."),

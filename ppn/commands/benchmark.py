@@ -25,7 +25,7 @@ from ppn.benchmark.config import Benchmark
 from ppn.benchmark.files import tidy, write
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.run import Setting, forget_empty, work
-from ppn.commands.mistakes import mistake, sentence
+from ppn.commands.mistakes import mistake
 from ppn.commands.recipes import resolve
 from ppn.distributed import watch
 from ppn.errors import PPNError
@@ -104,8 +104,7 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
         make = getattr(parser, "instantiate", None) or parser.instantiate_classes
         made = make(given)
     except ArgumentError as error:
-        said = mistake(error, PROG)
-        raise PPNError(said or sentence(str(error), PROG, parser.format_help())) from None
+        raise PPNError(mistake(error, PROG, parser.format_help()) or str(error)) from None
     except SystemExit:  # --help
         return None
     if made.processes < 1:

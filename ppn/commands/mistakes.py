@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ppn.errors import PPNError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _KINDS = {
     "int": "a whole number",
@@ -36,12 +36,13 @@ _UNWRITABLE = (
 _LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
 
 
-def mistake(error: BaseException, prog: str) -> str | None:
+def mistake(error: BaseException, prog: str, help_text: str = "") -> str | None:
     """Return the user's mistake behind an error as a sentence; None if it is no mistake.
 
     Args:
         error: Whatever was raised; jsonargparse wraps the errors of constructors.
         prog: What the user has typed before the arguments.
+        help_text: See `sentence`.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -66,7 +67,7 @@ def mistake(error: BaseException, prog: str) -> str | None:
             )
     for found in chain:
         if isinstance(found, ArgumentError):
-            return sentence(str(found), prog)
+            return sentence(str(found), prog, help_text)
     return None
 
 
@@ -110,6 +111,11 @@ def sentence(message: str, prog: str, help_text: str = "") -> str:
     if choice:
         known = re.findall(r"[\w-]+", choice[3])
         return f"There is no {choice[1]} '{choice[2]}': {nearest(choice[2], known) or more}"
+    helped = re.match(r"--(data|model)\.help: .*: (\S+)$", message)
+    if helped:
+        kind = {"data": "LightningDataModule", "model": "LightningModule"}[helped[1]]
+        hint = nearest(helped[2], _subclasses([f"lightning.{kind}"]))
+        return f"There is no class '{helped[2]}' for --{helped[1]}.help: {hint or more}"
     return _of_value(message, more)
 
 
@@ -188,9 +194,14 @@ def _options(class_path: str) -> list[str]:
 
 def _classes(message: str) -> list[str]:
     """Names of all known subclasses of the classes that the message says were expected."""
+    subtypes = re.findall(r"Subtypes: (.+)", message)
+    return _subclasses(re.findall(r"[\w.]+\.\w+", subtypes[-1] if subtypes else ""))
+
+
+def _subclasses(bases: Iterable[str]) -> list[str]:
+    """Names of these classes and of all known subclasses."""
     found: set[str] = set()
-    subtypes = re.search(r"Subtypes: (.+)", message)
-    for path in re.findall(r"[\w.]+\.\w+", subtypes[1] if subtypes else ""):
+    for path in bases:
         module, name = path.rsplit(".", 1)
         waiting = [getattr(importlib.import_module(module), name, None)]
         while waiting:
