@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo reproduce sweep test test-all fuzz lint type clean
+.PHONY: help setup docs bench demo reproduce sweep test test-all test-lowest fuzz lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -57,6 +57,15 @@ test: .venv/developing lint type ## Everything that continuous integration check
 test-all: .venv/developing lint type ## The same with the slow tests: every family of timm
 	$(PYTEST)
 
+# torch and torchvision are gigabytes a version, so the newest that fit are taken.
+test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet packaging
+	.venv-lowest/bin/python tests/lowest.py torch torchvision gradio huggingface_hub > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt pytest pytest-xdist \
+		hatchling hypothesis --editable '.[wandb,tensorboard,sweeps,weights,compare,export,parquet,completion]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
+
 fuzz: .venv/developing ## Damage files of every kind, at random, and read them
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
 
@@ -68,5 +77,5 @@ type: .venv/developing ## Check types
 	$(BIN)/mypy
 
 clean: ## Remove the environment, caches and runs
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
+	rm -rf .venv .venv-lowest site .mypy_cache .ruff_cache .pytest_cache build *.egg-info runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

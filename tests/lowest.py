@@ -1,7 +1,7 @@
 """Print the lowest versions that pyproject.toml allows, as constraints for pip.
 
 `make test-lowest` installs them. Packages that are named as arguments are left out: torch and
-torchvision by default there, whose every version is gigabytes.
+torchvision there, whose every version is gigabytes.
 """
 
 import sys

@@ -429,7 +429,7 @@ def test_the_walk_of_the_readme(tmp_path, monkeypatch):
     task.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, best)
     text = (ROOT / "README.md").read_text()
-    walk = text[text.index("## Parts with names") : text.index("## What comes out")]
+    walk = text[text.index("## Parts with names") : text.index("## All explainers")]
     (block,) = re.findall(r"```sh\n(.*?)```", walk, flags=re.DOTALL)
     commands = block.replace("\\\n", " ").splitlines()
     assert [command.split()[1] for command in commands] == ["fit", "test", "explain"]

@@ -158,8 +158,8 @@ def test_a_wrong_option_is_told_in_one_sentence(tmp_path, capsys):
     assert "has no option 'k'" in capsys.readouterr().err
 
 
-def test_readme_command_parses():
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+def test_documented_command_parses():
+    text = (ROOT / "docs/reproduce.md").read_text().replace("\\\n", " ")
     (line,) = re.findall(r"^python -m experiments\.refinement (.*)$", text, flags=re.MULTILINE)
     given = make_parser().parse_args(shlex.split(line))
     assert (given.data, given.root, given.seeds) == ("cub", "ROOT", 3)
