@@ -58,7 +58,7 @@ test-all: .venv/developing lint type ## The same with the slow tests: every fami
 	$(PYTEST)
 
 # torch and torchvision are gigabytes a version, so the newest that fit are taken.
-test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch
+test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch, torchvision, gradio, huggingface_hub
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet packaging
 	.venv-lowest/bin/python tests/lowest.py torch torchvision gradio huggingface_hub > .venv-lowest/constraints.txt
