@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,9 @@ from ppn.errors import DiscoveryError
 from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.journal import Journal, fingerprint
+from ppn.prototypes.patch_index import FOLDER as INDEX
+from ppn.prototypes.patch_index import build_index
+from ppn.prototypes.patch_shards import PatchShards, about_patches
 from ppn.prototypes.patches import FOLDER, write_gallery
 from ppn.prototypes.stream import group_size
 from ppn.tasks.prototypes import PrototypeTask
@@ -56,15 +62,21 @@ class PrototypeDiscovery(Callback):
         classes_per_group: Most classes whose tokens are kept in memory and factorised together,
             on a CPU fewer where their images do not fit into one batch. None takes as many as fit
             into a GPU's free memory, up to 16, and eight on a CPU.
+        index: Whether to keep the patches of all training images in `index/` of the run's
+            directory, for `ppn search`; `ppn index` does so later.
     """
 
     def __init__(
-        self, discoverer: Discoverer | None = None, classes_per_group: int | None = None
+        self,
+        discoverer: Discoverer | None = None,
+        classes_per_group: int | None = None,
+        index: bool = False,
     ) -> None:
         if classes_per_group is not None and classes_per_group < 1:
             raise DiscoveryError(f"classes_per_group is {classes_per_group}, but must be positive.")
         self.discoverer = NMF() if discoverer is None else discoverer
         self.classes_per_group = classes_per_group
+        self.index = index
         self._journal: Journal | None = None
 
     @torch.no_grad()
@@ -108,9 +120,22 @@ class PrototypeDiscovery(Callback):
         """Write the prototypes, and delete the journal: what it kept is in files now."""
         if trainer.is_global_zero and isinstance(pl_module, PrototypeTask):
             pl_module.network.save(trainer.default_root_dir)
+            if self.index and self._journal is not None:
+                self._place_index(trainer, self._journal.folder / INDEX)
         if self._journal is not None and trainer.is_global_zero:
             self._journal.remove()
             self._journal = None
+
+    def _place_index(self, trainer: Trainer, found: Path) -> None:
+        """Move the patches into the run's directory, and complete their index."""
+        target = Path(trainer.default_root_dir) / INDEX
+        if target.exists():  # of an earlier run in this directory
+            free = next(n for n in count(1) if not target.with_name(f"{INDEX}-{n}").exists())
+            target.rename(target.with_name(f"{INDEX}-{free}"))
+        shutil.move(found, target)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        index = build_index(PatchShards(target), data.labels)
+        rank_zero_info(f"{len(index)} patches of {index.images} images are in {target}.")
 
     def _choose(
         self, trainer: Trainer, task: PrototypeTask, data: FineGrainedDataModule
@@ -142,7 +167,17 @@ class PrototypeDiscovery(Callback):
             network.dictionary,
             fit.sample,
         )
-        missing = [group for group in owned if not journal.restore(group)]
+        shards = (
+            PatchShards(journal.folder / INDEX, about_patches(network, data))
+            if self.index
+            else None
+        )
+        kept = None if shards is None else {*shards.labels}
+        missing = [
+            group
+            for group in owned
+            if not journal.restore(group) or (kept is not None and not kept.issuperset(group))
+        ]
         if len(missing) < len(owned):
             total, left = (sum(map(len, groups)) for groups in (owned, missing))
             rank_zero_info(f"Going on: {total - left} of {total} classes are in {journal.folder}.")
@@ -155,6 +190,9 @@ class PrototypeDiscovery(Callback):
                     names,
                     list(map(len, missing)),
                     finished=journal.write,
+                    seen=None
+                    if shards is None
+                    else partial(shards.write, name=data.train_source.name),
                 )
                 fit.merge()
         except (KeyboardInterrupt, SIGTERMException):

@@ -23,6 +23,8 @@ SMALL_COMMANDS: dict[str, str] = {
     "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",
     "annotate": "ppn.commands.annotate",
+    "index": "ppn.commands.index",
+    "search": "ppn.commands.search",
     "recipes": "ppn.commands.recipes",
     "completion": "ppn.commands.completion",
 }

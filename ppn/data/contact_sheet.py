@@ -49,6 +49,7 @@ class Sheet:
         pictures: The images, at least one.
         part_names: Names of the keypoints.
         mask_names: Names of the values of masks, from 1 on.
+        box: What boxes stand for.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Sheet:
     pictures: list[Picture]
     part_names: Sequence[str] = ()
     mask_names: Sequence[str] = ()
+    box: str = "box of the object"
 
 
 class Grid(NamedTuple):
@@ -185,7 +187,7 @@ def _legend(sheet: Sheet) -> list[_Entry]:
         if any((mask == 255).any() for mask in masks):
             entries.append(_Entry("unknown (mask)", colour="#8a8f98"))
     if any(sample.box is not None for sample in samples):
-        entries.append(_Entry("box of the object"))
+        entries.append(_Entry(sheet.box))
     return entries
 
 

@@ -1,4 +1,4 @@
-"""FAISS: spherical k-means. The only file that imports faiss."""
+"""FAISS: spherical k-means. The only file that imports faiss; `faiss_index` asks it here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Clusters(NamedTuple):
 
 
 @contextmanager
-def _faiss() -> Iterator[Any]:
+def imported_faiss() -> Iterator[Any]:
     """Import faiss lazily, after torch, and leave its global thread count as it was."""
     import faiss
 
@@ -54,7 +54,7 @@ def spherical_kmeans(tokens: Tensor, k: int, seed: int = 0, iterations: int = 20
         )
     unit = torch.nn.functional.normalize(tokens.float(), dim=1).cpu().numpy()
     unit = np.ascontiguousarray(unit)
-    with _faiss() as faiss:
+    with imported_faiss() as faiss:
         # FAISS subsamples to 256 points per centroid and warns below 39 unless told otherwise.
         kmeans = faiss.Kmeans(
             unit.shape[1],

@@ -18,6 +18,7 @@ from ppn.metrics.distinct_peaks import DistinctPeaks
 from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.evaluation import Evaluation, Results
 from ppn.metrics.fidelity import Fidelity
+from ppn.metrics.flagging import Flagging
 from ppn.metrics.misalignment import SpatialMisalignment
 from ppn.metrics.part_terms import PartTermDeletion
 from ppn.metrics.pixels import PixelDeletion, PixelInsertion
@@ -47,6 +48,7 @@ __all__ = [
     "EvaluationShape",
     "ExplanationSize",
     "Fidelity",
+    "Flagging",
     "Metric",
     "Observation",
     "PartTermDeletion",

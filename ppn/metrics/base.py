@@ -48,7 +48,9 @@ class Observation(NamedTuple):
     where the explainer has none; `additive` whether the maps are meant to average to them,
     but for `elsewhere` (B, k);
     `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none;
-    `probe` asks the explainer and the classifier further, None where there is no classifier.
+    `probe` asks the explainer and the classifier further, None where there is no classifier;
+    `every` (B, C, k) what the network's prototypes contribute to all logits, None where the
+    explainer is not the network's own.
     """
 
     batch: Batch
@@ -63,6 +65,7 @@ class Observation(NamedTuple):
     counts: Tensor | None = None
     probe: Probe | None = None
     elsewhere: Tensor | None = None
+    every: Tensor | None = None
 
     def placed(self, places: int) -> Observation:
         """Return the same of the first maps of each class alone."""

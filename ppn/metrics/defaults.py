@@ -13,6 +13,7 @@ from ppn.metrics.consistency import Consistency
 from ppn.metrics.distinct_peaks import DistinctPeaks
 from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.fidelity import Fidelity
+from ppn.metrics.flagging import Flagging
 from ppn.metrics.shares import ClassShares
 from ppn.metrics.stability import Stability
 
@@ -40,6 +41,7 @@ def default_metrics(further: Sequence[Metric] = ()) -> list[Metric]:
         DistinctPeaks(),
         Compactness(),
         ClassShares(),
+        Flagging(),
     ]
     place = {metric.key: number for number, metric in enumerate(metrics)}
     taken = {metric.key for metric in further}

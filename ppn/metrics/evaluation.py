@@ -210,7 +210,7 @@ class Evaluation(nn.Module):
             )
             row.update(seen)
             if place == 0:
-                self.network.update(seen)
+                self.network.update(seen._replace(every=output.contributions))
 
     def _probe(
         self, explainer: Explainer, inputs: Inputs, shared: dict[object, Any]

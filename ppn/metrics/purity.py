@@ -17,6 +17,7 @@ from ppn.metrics.base import Metric
 from ppn.metrics.maps import cell_peak
 from ppn.metrics.protocol import scaled
 from ppn.metrics.resampling import Values
+from ppn.metrics.top import best_of, strongest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +123,7 @@ class Purity(Metric):
         # Per image: its score, its index, and of each part whether it is present and visible.
         best = torch.zeros(*cells, self.top, 2 + 2 * len(self.parts), dtype=torch.float64)
         best[..., 0], best[..., 1] = -torch.inf, torch.inf
-        self.add_state("best", best, dist_reduce_fx=_best_of)
+        self.add_state("best", best, dist_reduce_fx=best_of)
         counted = torch.zeros(*cells, len(self.parts), dtype=torch.long)
         self.add_state("present", counted, dist_reduce_fx="sum")
         self.add_state("visible", counted.clone(), dist_reduce_fx="sum")
@@ -165,7 +166,7 @@ class Purity(Metric):
         )
         for label in torch.unique(labels).tolist():
             own = rows[labels == label].transpose(0, 1)
-            self.best[label] = _strongest(torch.cat([self.best[label], own], dim=1), self.top)
+            self.best[label] = strongest(torch.cat([self.best[label], own], dim=1), self.top)
 
     def compute(self) -> PurityResult:
         """Purity of each prototype; a collective call: every process must make it."""
@@ -196,18 +197,3 @@ class Purity(Metric):
     def values(self, result: PurityResult) -> Values:
         """Return the purity of each prototype, and their means."""
         return Values(result.purity.nanmean(1), result.purity)
-
-
-def _strongest(rows: Tensor, top: int) -> Tensor:
-    """(k, n, F) rows of score and index -> (k, top, F): highest score, then lowest index."""
-    by_index = rows[..., 1].argsort(dim=1, stable=True)
-    rows = rows.gather(1, by_index[..., None].expand_as(rows))
-    order = rows[..., 0].argsort(dim=1, descending=True, stable=True)[:, :top]
-    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
-
-
-def _best_of(states: Tensor) -> Tensor:
-    """The strongest of what each process (world, C, k, top, F) has."""
-    _, classes, k, top, _ = states.shape
-    joined = states.movedim(0, 2).flatten(2, 3).flatten(0, 1)
-    return _strongest(joined, top).reshape(classes, k, top, -1)

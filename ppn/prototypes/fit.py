@@ -86,6 +86,7 @@ class Fit:
         sizes: Iterable[int] | None = None,
         sort: bool = False,
         finished: Callable[[list[int]], None] | None = None,
+        seen: Callable[[ClassTokens], None] | None = None,
     ) -> None:
         """Find and refine the prototypes of classes.
 
@@ -96,6 +97,7 @@ class Fit:
                 group; None: eight each.
             sort: Whether batches come in any order; then all tokens are kept in memory at once.
             finished: Called with the labels of each group when it is done.
+            seen: Called with each class before that.
 
         Raises:
             DiscoveryError: If features are not finite, or a class has fewer tokens than k.
@@ -112,6 +114,8 @@ class Fit:
                 for head, found in zip(network.each_head(), refined, strict=True):
                     head.prototypes[item.label] = found.prototypes
                 record(network.dictionary, item, problem, refined[0], network.input_config.size)
+                if seen is not None:
+                    seen(item)
             if finished is not None:
                 finished([item.label for item in group])
 

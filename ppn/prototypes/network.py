@@ -22,12 +22,14 @@ from ppn.prototypes.arguments import class_index
 from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.editing import Editable
 from ppn.prototypes.files import write_prototypes
+from ppn.prototypes.flags import read_flags
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.patches import FOLDER, write_patches
 from ppn.prototypes.stored import Prototypes, tensors_of, weights_hash
 from ppn.prototypes.whole import write_classifier
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from ppn.explanation.record import Explanation, Patch
     from ppn.explanation.terms import MapKind
     from ppn.prototypes.effects import CachedImages
+    from ppn.prototypes.flags import Flag, FlagKind
     from ppn.prototypes.head import HeadOutput
     from ppn.types import InputConfig, Tokens
 
@@ -231,6 +234,21 @@ class PrototypeNetwork(Editable, nn.Module):
             rank: 0 for the nearest patch, 1 for the next.
         """
         return None if self.patches is None else self.patches(label, part, rank)
+
+    def flagged(
+        self, measured: str | os.PathLike[str] | Mapping[str, Any], *kinds: FlagKind
+    ) -> list[Flag]:
+        """Return the prototypes that deserve a second look, as an evaluation found them.
+
+        Args:
+            measured: Directory of a `ppn test`, its `metrics.json`, or what that holds.
+            kinds: "outside" of the object, "duplicate", "little" carried, "foreign" classes fire
+                it, "unsteady" when surroundings change; none: all.
+
+        Raises:
+            DataError: If there is no such kind or file, or it is of another network.
+        """
+        return read_flags(measured, kinds, (len(self.class_names), self.k))
 
     def name_images(self, name: Callable[[int], str]) -> None:
         """Note the names of the training images of the nearest patches.

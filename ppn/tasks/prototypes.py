@@ -24,6 +24,7 @@ from ppn.explainers.base import Explainer, Inputs
 from ppn.metrics.base import EvaluationShape, Metric
 from ppn.metrics.defaults import default_metrics
 from ppn.metrics.evaluation import Evaluation
+from ppn.metrics.flagging import flag_figures, network_flags
 from ppn.metrics.noise import stability_noise
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
@@ -297,6 +298,7 @@ class PrototypeTask(LightningModule):
             **self.per_class.figures,
             "head": self.network.classifier.inspection.to_dict(),
             "certificate": self.network.certificate,
+            "flags": flag_figures(network_flags(self.network, self.per_class)),
         }
         if self.network.part_names:
             self.results["parts"] = part_figures(self.network, self.per_class)

@@ -1,0 +1,130 @@
+"""FAISS: an inverted file of vectors on disk, searched by inner product."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from ppn.discovery.faiss_search import imported_faiss, spherical_kmeans
+from ppn.errors import DataError
+from ppn.io.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Kind = Literal["flat", "ivf_sq8", "ivf_pq"]
+_FLAT = 400_000
+"""Vectors up to which an exact search takes well below a second."""
+_EIGHT_BITS = 20_000_000
+"""Vectors up to which a byte for each channel is small enough."""
+_POINTS_PER_LIST = 39
+"""Least training points of a centroid, as FAISS asks for them; as many are taken."""
+_CHANNELS_PER_BYTE = 4
+
+
+def kind_for(count: int) -> Kind:
+    """Choose how so many vectors are searched: exactly, by eight bits a channel, or by codes."""
+    if count <= _FLAT:
+        return "flat"
+    return "ivf_sq8" if count <= _EIGHT_BITS else "ivf_pq"
+
+
+def lists_for(count: int) -> int:
+    """Return how many inverted lists so many vectors get: a power of two near sqrt(n)."""
+    return 1 << round(math.log2(max(1, count)) / 2)
+
+
+def write_inverted(
+    path: Path,
+    kind: Kind,
+    count: int,
+    sample: Callable[[int], NDArray[np.float32]],
+    blocks: Iterator[NDArray[np.float32]],
+    seed: int = 0,
+) -> None:
+    """Build an inverted file and write it.
+
+    Vectors keep their length, for scores are inner products, but lists are cones: the centroids
+    have unit length, so that a vector's list depends on its direction alone.
+
+    Args:
+        path: The file; it appears whole or not at all.
+        kind: "ivf_sq8" or "ivf_pq".
+        count: Number of vectors.
+        sample: Returns at most so many of them, (m, D), spread evenly.
+        blocks: All of them in order, (n_i, D) each.
+        seed: Seed of k-means.
+    """
+    lists = lists_for(count)
+    seen = sample(_POINTS_PER_LIST * lists)
+    centroids = spherical_kmeans(torch.from_numpy(seen), lists, seed, iterations=10).centroids
+    with imported_faiss() as faiss:
+        width = seen.shape[1]
+        coarse = faiss.IndexFlatIP(width)
+        coarse.add(centroids.numpy())
+        if kind == "ivf_sq8":
+            index = faiss.IndexIVFScalarQuantizer(
+                coarse,
+                width,
+                lists,
+                faiss.ScalarQuantizer.QT_8bit,
+                faiss.METRIC_INNER_PRODUCT,
+                False,
+            )
+        else:
+            codes = next(
+                c for c in range(max(1, width // _CHANNELS_PER_BYTE), 0, -1) if not width % c
+            )
+            index = faiss.IndexIVFPQ(coarse, width, lists, codes, 8, faiss.METRIC_INNER_PRODUCT)
+        index.train(seen)
+        for block in blocks:
+            index.add(np.ascontiguousarray(block, dtype=np.float32))
+        with replacing(path) as temporary:
+            faiss.write_index(index, str(temporary))
+
+
+class Inverted:
+    """An inverted file, memory-mapped.
+
+    Args:
+        path: What `write_inverted` wrote.
+
+    Raises:
+        DataError: If it is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with imported_faiss() as faiss:
+            try:
+                self._index: Any = faiss.read_index(
+                    str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+                )
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0][:200]
+                raise DataError(
+                    f"{path} cannot be read ({reason}): build the index again."
+                ) from None
+        self.count: int = self._index.ntotal
+        self.width: int = self._index.d
+
+    def candidates(
+        self, queries: NDArray[np.float32], count: int, probes: int
+    ) -> NDArray[np.int64]:
+        """Return (q, count) numbers of vectors with large inner products; -1 where there are fewer.
+
+        Args:
+            queries: (q, D).
+            count: How many for each.
+            probes: Inverted lists that are looked through.
+        """
+        with imported_faiss():
+            self._index.nprobe = min(probes, self._index.nlist)
+            _, found = self._index.search(np.ascontiguousarray(queries, np.float32), count)
+        numbers: NDArray[np.int64] = found
+        return numbers
