@@ -25,6 +25,8 @@ _EIGHT_BITS = 20_000_000
 """Vectors up to which a byte for each channel is small enough."""
 _POINTS_PER_LIST = 39
 """Least training points of a centroid, as FAISS asks for them; as many are taken."""
+_TRAINING = 10_000
+"""Least vectors from which codes are learned, where there are as many."""
 _CHANNELS_PER_BYTE = 4
 
 
@@ -62,7 +64,7 @@ def write_inverted(
         seed: Seed of k-means.
     """
     lists = lists_for(count)
-    seen = sample(_POINTS_PER_LIST * lists)
+    seen = sample(max(_TRAINING, _POINTS_PER_LIST * lists))
     centroids = spherical_kmeans(torch.from_numpy(seen), lists, seed, iterations=10).centroids
     with imported_faiss() as faiss:
         width = seen.shape[1]
@@ -78,10 +80,12 @@ def write_inverted(
                 False,
             )
         else:
-            codes = next(
-                c for c in range(max(1, width // _CHANNELS_PER_BYTE), 0, -1) if not width % c
-            )
-            index = faiss.IndexIVFPQ(coarse, width, lists, codes, 8, faiss.METRIC_INNER_PRODUCT)
+            divisors = range(max(1, width // _CHANNELS_PER_BYTE), 0, -1)
+            codes = next(number for number in divisors if width % number == 0)
+            bits = 8 if len(seen) >= _TRAINING else 4
+            metric = faiss.METRIC_INNER_PRODUCT
+            index = faiss.IndexIVFPQ(coarse, width, lists, codes, bits, metric)
+            index.pq.cp.min_points_per_centroid = 1  # it would only warn
         index.train(seen)
         for block in blocks:
             index.add(np.ascontiguousarray(block, dtype=np.float32))
