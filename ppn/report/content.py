@@ -107,6 +107,26 @@ class NamedPart:
 
 
 @dataclass(frozen=True)
+class Flagged:
+    """A prototype that deserves a second look.
+
+    Attributes:
+        label: Its class, of the name `name`.
+        index: Position within the class, from 0, and `title` what it is called.
+        kind: Why, in a word, and `value` by how much.
+        other: What the part is called that it duplicates.
+    """
+
+    label: int
+    name: str
+    index: int
+    title: str
+    kind: str
+    value: float
+    other: str | None = None
+
+
+@dataclass(frozen=True)
 class MetricCard:
     """One measured number and what is needed to read it.
 
@@ -258,6 +278,7 @@ class Report:
     versus: dict[int, Versus] = field(default_factory=dict)
     classes: list[ClassCard] = field(default_factory=list)
     parts: list[NamedPart] = field(default_factory=list)
+    flags: list[Flagged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     total_classes: int | None = None
     created: str | None = None

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ppn.io.files import write_bytes
 from ppn.report.content import SEPARATING
 from ppn.report.evidence import comparison, gauge, shades
+from ppn.report.flag_rows import flag_table
 from ppn.report.panels import panel
 from ppn.report.part_panels import part_panel
 from ppn.report.rivals import rivals
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from ppn.report.content import Report
 
 _STYLES = (
-    "page.css", "sample.css", "rivals.css", "gallery.css", "parts.css", "evidence.css", "print.css",
+    "page.css", "sample.css", "rivals.css", "gallery.css", "parts.css", "evidence.css",
+    "flags.css", "print.css",
 )  # fmt: skip
 _SCRIPT = "report.js"
 
@@ -68,6 +70,7 @@ def render(report: Report) -> str:
         rivals={place: rivals(pair, cards) for place, pair in report.versus.items()},
         panels=[panel(card) for card in report.classes],
         parts=[part_panel(part, report.classes) for part in report.parts],
+        flags=flag_table(report.flags, report.classes),
         images=SEPARATING,
         gauges=[gauge(metric) for metric in report.metrics],
         columns=columns,

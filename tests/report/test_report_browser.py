@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ppn.report.content import Flagged
 from ppn.report.render import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -131,6 +132,25 @@ def test_the_switches_work_by_keyboard(make_report, page, tmp_path):
     assert page.locator("details.class[open]").count() == 2
     page.locator(".fold").press("Enter")
     assert page.locator("details.class[open]").count() == 0
+
+
+def test_flags_are_sorted_by_any_column(make_report, page, tmp_path):
+    given = [("b", "outside", 0.6), ("c", "foreign", 1.0), ("a", "little", 0.08)]
+    flags = [Flagged(i, name, 0, "Part 1", kind, v) for i, (name, kind, v) in enumerate(given)]
+    visit(page, write_report(make_report(flags=flags), tmp_path))
+    assert fits(page)
+
+    def order():
+        return page.locator("table.flags tbody th").all_inner_texts()
+
+    assert order() == ["c", "a", "b"]
+    page.locator("table.flags").get_by_role("button", name="Class").click()
+    assert order() == ["a", "b", "c"]
+    page.locator("table.flags").get_by_role("button", name="Class").click()
+    assert order() == ["c", "b", "a"]
+    page.get_by_role("button", name="Value").press("Enter")
+    assert order() == ["b", "a", "c"]
+    assert page.complaints == []
 
 
 def test_everything_can_be_read_without_the_script(make_report, browser, tmp_path):

@@ -15,6 +15,7 @@ from ppn.report.content import (
     ClassCard,
     Column,
     Fact,
+    Flagged,
     NamedPart,
     Prototype,
     Report,
@@ -306,3 +307,21 @@ def test_a_guess_is_shown_only_where_the_part_is_consistent(make_report):
     assert ">crown</span>" not in render(
         replace(report, classes=[replace(card, prototypes=[unsure])])
     )
+
+
+def test_flags_are_listed_the_worst_first_with_their_meaning(make_report):
+    flags = [
+        Flagged(0, "<b>gull</b>", 1, "Part 2", "outside", 0.6),
+        Flagged(1, "auk", 0, "Part 1", "little", 0.01),
+        Flagged(1, "auk", 2, "Part 3", "duplicate", 0.9, "Part 1"),
+    ]
+    page = render(make_report(flags=flags))
+    table = page[page.index('<table class="flags') :].split("</table>")[0]
+    assert [table.index(word) for word in ("little", "duplicate", "outside")] == sorted(
+        table.index(word) for word in ("little", "duplicate", "outside")
+    )
+    assert "<small>of Part 1</small>" in table
+    assert "<b>gull" not in page
+    assert "outside of the object; at least 0.5" in page
+    assert "foreign" not in page
+    assert "Worth a second look" not in render(make_report())

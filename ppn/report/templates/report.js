@@ -16,6 +16,31 @@
     show(buttons[0].dataset.sample);
   }
 
+  // Tables are sorted by a click on the head of a column, the other way round by a second one.
+  all("table.sortable").forEach((table) => {
+    const heads = all("thead th", table);
+    const body = table.tBodies[0];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      const key = (row) => {
+        const cell = row.cells[column];
+        return cell.dataset.order === undefined ? cell.textContent.trim() : Number(cell.dataset.order);
+      };
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
+        const rows = all("tr", body).map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => (down ? compare(b, a) : compare(a, b)));
+        body.append(...rows.map(([, row]) => row));
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      });
+    });
+  });
+
   const gallery = document.querySelector(".gallery");
   if (!gallery) return;
   const toolbar = document.querySelector(".toolbar");
