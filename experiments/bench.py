@@ -28,6 +28,7 @@ from experiments.benchmarks.acting import explain_rows  # noqa: E402
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
 from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.maps import map_rows  # noqa: E402
+from experiments.benchmarks.patches import patch_row  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
 from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
@@ -75,6 +76,7 @@ def rows(root: str | None) -> Iterator[Row]:
     yield from map_rows()
     yield from pass_rows(classifier, batches, CLASSES)
     yield from explain_rows(classifier, "tf_efficientnet_lite0", batches, CLASSES, FILES)
+    yield patch_row()
 
 
 def main() -> int:

@@ -86,6 +86,7 @@ def write_inverted(
             metric = faiss.METRIC_INNER_PRODUCT
             index = faiss.IndexIVFPQ(coarse, width, lists, codes, bits, metric)
             index.pq.cp.min_points_per_centroid = 1  # it would only warn
+            index.by_residual = False  # so that a code alone is a vector
         index.train(seen)
         for block in blocks:
             index.add(np.ascontiguousarray(block, dtype=np.float32))
@@ -118,17 +119,51 @@ class Inverted:
         self.width: int = self._index.d
 
     def candidates(
-        self, queries: NDArray[np.float32], count: int, probes: int
+        self, queries: NDArray[np.float32], count: int, probes: int, cosine: bool = False
     ) -> NDArray[np.int64]:
-        """Return (q, count) numbers of vectors with large inner products; -1 where there are fewer.
+        """Return (q, count) numbers of vectors with large scores; -1 where there are fewer.
 
         Args:
             queries: (q, D).
             count: How many for each.
             probes: Inverted lists that are looked through.
+            cosine: Whether scores are cosines, which takes longer, or inner products.
         """
-        with imported_faiss():
-            self._index.nprobe = min(probes, self._index.nlist)
-            _, found = self._index.search(np.ascontiguousarray(queries, np.float32), count)
-        numbers: NDArray[np.int64] = found
-        return numbers
+        queries = np.ascontiguousarray(queries, np.float32)
+        probes = min(probes, self._index.nlist)
+        with imported_faiss() as faiss:
+            if cosine:
+                _, lists = self._index.quantizer.search(queries, probes)
+                return np.stack(
+                    [
+                        self._by_cosine(faiss, q, own, count)
+                        for q, own in zip(queries, lists, strict=True)
+                    ]
+                )
+            self._index.nprobe = probes
+            found: NDArray[np.int64] = self._index.search(queries, count)[1]
+            return found
+
+    def _by_cosine(
+        self,
+        faiss: Any,  # noqa: ANN401 - a module without types
+        query: NDArray[np.float32],
+        lists: NDArray[np.int64],
+        count: int,
+    ) -> NDArray[np.int64]:
+        """Decode lists: the lengths of their vectors are not known to FAISS's own search."""
+        index = self._index
+        coder = index.sq if hasattr(index, "sq") else index.pq
+        kept, scores = [np.full(count, -1)], [np.full(count, -np.inf, np.float32)]
+        for number in lists[lists >= 0].tolist():
+            size = index.invlists.list_size(number)
+            if not size:
+                continue
+            codes = faiss.rev_swig_ptr(index.invlists.get_codes(number), size * index.code_size)
+            vectors = coder.decode(codes.reshape(size, index.code_size).copy())
+            length = np.linalg.norm(vectors, axis=1).clip(1e-12)
+            scores.append(vectors @ query / length)
+            kept.append(faiss.rev_swig_ptr(index.invlists.get_ids(number), size).copy())
+        every, score = np.concatenate(kept), np.concatenate(scores)
+        best: NDArray[np.int64] = every[np.argsort(-score, kind="stable")[:count]]
+        return best

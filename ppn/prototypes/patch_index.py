@@ -155,7 +155,7 @@ class PatchIndex:
         """Look at the patches that the inverted file proposes."""
         assert self._inverted is not None
         wanted = max(_CANDIDATES, 20 * count)
-        rows = self._inverted.candidates(queries.numpy(), wanted, probes)
+        rows = self._inverted.candidates(queries.numpy(), wanted, probes, cosine)
         score = torch.full((len(queries), count), -torch.inf)
         place = torch.full((len(queries), count), -1)
         cell = torch.zeros(len(queries), count, dtype=torch.int64)
