@@ -28,8 +28,8 @@ from experiments.benchmarks.acting import explain_rows  # noqa: E402
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
 from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.maps import map_rows  # noqa: E402
-from experiments.benchmarks.patches import patch_row  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
+from experiments.benchmarks.patches import patch_row  # noqa: E402
 from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
 from ppn.classifier.build import build_classifier  # noqa: E402
