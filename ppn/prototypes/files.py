@@ -90,7 +90,7 @@ def write_prototypes(folder: Path, found: Prototypes) -> None:
         },
         "refinement": {"name": found.refinement, "exact": found.exact},
         "parts": {"names": found.part_names, "remainder": found.remainder}
-        if found.part_names
+        if found.part_names or found.remainder
         else None,
         "settings": found.settings,
         "certificate": found.certificate,

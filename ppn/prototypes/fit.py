@@ -157,6 +157,12 @@ class Fit:
             share = remainder_share(output.contributions, logits) if network.remainder else 0.0
             account = {**self.discoverer.account, "remainder_share": share}
             network.certificate["named_parts"] = account
+        elif self.discoverer.account:
+            share = (
+                remainder_share(output.contributions, logits) if self.discoverer.remainder else 0.0
+            )
+            account = {**self.discoverer.account, "remainder_share": share}
+            network.certificate[self.discoverer.key] = account
         network.settings = {
             "discoverer": {"name": self.discoverer.key, **self.discoverer.options},
             "refinement": {"name": self.refinements[0].key, **self.refinements[0].options},

@@ -167,12 +167,12 @@ def misnamed(names: Sequence[str], remainder: bool, k: int) -> str | None:
         remainder: Whether the last part is what no other covers.
         k: Parts per class.
     """
+    if k <= remainder:
+        return "it has nothing but a remainder"
     if not names:
-        return "it has a remainder but no names of parts" if remainder else None
+        return None
     if len(names) != k:
         return f"it names {len(names)} parts, but has {k}"
-    if k <= remainder:
-        return "it names nothing but the remainder"
     if len(set(names)) < k or not all(name.strip() for name in names):
         return "two of its parts have one name, or one has none"
     return None

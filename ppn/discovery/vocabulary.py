@@ -1,0 +1,168 @@
+"""A vocabulary of parts that classes share, each class using a few of its entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+from ppn.discovery.base import Discoverer, Parts
+from ppn.discovery.factorization import nonnegative_coefficients
+from ppn.discovery.faiss_search import spherical_kmeans
+from ppn.discovery.nmf import NMF
+from ppn.discovery.positive import positive_tokens
+from ppn.errors import DiscoveryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ppn.discovery.base import ClassTokens
+
+_LINKED = 8000
+"""Most parts whose distances are all taken: a quarter of a gigabyte."""
+
+
+class Vocabulary(Discoverer):
+    """K entries for all classes, of which each class uses k (ours).
+
+    Non-negative matrix factorisation finds the parts of each class; parts of all classes that are
+    alike become one entry, their mean direction; and each class takes the entries that its parts
+    are nearest to, no entry twice. What an entry is in a class's tokens are the coefficients of
+    their non-negative decomposition into the class's entries. The class's row is then split by a
+    refinement, as ever, so that the sum is exact: an entry is what classes share, its prototype is
+    what a class's row makes of it. With `rest` the last prototype of every class is its own
+    remainder: what none of its entries covers.
+
+    Args:
+        entries: K, at most as many as all classes have parts; fewer are found if there are fewer.
+        rest: Weight of what entries leave of a token against what they cover, at least 0; with 0
+            there is no remainder, and the entries share everything.
+        seed: Seed of k-means and of the randomised SVD.
+
+    Attributes:
+        directions: (K, D) of unit length, once `fit` has seen all classes.
+        uses: The entries of each class, by its label, one for each of its parts.
+
+    Raises:
+        DiscoveryError: If an option is out of range.
+    """
+
+    shared: ClassVar[bool] = True
+
+    def __init__(self, entries: int = 60, rest: float = 0.0, seed: int = 0) -> None:
+        if entries < 1:
+            raise DiscoveryError(f"entries is {entries}, but must be at least 1.")
+        if not rest >= 0:
+            raise DiscoveryError(f"rest is {rest}, but must be at least 0.")
+        self.entries = entries
+        self.rest = rest
+        self.seed = seed
+        self._expect_seed()
+        self.remainder = rest > 0
+        self.directions: Tensor | None = None
+        self.uses: dict[int, list[int]] = {}
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """How many entries there are, and which ones each class uses, by label."""
+        if self.directions is None:
+            return {}
+        uses = {str(label): own for label, own in sorted(self.uses.items())}
+        return {"entries": len(self.directions), "uses": uses, "remainder": self.remainder}
+
+    def fit(self, classes: Iterable[ClassTokens], weight: Tensor, k: int) -> None:
+        """Find the parts of all classes, and make entries of those that are alike.
+
+        Raises:
+            DiscoveryError: If k leaves no entry, or entries are fewer than a class needs.
+        """
+        own = self._own(k)
+        way = NMF(seed=self.seed)
+        parts = {
+            item.label: way.discover([item], weight, own)[0].parts.float().cpu() for item in classes
+        }
+        if not parts:
+            raise DiscoveryError("There is no class to make a vocabulary of.")
+        every = torch.cat(list(parts.values()))
+        self.directions = alike_directions(every, self.entries, self.seed)
+        if len(self.directions) < own:
+            raise DiscoveryError(
+                f"A vocabulary of {len(self.directions)} entries is too small for {own} in each "
+                "class: raise entries, or lower k."
+            )
+        self.uses = {label: distinct_nearest(own, self.directions) for label, own in parts.items()}
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Decompose the tokens of each class into the entries that it uses.
+
+        Raises:
+            DiscoveryError: If nothing is learned, or not for this class or k.
+        """
+        return [self._decompose(item, positive_tokens(item, k), k) for item in group]
+
+    def _decompose(self, item: ClassTokens, tokens: Tensor, k: int) -> Parts:
+        used = self.uses.get(item.label, [])
+        if self.directions is None or len(used) != self._own(k):
+            raise DiscoveryError(
+                f"The vocabulary has no {self._own(k)} entries for class {item.name}: call fit "
+                "with all classes and this k first."
+            )
+        parts = self.directions[used].to(tokens)
+        coefficients = nonnegative_coefficients(tokens, parts)
+        if not self.remainder:
+            return Parts(parts, coefficients)
+        left = tokens - coefficients @ parts
+        size = left.norm(dim=1)
+        direction = functional.normalize((size @ left.clamp(min=0))[None], dim=1)
+        coefficients = torch.cat([coefficients, self.rest * size[:, None]], dim=1)
+        return Parts(torch.cat([parts, direction]), coefficients, remainder=True)
+
+    def _own(self, k: int) -> int:
+        """How many entries a class uses."""
+        if k - self.remainder < 1:
+            raise DiscoveryError(f"k is {k}, which leaves no entry beside the rest: raise it.")
+        return k - self.remainder
+
+
+def alike_directions(parts: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Join parts that are alike: the mean direction of each cluster, largest cluster first.
+
+    What all parts have in common is left out when they are compared: it would make them all alike.
+    Clusters come from average linkage; of too many parts for that, from k-means.
+
+    Args:
+        parts: (n, D) non-negative, of unit length unless zero.
+        count: Clusters, at most; one of zeros alone is none.
+        seed: Seed of k-means.
+
+    Returns:
+        (K, D) of unit length, K <= count.
+    """
+    parts = parts[parts.any(1)]
+    count = min(count, len(parts))
+    if count == 0:
+        return parts
+    apart = functional.normalize(parts - parts.mean(0), dim=1)
+    if len(parts) > _LINKED:
+        member = spherical_kmeans(apart, count, seed, iterations=50).assignment
+    elif count < len(parts):
+        tree = linkage(apart.double().numpy(), "average")
+        member = torch.from_numpy(fcluster(tree, count, "maxclust")).long() - 1
+    else:
+        member = torch.arange(count)
+    sums = parts.new_zeros(count, parts.shape[1]).index_add_(0, member, parts)
+    sizes = torch.bincount(member, minlength=count)
+    order = sizes.argsort(descending=True, stable=True)
+    order = order[sizes[order] > 0]
+    return functional.normalize(sums[order], dim=1)
+
+
+def distinct_nearest(parts: Tensor, directions: Tensor) -> list[int]:
+    """Return a direction (K, D) for each part (k, D), the nearest ones without using one twice."""
+    cosine = functional.normalize(parts, dim=1) @ directions.T
+    rows, columns = linear_sum_assignment(cosine.double().numpy(), maximize=True)
+    return [int(column) for _, column in sorted(zip(rows, columns, strict=True))]
