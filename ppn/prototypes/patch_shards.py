@@ -184,7 +184,7 @@ def _read_about(path: Path) -> About:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
             f"{path} cannot be read ({reason}): make an index with `ppn index`, or with "
-            "`--trainer.callbacks.index true` while fitting."
+            "`index: true` of PrototypeDiscovery while fitting."
         ) from None
     wrong = mismatch(content, _ABOUT)
     if wrong is None and (content["format"], content["format_version"]) != (FORMAT, VERSION):

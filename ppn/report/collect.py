@@ -18,7 +18,7 @@ from ppn.explanation.versus import Versus
 from ppn.metrics.flagging import network_flags
 from ppn.report.content import ClassCard, Flagged, Prototype, Report
 from ppn.report.measured import measured
-from ppn.report.named import named_parts
+from ppn.report.named import entries, entry_title, named_parts
 from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def collect(
         classes=cards,
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
-        else [],
+        else entries(network, labels, results.having("share", "accuracy")),
         flags=_flags(network, results),
         notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,
@@ -247,7 +247,7 @@ def _cards(
                     part=parts[covered[0]] if covered else None,
                     part_rate=covered[1] if covered else None,
                     consistent=covered[2] if covered else None,
-                    name=names[index] if names else None,
+                    name=names[index] if names else entry_title(network, label, index),
                 )
             )
         evaluated = int(shares.images[label]) > 0

@@ -85,7 +85,7 @@ class Separation:
 
 @dataclass(frozen=True)
 class NamedPart:
-    """A part that has one name for every class.
+    """A part that has one name for every class, or an entry that classes share.
 
     Attributes:
         index: Position within each class, from 0.
@@ -95,6 +95,8 @@ class NamedPart:
         accuracy: Share of held-out points that got this name, a fraction.
         shares: The same as `share` for each class shown, by label.
         separates: The classes that it tells apart best.
+        positions: Of an entry of a shared vocabulary, which prototype it is in each class that
+            uses it, by label; None: the same in every class.
     """
 
     index: int
@@ -104,6 +106,11 @@ class NamedPart:
     accuracy: float | None = None
     shares: dict[int, float] = field(default_factory=dict)
     separates: list[Separation] = field(default_factory=list)
+    positions: dict[int, int] | None = None
+
+    def position(self, label: int) -> int | None:
+        """Return which prototype of a class it is, or None."""
+        return self.index if self.positions is None else self.positions.get(label)
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,7 @@ class Report:
         samples: Explained images, each of its predicted class; the first one also opens the page.
         versus: By position in `samples`, the predicted class of a wrong one beside the true one.
         classes: The classes shown, in order.
-        parts: What each named part does over all classes; none where parts have no names.
+        parts: What each named part, or entry of a shared vocabulary, does over all classes.
         notes: Honest limits, one sentence or two each.
         total_classes: Number of the model's classes when only some are shown.
         created: Date of the report, printed as it is.

@@ -60,6 +60,59 @@ def named_parts(
     return found
 
 
+def entries(
+    network: PrototypeNetwork, labels: Sequence[int], shares: ShareResult
+) -> list[NamedPart]:
+    """Gather what the report says of each entry of a vocabulary; none where there is none.
+
+    Args:
+        network: A complete network.
+        labels: Classes that the report shows; entries that none of them uses are left out.
+        shares: What each part contributes to its own class, as measured.
+
+    Returns:
+        The entries, those of the most classes first.
+    """
+    found = []
+    for entry, places in _uses(network).items():
+        positions = {label: places[label] for label in labels if label in places}
+        seen = [label for label in places if int(shares.images[label]) > 0]
+        own = {label: float(shares.share[label, places[label]]) for label in seen}
+        if positions:
+            found.append(
+                NamedPart(
+                    index=entry,
+                    name=_entry_name(entry),
+                    share=sum(own.values()) / len(own) if own else None,
+                    shares={label: own[label] for label in positions if label in own},
+                    positions=positions,
+                )
+            )
+    return sorted(found, key=lambda part: (-len(part.positions or ()), part.index))
+
+
+def entry_title(network: PrototypeNetwork, label: int, index: int) -> str | None:
+    """Return what a prototype is called in a network with a vocabulary; None without one."""
+    said = network.certificate.get("vocabulary")
+    if said is None:
+        return None
+    own = said["uses"].get(str(label), [])
+    return _entry_name(own[index]) if index < len(own) else "remainder"
+
+
+def _uses(network: PrototypeNetwork) -> dict[int, dict[int, int]]:
+    """Which prototype each entry is in the classes that use it: {entry: {label: index}}."""
+    found: dict[int, dict[int, int]] = {}
+    for label, own in (network.certificate.get("vocabulary") or {"uses": {}})["uses"].items():
+        for index, entry in enumerate(own):
+            found.setdefault(entry, {})[int(label)] = index
+    return found
+
+
+def _entry_name(entry: int) -> str:
+    return f"Entry {entry + 1}"
+
+
 def _mean_contributions(
     network: PrototypeNetwork, data: FineGrainedDataModule, split: Split, labels: Sequence[int]
 ) -> dict[int, Tensor]:

@@ -57,7 +57,9 @@ def part_panel(part: NamedPart, cards: Sequence[ClassCard]) -> PartPanel:
         cards: The classes shown.
     """
     colour = identity_colour(part.index)
-    prototypes = [card.prototypes[part.index] for card in cards]
+    places = [(card, part.position(card.label)) for card in cards]
+    shown = [(card, card.prototypes[at]) for card, at in places if at is not None]
+    prototypes = [own for _, own in shown]
     rated = [p.consistent for p in prototypes if p.consistent is not None]
     return PartPanel(
         title=part.name,
@@ -73,7 +75,7 @@ def part_panel(part: NamedPart, cards: Sequence[ClassCard]) -> PartPanel:
                 patch_crop(own.patches[0], _THUMBNAIL) if own.patches else None,
                 percent(part.shares.get(card.label)),
             )
-            for card, own in zip(cards, prototypes, strict=True)
+            for card, own in shown
         ],
         separates=[
             Told(one.name, one.rival, f"{one.part:+.2f}", number(one.lead))

@@ -325,3 +325,16 @@ def test_flags_are_listed_the_worst_first_with_their_meaning(make_report):
     assert "outside of the object; at least 0.5" in page
     assert "foreign" not in page
     assert "Worth a second look" not in render(make_report())
+
+
+def test_entries_show_only_the_classes_that_use_them(make_report):
+    shared = NamedPart(6, "Entry 7", share=0.4, shares={0: 0.3, 1: 0.5}, positions={0: 2, 1: 0})
+    own = NamedPart(8, "Entry 9", share=0.2, shares={1: 0.2}, positions={1: 1})
+    page = render(make_report(parts=[shared, own]))
+    section = page[page.index('id="parts"') :].split("</section>")[0]
+    first, second = section.split("Entry 9")[0], section.split("Entry 9", 1)[1]
+    assert "Every entry that classes share" in section
+    assert "Bird 000" in first
+    assert "Bird 001" in first
+    assert "Bird 000" not in second
+    assert "Bird 001" in second
