@@ -172,3 +172,20 @@ def test_ctrl_c_says_how_to_go_on(world, tmp_path):
     assert "Traceback" not in done.stderr
     assert main(command(world, tmp_path / "run")) == 0
     assert_same(tmp_path / "run", world / "whole/run")
+
+
+def test_patches_of_finished_classes_are_kept_too(world, tmp_path, monkeypatch):
+    from ppn.prototypes.patch_index import PatchIndex
+
+    run_dir, kept = tmp_path / "run", "--trainer.callbacks.index=true"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stop):
+            main(command(world, run_dir, kept))
+    (journal,) = (tmp_path / ".journal").iterdir()
+    assert len(list((journal / "index").glob("*.npy"))) == 2
+    before = (journal / "index/000000.npy").stat().st_mtime_ns
+    assert main(command(world, run_dir, kept)) == 0
+    assert PatchIndex(run_dir / "index").images == 24
+    assert (run_dir / "index/000000.npy").stat().st_mtime_ns == before
+    assert_same(run_dir, world / "whole/run")

