@@ -190,7 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = data.test_source
     assert isinstance(source, SyntheticBirds)
     for k in given.k:
-        ways: list[Discoverer] = [NMF(), *(Vocabulary(count) for count in given.entries)]
+        ways: list[Discoverer] = [NMF()]
+        for variants in (True, False):
+            ways += [Vocabulary(count, variants=variants) for count in given.entries]
         for way in ways:
             found, entries, pairs = evaluate(way, train, test, weight, k, source)
             purity, completeness, score = v_measure(entries, pairs)
@@ -198,7 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(way, Vocabulary):
                 uses = [way.uses[label] for label in range(len(found))]
                 left = f"{100 * shared_residual(found, uses):.0f} %"
-            name = "per class" if not left else "shared"
+            name = "per class"
+            if isinstance(way, Vocabulary):
+                name = "shared, own variants" if way.variants else "shared directions"
             count = len(set(entries))
             numbers = f"{purity:.2f} | {completeness:.2f} | {score:.2f}"
             print(f"| {k} | {name} | {count} | {numbers} | {left} |", flush=True)

@@ -31,8 +31,8 @@ class Vocabulary(Discoverer):
 
     Non-negative matrix factorisation finds the parts of each class; parts of all classes that are
     alike become one entry, their mean direction; and each class takes the entries that its parts
-    are nearest to, no entry twice. What an entry is in a class's tokens are the coefficients of
-    their non-negative decomposition into the class's entries. The class's row is then split by a
+    are nearest to, no entry twice. Where an entry is in a class's tokens is where the class's own
+    part is, its variant of the entry. The class's row is then split by a
     refinement, as ever, so that the sum is exact: an entry is what classes share, its prototype is
     what a class's row makes of it. With `rest` the last prototype of every class is its own
     remainder: what none of its entries covers.
@@ -41,6 +41,8 @@ class Vocabulary(Discoverer):
         entries: K, at most as many as all classes have parts; fewer are found if there are fewer.
         rest: Weight of what entries leave of a token against what they cover, at least 0; with 0
             there is no remainder, and the entries share everything.
+        variants: Whether a class has its own variant of an entry, the part that was found in it;
+            else its tokens are decomposed into the entries themselves, the same for all classes.
         seed: Seed of k-means and of the randomised SVD.
 
     Attributes:
@@ -53,13 +55,16 @@ class Vocabulary(Discoverer):
 
     shared: ClassVar[bool] = True
 
-    def __init__(self, entries: int = 60, rest: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, entries: int = 60, rest: float = 0.0, variants: bool = True, seed: int = 0
+    ) -> None:
         if entries < 1:
             raise DiscoveryError(f"entries is {entries}, but must be at least 1.")
         if not rest >= 0:
             raise DiscoveryError(f"rest is {rest}, but must be at least 0.")
         self.entries = entries
         self.rest = rest
+        self.variants = variants
         self.seed = seed
         self._expect_seed()
         self.remainder = rest > 0
@@ -97,29 +102,42 @@ class Vocabulary(Discoverer):
         self.uses = {label: distinct_nearest(own, self.directions) for label, own in parts.items()}
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
-        """Decompose the tokens of each class into the entries that it uses.
+        """Find the entries that each class uses in its tokens.
 
         Raises:
             DiscoveryError: If nothing is learned, or not for this class or k.
         """
-        return [self._decompose(item, positive_tokens(item, k), k) for item in group]
-
-    def _decompose(self, item: ClassTokens, tokens: Tensor, k: int) -> Parts:
-        used = self.uses.get(item.label, [])
-        if self.directions is None or len(used) != self._own(k):
-            raise DiscoveryError(
-                f"The vocabulary has no {self._own(k)} entries for class {item.name}: call fit "
-                "with all classes and this k first."
-            )
-        parts = self.directions[used].to(tokens)
-        coefficients = nonnegative_coefficients(tokens, parts)
+        own = self._own(k)
+        for item in group:
+            if self.directions is None or len(self.uses.get(item.label, [])) != own:
+                raise DiscoveryError(
+                    f"The vocabulary has no {own} entries for class {item.name}: call fit with all "
+                    "classes and this k first."
+                )
+        if self.variants:
+            found = NMF(seed=self.seed).discover(group, weight, own)
+        else:
+            found = [self._decompose(item, own) for item in group]
         if not self.remainder:
-            return Parts(parts, coefficients)
-        left = tokens - coefficients @ parts
+            return found
+        return [
+            self._with_rest(positive_tokens(item, k), parts)
+            for item, parts in zip(group, found, strict=True)
+        ]
+
+    def _decompose(self, item: ClassTokens, own: int) -> Parts:
+        assert self.directions is not None
+        tokens = positive_tokens(item, own)
+        parts = self.directions[self.uses[item.label]].to(tokens)
+        return Parts(parts, nonnegative_coefficients(tokens, parts))
+
+    def _with_rest(self, tokens: Tensor, found: Parts) -> Parts:
+        """Add what parts leave of the tokens (n, D) as a remainder."""
+        left = tokens - found.coefficients @ found.parts
         size = left.norm(dim=1)
         direction = functional.normalize((size @ left.clamp(min=0))[None], dim=1)
-        coefficients = torch.cat([coefficients, self.rest * size[:, None]], dim=1)
-        return Parts(torch.cat([parts, direction]), coefficients, remainder=True)
+        coefficients = torch.cat([found.coefficients, self.rest * size[:, None]], dim=1)
+        return Parts(torch.cat([found.parts, direction]), coefficients, remainder=True)
 
     def _own(self, k: int) -> int:
         """How many entries a class uses."""

@@ -154,8 +154,9 @@ def network_flags(network: PrototypeNetwork, results: Results) -> list[Flag]:
         measured["foreign"] = seen.foreign[:, :placed]
     if steady is not None and steady.prototypes is not None:
         measured["unsteady"] = steady.prototypes[:, : network.k - network.remainder]
-    found = network.dictionary.found == 1
-    return [flag for flag in raise_flags(measured, twin) if bool(found[flag.label])]
+    # What was removed by an edit, and what a class without images has, is not looked at.
+    there = network.head.prototypes.any(2) & (network.dictionary.found == 1)[:, None]
+    return [f for f in raise_flags(measured, twin) if bool(there[f.label, f.number - 1])]
 
 
 def flag_figures(flags: list[Flag]) -> dict[str, Any]:

@@ -46,11 +46,11 @@ def foreign_shares(index: PatchIndex, prototypes: Tensor, images: Tensor) -> Ten
         images: (C,) training images of each class.
 
     Returns:
-        (C, k) float64, see `foreign_share`.
+        (C, k) float64, see `foreign_share`; NaN for prototypes of zeros, which fire on nothing.
     """
     classes, k = prototypes.shape[:2]
     nearest = index.nearest(prototypes.flatten(0, 1), TOP)
     own = torch.arange(classes).repeat_interleave(k)
     counts = images.cpu().repeat_interleave(k)
     found = foreign_share(nearest.label, own, nearest.score > -torch.inf, counts)
-    return found.view(classes, k)
+    return found.view(classes, k).masked_fill(~prototypes.any(2).cpu(), torch.nan)

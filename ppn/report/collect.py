@@ -13,12 +13,11 @@ import torch
 from ppn.data.transforms import to_picture
 from ppn.explanation.attribute import shown_kind
 from ppn.explanation.explain import explain
-from ppn.explanation.record import Patch, part_title
+from ppn.explanation.record import Patch
 from ppn.explanation.versus import Versus
-from ppn.metrics.flagging import network_flags
-from ppn.report.content import ClassCard, Flagged, Prototype, Report
+from ppn.report.content import ClassCard, Prototype, Report
 from ppn.report.measured import measured
-from ppn.report.named import entries, entry_title, named_parts
+from ppn.report.named import entries, entry_title, flagged, named_parts
 from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def collect(
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
         else entries(network, labels, results.having("share", "accuracy")),
-        flags=_flags(network, results),
+        flags=flagged(network, results),
         notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),
@@ -121,23 +120,6 @@ def _about_maps(samples: list[Explanation]) -> list[str]:
     return [
         "The explained images show maps that are made to add up, and say by how much each misses "
         "its contribution. What is said above of maps, and the metrics, are of the maps of cells."
-    ]
-
-
-def _flags(network: PrototypeNetwork, results: Results) -> list[Flagged]:
-    """The prototypes that deserve a second look, as `metrics.json` has them."""
-    titles = [part_title(index, network.part_names) for index in range(network.k)]
-    return [
-        Flagged(
-            flag.label,
-            network.class_names[flag.label],
-            flag.number - 1,
-            titles[flag.number - 1],
-            flag.kind,
-            flag.value,
-            None if flag.other is None else titles[flag.other - 1],
-        )
-        for flag in network_flags(network, results)
     ]
 
 

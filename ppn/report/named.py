@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ppn.report.content import SEPARATING, NamedPart, Separation
+from ppn.explanation.record import part_title
+from ppn.metrics.flagging import network_flags
+from ppn.report.content import SEPARATING, Flagged, NamedPart, Separation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.metrics.evaluation import Results
     from ppn.metrics.shares import ShareResult
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Split
@@ -98,6 +101,26 @@ def entry_title(network: PrototypeNetwork, label: int, index: int) -> str | None
         return None
     own = said["uses"].get(str(label), [])
     return _entry_name(own[index]) if index < len(own) else "remainder"
+
+
+def flagged(network: PrototypeNetwork, results: Results) -> list[Flagged]:
+    """Return the prototypes that deserve a second look, as `metrics.json` has them."""
+
+    def title(label: int, index: int) -> str:
+        return entry_title(network, label, index) or part_title(index, network.part_names)
+
+    return [
+        Flagged(
+            flag.label,
+            network.class_names[flag.label],
+            flag.number - 1,
+            title(flag.label, flag.number - 1),
+            flag.kind,
+            flag.value,
+            None if flag.other is None else title(flag.label, flag.other - 1),
+        )
+        for flag in network_flags(network, results)
+    ]
 
 
 def _uses(network: PrototypeNetwork) -> dict[int, dict[int, int]]:

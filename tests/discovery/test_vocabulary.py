@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import ppn
-from ppn.discovery import ClassTokens, Vocabulary
+from ppn.discovery import NMF, ClassTokens, Vocabulary
 from ppn.discovery.vocabulary import alike_directions, distinct_nearest
 from ppn.errors import DiscoveryError
 from ppn.prototypes.fit import find_parts
@@ -44,17 +44,18 @@ def test_classes_that_show_the_same_thing_use_the_same_entry():
     assert way.account["uses"]["0"] == way.uses[0]
 
 
+@pytest.mark.parametrize("variants", [True, False])
 @pytest.mark.parametrize("rest", [0.0, 0.5])
 @pytest.mark.parametrize("refinement", [CompactSplit(), CamSplit(), Equal()])
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_are_exact_sums_whatever_the_vocabulary(refinement, rest, seed):
+def test_rows_are_exact_sums_whatever_the_vocabulary(refinement, rest, variants, seed):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(3, WIDTH, generator=generator, dtype=torch.float64)
     items = [
         item._replace(tokens=torch.rand(6, 16, WIDTH, generator=generator))
         for item in classes(seed=seed)
     ]
-    way = Vocabulary(entries=5, rest=rest, seed=seed)
+    way = Vocabulary(entries=5, rest=rest, variants=variants, seed=seed)
     way.fit(items, weight, 3)
     for item, problem in zip(items, find_parts(items, weight, 3, way), strict=True):
         assert problem.coefficients.shape == (96, 3)
@@ -65,7 +66,7 @@ def test_rows_are_exact_sums_whatever_the_vocabulary(refinement, rest, seed):
 
 
 def test_a_remainder_is_where_no_entry_is():
-    way, weight = fitted(k=3, entries=4, rest=1.0)
+    way, weight = fitted(k=3, entries=4, rest=1.0, variants=False)
     item = next(classes())
     item.tokens[:, 15, 18:] += 3  # what this class did not show before
     (found,) = way.discover([item], weight, 3)
@@ -73,6 +74,15 @@ def test_a_remainder_is_where_no_entry_is():
     assert found.remainder
     assert bool((rest.argmax(1) == 15).all())
     assert float(found.parts[2].norm()) == pytest.approx(1)
+
+
+def test_a_variant_is_the_part_of_the_class_itself():
+    way, weight = fitted(entries=4)
+    (item, *_) = classes()
+    (found,) = way.discover([item], weight, 2)
+    (alone,) = NMF().discover([item], weight, 2)
+    assert torch.equal(found.coefficients, alone.coefficients)
+    assert bool(((found.parts * way.directions[way.uses[0]]).sum(1) > 0.9).all())
 
 
 def test_no_entry_twice_and_the_nearest_over_all():

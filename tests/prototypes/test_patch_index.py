@@ -177,9 +177,10 @@ def test_a_prototype_that_other_classes_fire_is_told_from_one_that_they_do_not(t
         tokens[:, 1, 15] += 5 + (label == 2)  # of all, and most of another class
         items.append(ClassTokens(label, "", tokens, torch.arange(4) + 4 * label, None, GRID))
     index = build_index(filled(tmp_path, items), [0, 1, 2])
-    prototypes = torch.zeros(3, 2, WIDTH)
+    prototypes = torch.zeros(3, 3, WIDTH)
     prototypes[[0, 1, 2], 0, [0, 1, 2]] = 1
     prototypes[:, 1, 15] = 1
     shares = foreign_shares(index, prototypes, torch.full((3,), 4))
     assert shares[:, 0].tolist() == [0, 0, 0]
     assert shares[:, 1].tolist() == [1, 1, 0]
+    assert bool(shares[:, 2].isnan().all())
