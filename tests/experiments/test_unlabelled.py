@@ -1,4 +1,4 @@
-"""Ways to find parts without labels: each gives parts of a class, and balanced ones are balanced."""
+"""Ways to find parts without labels give parts of a class; balanced ones are balanced."""
 
 import pytest
 import torch
