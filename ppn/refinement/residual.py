@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from ppn.refinement.base import ClassProblem
 
+_EXACT = 1e-6
+"""Largest error of the sum, over the row's largest entry."""
+
 
 class ResidualShares(Refinement):
     """p~_i = alpha_i p_i + B_i * r with sum_i B_i = 1, which is exact for any B (steps 2a to 2c).
@@ -38,8 +41,11 @@ class ResidualShares(Refinement):
         fell_back = share is None
         if share is None:
             share = equal_shares(problem)
-        prototypes = alpha[:, None] * parts + share * residual
-        return Refined(exact_sum(prototypes, problem.weight), fell_back)
+        prototypes = exact_sum(alpha[:, None] * parts + share * residual, problem.weight)
+        if not fell_back and _lost(prototypes, problem.weight):
+            share, fell_back = equal_shares(problem), True
+            prototypes = exact_sum(alpha[:, None] * parts + share * residual, problem.weight)
+        return Refined(prototypes, fell_back)
 
     @abstractmethod
     def shares(self, problem: ClassProblem, alpha: Tensor, residual: Tensor) -> Tensor | None:
@@ -50,6 +56,12 @@ class ResidualShares(Refinement):
             alpha: (k,) float64, the coefficients of its parts.
             residual: (D,) float64, what they leave of the row.
         """
+
+
+def _lost(prototypes: Tensor, weight: Tensor) -> bool:
+    """Whether entries are so large that float32 no longer holds their sum (step 2d)."""
+    missing = (prototypes.double().sum(0) - weight).abs().max()
+    return bool(missing > _EXACT * weight.abs().max())
 
 
 def equal_shares(problem: ClassProblem) -> Tensor:
