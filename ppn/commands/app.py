@@ -88,7 +88,7 @@ def app(
     work = Workbench(
         network,
         ckpt,
-        None if module is None else _images(network, module, data or "", split),
+        None if module is None else _images(network, module, split),
         None if folder is None else Saving(ckpt, folder, architecture),
         None if module is None else _patches(network, module),
     )
@@ -111,7 +111,7 @@ def app(
 
 
 def _images(
-    network: PrototypeNetwork, module: FineGrainedDataModule, name: str, split: Split
+    network: PrototypeNetwork, module: FineGrainedDataModule, split: Split
 ) -> BenchSet | None:
     """The images on which effects are counted; None where no class is predicted alone."""
     from torch.utils.data import DataLoader
@@ -120,12 +120,13 @@ def _images(
 
     if network.independent:
         return None
+    name = type(module).__name__.removesuffix("DataModule")
     module.input_config = network.input_config
     view = module.view(split)
     if not len(view):
         raise PPNError(f"There are no {split} images in {name}: choose another --split.")
     cached = network.cache(DataLoader(view, module.batch_size, num_workers=module.num_workers))
-    return BenchSet(view, cached, f"{split} images of {Path(name).stem}")
+    return BenchSet(view, cached, f"{split} images of {name}")
 
 
 def _patches(

@@ -7,6 +7,7 @@ const make = (kind, name, text) => {
   if (text !== undefined) made.textContent = text;
   return made;
 };
+const root = find(".bench");
 const LIMIT = 20e6; // bytes of a file, as the program has it
 let told = null; // what `begin_bench` said
 let shown = null; // what `explain_image` said last
@@ -92,14 +93,15 @@ async function like(label, part) {
 }
 
 function draw() {
-  const frame = find(".frame"), picture = find(".picture");
-  frame.classList.remove("empty");
+  const picture = find(".picture");
+  root.classList.remove("blank");
   find(".invite").hidden = true;
   picture.onload = () => frame.style.setProperty("--aspect", picture.naturalWidth / picture.naturalHeight);
   picture.src = shown.picture;
   picture.alt = shown.name;
   picture.hidden = false;
-  find("figcaption").textContent = shown.name + (shown.true ? " · truly " + shown.true : "");
+  find("figcaption").textContent = shown.name.split("/").pop() + (shown.true ? " · true class: " + shown.true : "");
+  find("figcaption").title = shown.name;
   find(".told").hidden = false;
   find(".label").value = shown.label;
   const rival = find(".against");
@@ -180,7 +182,7 @@ function rows() {
     return row;
   }));
   const bias = make("li", "row bias");
-  bias.append(make("span", "name", "Bias"), track(steps[steps.length - 1]), make("span", "value", shown.bias.text), make("span"));
+  bias.append(make("span"), make("span", "name", "Bias"), track(steps[steps.length - 1]), make("span", "value", shown.bias.text), make("span"));
   list.append(bias);
   if (held) { const again = list.querySelector('[data-part="' + held[0] + '"] .' + held[1].split(" ")[0]); if (again) again.focus(); }
 }
@@ -265,7 +267,6 @@ function entry(text, action, act) {
 
 find(".open input").addEventListener("change", (event) => { open(event.target.files[0]); event.target.value = ""; });
 const frame = find(".frame");
-frame.classList.add("empty");
 for (const kind of ["dragover", "dragenter"]) element.addEventListener(kind, (event) => { event.preventDefault(); frame.classList.add("drop"); });
 element.addEventListener("dragleave", (event) => { if (!element.contains(event.relatedTarget)) frame.classList.remove("drop"); });
 element.addEventListener("drop", (event) => { event.preventDefault(); frame.classList.remove("drop"); open(event.dataTransfer.files[0]); });
