@@ -61,6 +61,7 @@ def annotate(
     from ppn.app.annotate_page import annotate_page
     from ppn.data.build import build_config, parse_options
 
+    expect_csv("--out", out)
     module = build_config(data, root, parse_options(set))
     path = Path(out).expanduser()
     classifier = None if ckpt is None else _classifier(ckpt, architecture)
@@ -83,6 +84,16 @@ def annotate(
     return 0
 
 
+def expect_csv(option: str, path: str) -> None:
+    """Refuse a file of clicks that is no CSV file.
+
+    Raises:
+        PPNError: If its name does not end so.
+    """
+    if not path.lower().endswith(".csv"):
+        raise PPNError(f"{option} {path} does not end in .csv: clicks are a CSV file.")
+
+
 def begin_clicks(
     module: FineGrainedDataModule, out: str, parts: str | None, classifier: Classifier | None
 ) -> Annotation:
@@ -95,13 +106,11 @@ def begin_clicks(
         classifier: Learns along; None: images come class by class.
 
     Raises:
-        PPNError: If `out` is no CSV file or cannot be used, or parts have no names.
+        PPNError: If `out` cannot be used, or parts have no names.
     """
     from ppn.app.annotation import Annotation, draw_pool
     from ppn.app.learner import Learner
 
-    if not out.lower().endswith(".csv"):
-        raise PPNError(f"{out} does not end in .csv: clicks are a CSV file.")
     path = Path(out).expanduser()
     names = _parts(parts, path, module)
     pool = draw_pool(module)

@@ -72,12 +72,14 @@ def app(
     from ppn.app.pages import pages
     from ppn.app.saving import Saving
     from ppn.app.workbench import Workbench
-    from ppn.commands.annotate import begin_clicks
+    from ppn.commands.annotate import begin_clicks, expect_csv
     from ppn.data.build import build_config, parse_options
     from ppn.prototypes.load import load
 
     if clicks is not None and data is None:
         raise PPNError("--clicks needs the images that are clicked on: add --data.")
+    if clicks is not None:
+        expect_csv("--clicks", clicks)
     module = None if data is None else build_config(data, root, parse_options(set))
     network = load(ckpt, gallery, architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,15 +87,8 @@ def app(
         raise PPNError(f"{data} has other classes than {ckpt}: give the data it was fitted on.")
     local = host in LOOPBACK
     folder = user_path(out) if out is not None else Path("edited") if local else None
-    work = Workbench(
-        network,
-        ckpt,
-        None if module is None else _images(network, module, split),
-        None if folder is None else Saving(ckpt, folder, architecture),
-        None if module is None else _patches(network, module),
-    )
     clicked = None
-    if module is not None and clicks is not None:
+    if module is not None and clicks is not None:  # first: the file may be another page's
         clicked = begin_clicks(module, clicks, parts, network.classifier)
     terminal = console()
 
@@ -103,6 +98,13 @@ def app(
             terminal.print("Whoever can reach this machine can open the page.")
 
     try:
+        work = Workbench(
+            network,
+            ckpt,
+            None if module is None else _images(network, module, split),
+            None if folder is None else Saving(ckpt, folder, architecture),
+            None if module is None else _patches(network, module),
+        )
         serve("ppn app", lambda: pages(work, clicked), host, port, ready)
     finally:
         if clicked is not None:
