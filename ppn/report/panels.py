@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from ppn.explanation.record import part_title
-from ppn.visualization.images import patch_crop, patch_in_image
-from ppn.visualization.numbers import number, percent, short
+from ppn.visualization.heatmap import crop_patch, overlay
+from ppn.visualization.images import CONTEXT, data_uri, fit, patch_crop, patch_in_image
+from ppn.visualization.numbers import number, percent
 from ppn.visualization.palette import identity_colour, ink_on
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ppn.report.content import ClassCard, Prototype
 
 _PATCHES = 5
 _THUMBNAIL = 48
+_MORE = 80
+_SIGHTING = 112
+_PLACE = 60
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,19 @@ class Row:
     part: str | None
     rate: str
     consistent: bool | None
+    anchor: str
+    flags: tuple[str, ...]
+    outside: str
+    place: str | None
+    more: list[str]
+    sightings: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One class."""
+    """One class; `anchor` names it in the page's address."""
 
+    anchor: str
     name: str
     key: str
     rows: list[Row]
@@ -61,17 +78,28 @@ def panel(card: ClassCard) -> Panel:
     """Lay out one class."""
     total = sum(abs(p.share) for p in card.prototypes if p.share is not None)
     return Panel(
+        anchor=class_anchor(card.label),
         name=card.name,
         key=card.name.casefold(),
-        rows=[_row(prototype, total) for prototype in card.prototypes],
+        rows=[_row(card.label, prototype, total) for prototype in card.prototypes],
         images=number(card.images),
         accuracy=None if card.accuracy is None else percent(card.accuracy),
     )
 
 
-def _row(prototype: Prototype, total: float) -> Row:
+def class_anchor(label: int) -> str:
+    """What a class is called in the address of a page."""
+    return f"class-{label}"
+
+
+def part_anchor(label: int, index: int) -> str:
+    """What a prototype is called there."""
+    return f"{class_anchor(label)}-part-{index + 1}"
+
+
+def _row(label: int, prototype: Prototype, total: float) -> Row:
     colour = identity_colour(prototype.index)
-    nearest = prototype.patches[:_PATCHES]
+    nearest, rest = prototype.patches[:_PATCHES], prototype.patches[_PATCHES:]
     return Row(
         title=prototype.name or part_title(prototype.index),
         colour=colour,
@@ -81,7 +109,7 @@ def _row(prototype: Prototype, total: float) -> Row:
                 crop=patch_crop(p),
                 whole=patch_in_image(p, colour),
                 name=p.name,
-                caption=short(p.name),
+                caption=PurePath(p.name).stem or p.name,
                 score=number(float(p.score)),
             )
             for p in nearest
@@ -94,4 +122,21 @@ def _row(prototype: Prototype, total: float) -> Row:
         part=prototype.guess,
         rate=percent(prototype.part_rate) if prototype.part_rate is not None else "",
         consistent=prototype.consistent,
+        anchor=part_anchor(label, prototype.index),
+        flags=prototype.flags,
+        outside="" if prototype.outside is None else percent(prototype.outside),
+        place=None if prototype.place is None else _place(prototype.place, colour),
+        more=[data_uri(crop_patch(p.image, p.box, CONTEXT), _MORE) for p in rest],
+        sightings=[
+            (data_uri(overlay(s.image, s.heatmap, fit(s.image, _SIGHTING), hue=colour)), s.name)
+            for s in prototype.sightings
+        ],
     )
+
+
+def _place(grid: NDArray[np.floating[Any]], colour: str) -> str:
+    """Where a part lands on the object, as a small picture: the darker, the more often."""
+    share = np.clip(grid / max(float(grid.max()), 1e-12), 0, 1)[..., None]
+    paint = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    cells = np.round(245 + share * (paint - 245)).astype(np.uint8)
+    return data_uri(Image.fromarray(cells).resize((_PLACE, _PLACE), Image.Resampling.NEAREST))
