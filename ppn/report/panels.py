@@ -11,20 +11,21 @@ from PIL import Image
 
 from ppn.explanation.record import part_title
 from ppn.visualization.heatmap import crop_patch, overlay
-from ppn.visualization.images import CONTEXT, data_uri, fit, patch_crop, patch_in_image
+from ppn.visualization.images import CONTEXT, CROP, WHOLE, data_uri, fit, patch_crop, patch_in_image
 from ppn.visualization.numbers import number, percent
 from ppn.visualization.palette import identity_colour, ink_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ppn.report.content import ClassCard, Prototype
+    from ppn.explanation.record import Patch
+    from ppn.report.content import ClassCard, Prototype, Sighting
 
 _PATCHES = 5
 _THUMBNAIL = 48
-_MORE = 80
-_SIGHTING = 112
+_MORE = 64
 _PLACE = 60
+_IN_A_ROW = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Row:
     flags: tuple[str, ...]
     outside: str
     place: str | None
-    more: list[str]
+    more: str | None
+    further: int
     sightings: list[tuple[str, str]]
 
 
@@ -74,14 +76,29 @@ class Panel:
     accuracy: str | None
 
 
-def panel(card: ClassCard) -> Panel:
+@dataclass(frozen=True)
+class Sizes:
+    """Longer sides of pictures in pixels, how many images a part is seen on, and their files."""
+
+    crop: int = CROP
+    whole: int = WHOLE
+    sighting: int = 112
+    sightings: int = 6
+    compact: bool = False
+
+
+ALONE = Sizes(crop=88, whole=116, sighting=80, sightings=5, compact=True)
+"""Of a class's own page: there are many of them."""
+
+
+def panel(card: ClassCard, sizes: Sizes | None = None) -> Panel:
     """Lay out one class."""
     total = sum(abs(p.share) for p in card.prototypes if p.share is not None)
     return Panel(
         anchor=class_anchor(card.label),
         name=card.name,
         key=card.name.casefold(),
-        rows=[_row(card.label, prototype, total) for prototype in card.prototypes],
+        rows=[_row(card.label, p, total, sizes or Sizes()) for p in card.prototypes],
         images=number(card.images),
         accuracy=None if card.accuracy is None else percent(card.accuracy),
     )
@@ -97,7 +114,7 @@ def part_anchor(label: int, index: int) -> str:
     return f"{class_anchor(label)}-part-{index + 1}"
 
 
-def _row(label: int, prototype: Prototype, total: float) -> Row:
+def _row(label: int, prototype: Prototype, total: float, sizes: Sizes) -> Row:
     colour = identity_colour(prototype.index)
     nearest, rest = prototype.patches[:_PATCHES], prototype.patches[_PATCHES:]
     return Row(
@@ -106,8 +123,8 @@ def _row(label: int, prototype: Prototype, total: float) -> Row:
         ink=ink_on(colour),
         pictures=[
             PatchPicture(
-                crop=patch_crop(p),
-                whole=patch_in_image(p, colour),
+                crop=patch_crop(p, sizes.crop, sizes.compact),
+                whole=patch_in_image(p, colour, sizes.whole, sizes.compact),
                 name=p.name,
                 caption=PurePath(p.name).stem or p.name,
                 score=number(float(p.score)),
@@ -126,12 +143,28 @@ def _row(label: int, prototype: Prototype, total: float) -> Row:
         flags=prototype.flags,
         outside="" if prototype.outside is None else percent(prototype.outside),
         place=None if prototype.place is None else _place(prototype.place, colour),
-        more=[data_uri(crop_patch(p.image, p.box, CONTEXT), _MORE) for p in rest],
+        more=_tiles(rest) if rest else None,
+        further=len(rest),
         sightings=[
-            (data_uri(overlay(s.image, s.heatmap, fit(s.image, _SIGHTING), hue=colour)), s.name)
-            for s in prototype.sightings
+            (data_uri(_seen(s, sizes.sighting, colour), compact=sizes.compact), s.name)
+            for s in prototype.sightings[: sizes.sightings]
         ],
     )
+
+
+def _seen(sighting: Sighting, side: int, colour: str) -> Image.Image:
+    size = fit(sighting.image, side)
+    return overlay(sighting.image, sighting.heatmap, size, hue=colour, outline=False)
+
+
+def _tiles(patches: list[Patch]) -> str:
+    """Many patches as one picture, row by row."""
+    columns = min(_IN_A_ROW, len(patches))
+    whole = Image.new("RGB", (columns * _MORE, -(-len(patches) // columns) * _MORE), "white")
+    for at, patch in enumerate(patches):
+        tile = crop_patch(patch.image, patch.box, CONTEXT).resize((_MORE - 2, _MORE - 2))
+        whole.paste(tile, (at % columns * _MORE, at // columns * _MORE))
+    return data_uri(whole, compact=True)
 
 
 def _place(grid: NDArray[np.floating[Any]], colour: str) -> str:

@@ -14,7 +14,7 @@ from ppn.io.files import write_bytes
 from ppn.report.class_lines import CLASSES, class_lines, part_lines
 from ppn.report.content import SEPARATING
 from ppn.report.evidence import comparison, gauge, shades
-from ppn.report.panels import panel
+from ppn.report.panels import ALONE, panel
 from ppn.report.part_panels import part_panel
 from ppn.report.rivals import rivals
 from ppn.report.samples import steps
@@ -71,6 +71,7 @@ def render(report: Report) -> str:
         panels=[] if listed else [panel(card) for card in report.classes],
         listed=listed,
         table=table,
+        boxed=any(line.outside is not None for line in table),
         flagged=sum(bool(line.flags) for line in table),
         confusion=report.confusion,
         parts=[part_panel(part, report.classes) for part in report.parts],
@@ -94,7 +95,7 @@ def class_pages(report: Report) -> Iterator[tuple[str, str]]:
         yield (
             line.file,
             template.render(
-                {"class": panel(report.card(card.label))},
+                {"class": panel(report.card(card.label), ALONE)},
                 before=lines[place - 1] if place else None,
                 after=lines[place + 1] if place + 1 < len(lines) else None,
                 **_page(environment, report),
