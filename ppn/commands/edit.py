@@ -96,7 +96,7 @@ def edit(
             raise PPNError(f"{data} has other classes than {ckpt}: give the data it was fitted on.")
         module.input_config = network.input_config
         effect = _effect(network, module, split)
-    counted = effect and {"data": data, "split": split, **effect.to_dict()}
+    counted = None if effect is None else {"data": data, "split": split, **effect.to_dict()}
     target = write_edited(network, ckpt, folder, counted)
     _tell(network, effect, target)
     return 0

@@ -66,8 +66,8 @@ def confusion(
     if not len(seen.labels):
         return None
     explained: dict[tuple[str, str], int] = {}
-    for place, sample in enumerate(samples):
-        explained.setdefault((sample.true_class, sample.class_name), place)
+    for number, sample in enumerate(samples):
+        explained.setdefault((sample.true_class, sample.class_name), number)
     wrong = seen.labels != seen.predicted
     errors = np.bincount(seen.labels[wrong], minlength=len(names))
     errors += np.bincount(seen.predicted[wrong], minlength=len(names))
