@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,9 @@ def write_report(report: Report, directory: Path) -> Path:
     for page in (target.parent / CLASSES).glob("*.html"):  # of an earlier report
         if page.name not in written:
             page.unlink()
+    if not written:
+        with suppress(OSError):  # there is none, or it holds something else
+            (target.parent / CLASSES).rmdir()
     return target
 
 
