@@ -10,11 +10,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ppn.app.uploads import MOST_BYTES, BodyLimit
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_MOST = 4 * MOST_BYTES // 3 + 200_000
+"""Bytes of a request: an image in base64, and what is asked of it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FONT = ["system-ui", "sans-serif"]
 
@@ -69,6 +72,7 @@ def serve(
     with gradio.Blocks(title=title, analytics_enabled=False) as page:
         build()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit, most=_MOST)
     app.add_middleware(OwnOrigin)
     if host in LOOPBACK:  # other names for this machine are those of attackers
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
@@ -80,6 +84,7 @@ def serve(
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
+        max_file_size=MOST_BYTES,
         theme=gradio.themes.Base(font=_FONT, font_mono=["monospace"]),
         css=asset("page.css"),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.report.collect import Selection, collect
+from ppn.report.content import Fact
 from ppn.report.render import write_report
 from ppn.tasks.prototypes import PrototypeTask
 
@@ -24,8 +28,10 @@ class HTMLReport(Callback):
 
     Args:
         samples: Explained images.
-        classes: Most classes whose prototypes are shown.
-        patches: Nearest training patches shown for each prototype.
+        classes: Most classes on one page. Where there are more, the report has a page for each
+            beside it, in `report/classes/`.
+        patches: Nearest training patches shown for each prototype; on pages of classes as many as
+            the network keeps (`num_patches`), at most 24.
         maps: Which maps are shown: of cells, complete, or of pixels; see `ppn explain`.
     """
 
@@ -57,5 +63,20 @@ class HTMLReport(Callback):
         ):
             return
         report = collect(module.network, data, split, module.per_class, self.selection)
+        report = replace(report, run=_run(trainer, data))
         path = write_report(report, Path(trainer.default_root_dir) / "report")
         rank_zero_info(f"report: {path}")
+
+
+def _run(trainer: Trainer, data: FineGrainedDataModule) -> list[Fact]:
+    """What was run, and where its files are."""
+    folder = Path(trainer.default_root_dir).absolute()
+    root = getattr(data, "root", None)
+    files = [name for name in ("config.yaml", "metrics.json") if (folder / name).is_file()]
+    shown = [
+        Fact("Command", shlex.join(["ppn", *sys.argv[1:]])),
+        Fact("Folder of the run", str(folder), ", ".join(files)),
+        Fact("Measured checkpoint", str(trainer.ckpt_path or "")),
+        Fact("Data", "" if root is None else str(root)),
+    ]
+    return [fact for fact in shown if fact.value]

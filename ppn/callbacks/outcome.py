@@ -14,6 +14,7 @@ from ppn.errors import DataError
 from ppn.explanation.record import part_title
 from ppn.prototypes.files import DESCRIPTION, TENSORS
 from ppn.prototypes.patches import FOLDER, Gallery
+from ppn.report.class_lines import CLASSES as CLASS_PAGES
 from ppn.tasks.prototypes import PrototypeTask
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Outcome:
         gallery: Class names, and their nearest training patches.
         certificate: Exactness, as measured at the end of discovery.
         files: Files and folders this stage wrote, by kind: "model", "prototypes", "tensors",
-            "gallery", "report", "metrics".
+            "gallery", "report", "pages" (of classes, where there are many), "metrics".
         inputs: Checkpoints this stage used, by role: "backbone", "checkpoint".
     """
 
@@ -117,8 +118,11 @@ def gather(trainer: Trainer, module: LightningModule, stage: str) -> Outcome:
 
 
 def _files(trainer: Trainer, run_dir: Path, stage: str) -> dict[str, Path]:
-    report = {"report": run_dir / "report/index.html", "metrics": run_dir / "metrics.json"}
-    found = report
+    found = {
+        "report": run_dir / "report/index.html",
+        "pages": run_dir / "report" / CLASS_PAGES,
+        "metrics": run_dir / "metrics.json",
+    }
     if stage == "fit":
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         found = {

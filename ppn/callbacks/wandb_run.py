@@ -58,7 +58,7 @@ def send(run: Any, outcome: Outcome) -> None:  # noqa: ANN401 - wandb is optiona
         digest = sha256(outcome.files["model"])
         summary["output/model/sha256"] = digest
         run.log_artifact(_model(outcome.files["model"], digest))
-    for kind, others in (("prototypes", ("tensors", "gallery")), ("report", ("metrics",))):
+    for kind, others in (("prototypes", ("tensors", "gallery")), ("report", ("pages", "metrics"))):
         if kind not in outcome.files:
             continue
         artifact = wandb.Artifact(f"{kind}-{run.id}", type=kind)

@@ -14,6 +14,7 @@ from ppn.io.terminal import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ppn.app.annotation import Annotation
     from ppn.classifier.model import Classifier
     from ppn.data.datamodule import FineGrainedDataModule
 
@@ -58,20 +59,13 @@ def annotate(
     expect_gradio()
 
     from ppn.app.annotate_page import annotate_page
-    from ppn.app.annotation import Annotation, draw_pool
-    from ppn.app.learner import Learner
     from ppn.data.build import build_config, parse_options
 
-    if not out.lower().endswith(".csv"):
-        raise PPNError(f"--out {out} does not end in .csv: clicks are a CSV file.")
+    expect_csv("--out", out)
     module = build_config(data, root, parse_options(set))
     path = Path(out).expanduser()
-    names = _parts(parts, path, module)
-    pool = draw_pool(module)
-    learner = None
-    if ckpt is not None:
-        learner = Learner(module, _classifier(ckpt, architecture), names, pool)
-    work = Annotation(module, names, path, pool, learner)
+    classifier = None if ckpt is None else _classifier(ckpt, architecture)
+    work = begin_clicks(module, out, parts, classifier)
     terminal = console()
 
     def ready(address: str) -> None:
@@ -88,6 +82,40 @@ def annotate(
     finally:
         work.close()
     return 0
+
+
+def expect_csv(option: str, path: str) -> None:
+    """Refuse a file of clicks that is no CSV file.
+
+    Raises:
+        PPNError: If its name does not end so.
+    """
+    if not path.lower().endswith(".csv"):
+        raise PPNError(f"{option} {path} does not end in .csv: clicks are a CSV file.")
+
+
+def begin_clicks(
+    module: FineGrainedDataModule, out: str, parts: str | None, classifier: Classifier | None
+) -> Annotation:
+    """Return what a page of clicks asks and writes.
+
+    Args:
+        module: The images.
+        out: The CSV file.
+        parts: Names of the parts, separated by commas, or None; see `annotate`.
+        classifier: Learns along; None: images come class by class.
+
+    Raises:
+        PPNError: If `out` cannot be used, or parts have no names.
+    """
+    from ppn.app.annotation import Annotation, draw_pool
+    from ppn.app.learner import Learner
+
+    path = Path(out).expanduser()
+    names = _parts(parts, path, module)
+    pool = draw_pool(module)
+    learner = None if classifier is None else Learner(module, classifier, names, pool)
+    return Annotation(module, names, path, pool, learner)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ppn.commands.parsing import run
 from ppn.errors import PPNError
-from ppn.io.files import user_path, write_json
+from ppn.io.files import user_path
 from ppn.io.terminal import console
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ppn.prototypes.effects import Effect
     from ppn.prototypes.network import PrototypeNetwork
@@ -63,18 +62,15 @@ def edit(
         PPNError: If there is no such class or part, or out holds a network already.
     """
     from ppn.data.build import build, parse_options
-    from ppn.prototypes.checkpoint import save_edited
+    from ppn.prototypes.edited import expect_free, write_edited
     from ppn.prototypes.load import load
-    from ppn.prototypes.patches import FOLDER
 
     if split not in ("train", "val", "test"):
         raise PPNError(f"There is no split '{split}': choose train, val or test.")
     if not (remove or scale or merge or restore or undo):
         raise PPNError("There is nothing to edit: give --remove, --scale, --merge or --restore.")
     folder = user_path(out)
-    target = folder / "checkpoints" / "prototypes.ckpt"
-    if target.exists():
-        raise PPNError(f"{target} is there already: choose another folder with --out.")
+    expect_free(folder)
     module = None if data is None else build(data, root, parse_options(set))
     network = load(ckpt, architecture=architecture)
     if undo:
@@ -100,19 +96,8 @@ def edit(
             raise PPNError(f"{data} has other classes than {ckpt}: give the data it was fitted on.")
         module.input_config = network.input_config
         effect = _effect(network, module, split)
-    save_edited(network, ckpt, target)
-    network.patches = None  # the gallery is copied as it is
-    network.save(folder)
-    gallery = Path(ckpt).resolve().parent.parent / FOLDER
-    if gallery.is_dir() and not (folder / FOLDER).exists():
-        shutil.copytree(gallery, folder / FOLDER)
-    content: dict[str, Any] = {
-        "from": str(ckpt),
-        "edits": [made.to_dict() for made in network.edits],
-        "what": [made.words(network.class_names) for made in network.edits],
-        "effect": effect and {"data": data, "split": split, **effect.to_dict()},
-    }
-    write_json(folder / "edits.json", content)
+    counted = None if effect is None else {"data": data, "split": split, **effect.to_dict()}
+    target = write_edited(network, ckpt, folder, counted)
     _tell(network, effect, target)
     return 0
 

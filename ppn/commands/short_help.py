@@ -22,6 +22,7 @@ SMALL_COMMANDS: dict[str, str] = {
     "compare": "ppn.commands.compare",
     "benchmark": "ppn.commands.benchmark",
     "data": "ppn.commands.data",
+    "app": "ppn.commands.app",
     "annotate": "ppn.commands.annotate",
     "index": "ppn.commands.index",
     "search": "ppn.commands.search",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppn.errors import DataError
 
@@ -60,6 +61,34 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
             f"Image {path} cannot be read ({_reason(error)}): replace the file or take it off the "
             "list of images."
         ) from None
+
+
+def decode_image(content: bytes, most_pixels: int) -> Image.Image:
+    """Decode an image file that a stranger has sent, as `read_image` does it upright.
+
+    Args:
+        content: The file.
+        most_pixels: More are refused before they are decoded.
+
+    Raises:
+        DataError: If it is not a whole image, or has more pixels.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(BytesIO(content), formats=_FORMATS) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if image.width * image.height <= most_pixels:
+                return as_rgb(image)
+            size = f"{image.width} x {image.height}"
+    except Exception as error:  # decoders raise whatever they stumble over
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is of no known kind" if unknown else _reason(error)
+        raise DataError(
+            f"The image cannot be read ({reason}): give a whole JPEG, PNG or WebP file."
+        ) from None
+    raise DataError(
+        f"The image has {size} pixels, more than {most_pixels / 1e6:.0f} million: give a smaller "
+        "copy of it."
+    )
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

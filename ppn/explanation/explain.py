@@ -97,9 +97,7 @@ def explain(
     assert tokens is not None
     change = head.change(tokens)
     logits = tokens.logits.float() + change
-    probabilities = logits.sigmoid() if network.independent else logits.softmax(1)
-    best = logits.topk(min(_RANKED, logits.shape[1]))
-    labels = best.indices[:, 0] if target is None else torch.tensor(target, device=logits.device)
+    labels = logits.argmax(1) if target is None else torch.tensor(target, device=logits.device)
     rows = torch.arange(len(labels), device=logits.device)
     everyones = head(tokens).contributions
     contributions = everyones[rows, labels].tolist()
@@ -119,11 +117,7 @@ def explain(
     grids = shown.cpu().numpy()
     explained = []
     for row, label in enumerate(labels.tolist()):
-        values = zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
-        ranking = tuple(
-            Ranked(i, network.class_names[i], value, float(probabilities[row, i]))
-            for value, i in values
-        )
+        ranking, probabilities = ranked(logits[row], network.class_names, network.independent)
         explained.append(
             Explanation(
                 image=to_picture(images[row], classifier.config),
@@ -136,7 +130,7 @@ def explain(
                 maps=tuple(grids[row]),
                 patches=tuple(patch(label, i) if patch else None for i in range(len(grids[row]))),
                 ranking=ranking,
-                probability=float(probabilities[row, label]),
+                probability=float(probabilities[label]),
                 inspection=classifier.inspection,
                 scale=float(tokens.scale[row]),
                 part_names=tuple(network.part_names),
@@ -147,3 +141,20 @@ def explain(
             )
         )
     return explained
+
+
+def ranked(
+    logits: Tensor, names: Sequence[str], independent: bool
+) -> tuple[tuple[Ranked, ...], Tensor]:
+    """Return the most likely classes, the most likely first, and the probability of every class.
+
+    Args:
+        logits: (C,) of one image.
+        names: Name of each class.
+        independent: Whether each class has a probability of its own, by sigmoid.
+    """
+    probabilities = logits.sigmoid() if independent else logits.softmax(0)
+    best = logits.topk(min(_RANKED, len(logits)))
+    values = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ranking = tuple(Ranked(i, names[i], value, float(probabilities[i])) for value, i in values)
+    return ranking, probabilities

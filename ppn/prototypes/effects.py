@@ -87,16 +87,33 @@ class CachedImages:
         inputs: (n, D) float32, pooled features times the image's factor, on the CPU.
         logits: (n, C) float32, the black box's.
         labels: (n,) int64, true classes.
+        images: (n,) which image of the data set each is.
     """
 
     inputs: Tensor
     logits: Tensor
     labels: Tensor
+    images: Tensor
 
     @torch.no_grad()
     def contributions(self, network: PrototypeNetwork, label: int) -> Tensor:
         """Return (n, k), what each part of a class contributes on each image."""
         return self.inputs @ network.head.prototypes[label].cpu().T
+
+    @torch.no_grad()
+    def edited_logits(
+        self, network: PrototypeNetwork, edits: Sequence[Edit] | None = None
+    ) -> Tensor:
+        """Return (n, C), the logits with edits; see `effect`."""
+        chosen = network.edits if edits is None else tuple(edits)
+        labels = sorted({edit.label for edit in chosen})
+        rows = network.head.unedited()[labels].cpu()
+        place = {label: index for index, label in enumerate(labels)}
+        before = rows.clone()
+        edit_rows(rows, [_moved(edit, place[edit.label]) for edit in chosen])
+        logits = self.logits.clone()
+        logits[:, labels] += self.inputs @ (rows - before).sum(1).T
+        return logits
 
     @torch.no_grad()
     def effect(self, network: PrototypeNetwork, edits: Sequence[Edit] | None = None) -> Effect:
@@ -107,14 +124,9 @@ class CachedImages:
             edits: The edits; None takes those that the network has. It is not changed.
         """
         chosen = network.edits if edits is None else tuple(edits)
+        logits = self.edited_logits(network, chosen)
         labels = sorted({edit.label for edit in chosen})
-        rows = network.head.unedited()[labels].cpu()
-        place = {label: index for index, label in enumerate(labels)}
-        before = rows.clone()
-        edit_rows(rows, [_moved(edit, place[edit.label]) for edit in chosen])
-        change = self.inputs @ (rows - before).sum(1).T
-        logits = self.logits.clone()
-        logits[:, labels] += change
+        change = (logits - self.logits)[:, labels]
         old, new = self.logits.argmax(1), logits.argmax(1)
         return Effect(
             tuple(edit.words(network.class_names) for edit in chosen),
@@ -123,7 +135,7 @@ class CachedImages:
             int((old != new).sum()),
             tuple(
                 self._class_effect(network.class_names[label], label, change[:, index], old, new)
-                for label, index in place.items()
+                for index, label in enumerate(labels)
             ),
             self._confusions(network.class_names, old, new),
         )
@@ -182,14 +194,18 @@ def cache_images(
     inputs: list[Tensor] = []
     logits: list[Tensor] = []
     labels: list[int] = []
-    for images, rows, targets, _ in source.batches(count, "Running the classifier once"):
+    which: list[Tensor] = []
+    for images, rows, targets, indices in source.batches(count, "Running the classifier once"):
         tokens = network.tokens(images).rows(rows)
         inputs.append((tokens.pooled.float() * tokens.scale.float()[:, None]).cpu())
         logits.append(tokens.logits.float().cpu())
         labels += targets
+        which.append(indices.cpu())
     if not inputs:
         raise DataError("There is no image on which edits could have an effect: check the loader.")
-    return CachedImages(torch.cat(inputs), torch.cat(logits), torch.tensor(labels))
+    return CachedImages(
+        torch.cat(inputs), torch.cat(logits), torch.tensor(labels), torch.cat(which)
+    )
 
 
 def _moved(edit: Edit, label: int) -> Edit:

@@ -11,12 +11,34 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from ppn.explanation.record import Explanation, Patch
     from ppn.explanation.versus import Versus
+    from ppn.report.confusion import Confusion
 
 Better = Literal["higher", "lower"]
 SEPARATING = 4
 """Evaluated images of each class on which named parts are said to tell it from others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A part on an evaluated image.
+
+    Attributes:
+        image: The image as the network saw it.
+        heatmap: (H, W) the part's map.
+        name: The image's name.
+    """
+
+    image: Image.Image
+    heatmap: NDArray[np.floating[Any]]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,10 @@ class Prototype:
         part: The annotated part that it covers most often, e.g. "crown".
         part_rate: How often it covers that part where the part is visible, a fraction.
         consistent: Whether `part_rate` reaches the protocol's threshold.
+        outside: Mean share of its evidence outside of the object, a fraction; None where unknown.
+        place: (G, G) mean share of its evidence in each cell of the object's box.
+        flags: What speaks against it, in a few words each.
+        sightings: Evaluated images of the class to which it adds most.
     """
 
     index: int
@@ -43,6 +69,10 @@ class Prototype:
     part_rate: float | None = None
     consistent: bool | None = None
     name: str | None = None
+    outside: float | None = None
+    place: NDArray[np.floating[Any]] | None = None
+    flags: tuple[str, ...] = ()
+    sightings: list[Sighting] = field(default_factory=list)
 
     @property
     def guess(self) -> str | None:
@@ -239,12 +269,14 @@ class Fact:
         value: A number, or text that is printed as it is.
         help: Small print: on what it was measured, against which chance level.
         unit: Printed after the value.
+        technical: Whether it is for those who know the method.
     """
 
     label: str
     value: float | str
     help: str = ""
     unit: str = ""
+    technical: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +299,11 @@ class Report:
         classes: The classes shown, in order.
         parts: What each named part, or entry of a shared vocabulary, does over all classes.
         notes: Honest limits, one sentence or two each.
+        confusion: Which class is taken for which.
+        run: What was run, and where its files are.
+        lines: All classes with their parts, without pictures; empty: those of `classes`.
+        card: Gives the class of a label with its pictures. Where it is there, each class of
+            `lines` has a page of its own, and this page lists them.
         total_classes: Number of the model's classes when only some are shown.
         created: Date of the report, printed as it is.
     """
@@ -287,5 +324,9 @@ class Report:
     parts: list[NamedPart] = field(default_factory=list)
     flags: list[Flagged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    confusion: Confusion | None = None
+    run: list[Fact] = field(default_factory=list)
+    lines: list[ClassCard] = field(default_factory=list)
+    card: Callable[[int], ClassCard] | None = None
     total_classes: int | None = None
     created: str | None = None

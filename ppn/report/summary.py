@@ -86,35 +86,43 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
             "The same, relative",
             values["relative_logit_error"],
             "over the standard deviation of the black box's logits",
+            technical=True,
         ),
         Fact(
             "Largest difference of weights",
             values["max_sum_error"],
             "sum of the prototypes against the row of the head, relative to max |v|",
+            technical=True,
         ),
         Fact(
             "Residual share",
             values["residual_share"],
             "norm of what the discovered directions leave of a row, over the row's norm",
+            technical=True,
         ),
         Fact(
             "Cosine to the discovered parts",
             values["cosine"],
             "mean over prototypes, after refinement",
+            technical=True,
         ),
         Fact(
             "Moved maxima",
             100 * values["peak_shift"],
             "images on which refinement moved a map's maximum to another cell",
             "%",
+            technical=True,
         ),
         Fact(
             "Negative contributions",
             100 * values["negative_share"],
             "of a class's prototypes to its logit, on its own images",
             "%",
+            technical=True,
         ),
-        Fact("Fallbacks", values["fell_back"], "classes refined by `equal` instead"),
+        Fact(
+            "Fallbacks", values["fell_back"], "classes refined by `equal` instead", technical=True
+        ),
         *_named_facts(values.get("named_parts") or {}),
     ]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ppn.explanation.record import Patch
 
 QUALITY = 80
+_COMPACT = 68
 WHOLE = 176  # longer side, in pixels, of a gallery's training image
 CROP = 112  # longer side of a gallery's patch; a smaller patch is not enlarged, the browser does it
 CONTEXT = 0.6  # margin around a patch: one cell of the grid is too small to recognise
@@ -25,22 +26,29 @@ def fit(image: Image.Image, side: int) -> tuple[int, int]:
     return max(1, round(image.width * factor)), max(1, round(image.height * factor))
 
 
-def data_uri(image: Image.Image, side: int | None = None) -> str:
-    """Encode an image as a JPEG data URI, shrunk to `side` pixels where it is larger."""
+def data_uri(image: Image.Image, side: int | None = None, compact: bool = False) -> str:
+    """Encode an image as a data URI, shrunk to `side` pixels where it is larger.
+
+    It is a JPEG file; a smaller WebP file if it is to be `compact`.
+    """
     picture = image.convert("RGB")
     if side is not None and max(picture.size) > side:
         picture = picture.resize(fit(picture, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    if compact:
+        picture.save(buffer, "WEBP", quality=_COMPACT)
+    else:
+        picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    kind = "webp" if compact else "jpeg"
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def patch_crop(patch: Patch, side: int = CROP) -> str:
+def patch_crop(patch: Patch, side: int = CROP, compact: bool = False) -> str:
     """Data URI of the patch alone."""
-    return data_uri(crop_patch(patch.image, patch.box, CONTEXT), side)
+    return data_uri(crop_patch(patch.image, patch.box, CONTEXT), side, compact)
 
 
-def patch_in_image(patch: Patch, colour: str, side: int = WHOLE) -> str:
+def patch_in_image(patch: Patch, colour: str, side: int = WHOLE, compact: bool = False) -> str:
     """Data URI of the whole training image with the patch's box and, where known, its heatmap.
 
     Pillow draws the box: torchvision's `draw_bounding_boxes` has one width for all lines, so that a
@@ -60,4 +68,4 @@ def patch_in_image(patch: Patch, colour: str, side: int = WHOLE) -> str:
         draw = ImageDraw.Draw(picture)
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="#ffffff", width=4)
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=2)
-    return data_uri(picture)
+    return data_uri(picture, compact=compact)

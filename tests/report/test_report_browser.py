@@ -1,10 +1,12 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ppn.report.content import Flagged
+from ppn.report.confusion import Cell, Confusion
+from ppn.report.content import Fact, Flagged
 from ppn.report.render import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -148,8 +150,8 @@ def test_flags_are_sorted_by_any_column(make_report, page, tmp_path):
     assert order() == ["a", "b", "c"]
     page.locator("table.flags").get_by_role("button", name="Class").click()
     assert order() == ["c", "b", "a"]
-    page.get_by_role("button", name="Value").press("Enter")
-    assert order() == ["b", "a", "c"]
+    page.locator("table.flags").get_by_role("button", name="Value").press("Enter")
+    assert order() == ["c", "a", "b"]
     assert page.complaints == []
 
 
@@ -161,3 +163,96 @@ def test_everything_can_be_read_without_the_script(make_report, browser, tmp_pat
     assert page.locator(".sample:visible").count() == 2
     assert page.locator(".toolbar:visible").count() == 0
     context.close()
+
+
+def grown(make_report):
+    """A report with mistakes, a table of parts and a page for each class."""
+    report = make_report(k=2, classes=3, samples=3, patches=2)
+    first = report.classes[0]
+    doubted = replace(first.prototypes[0], share=0.01, outside=0.7, flags=("mostly background",))
+    cards = [replace(first, prototypes=[doubted, first.prototypes[1]]), *report.classes[1:]]
+    cells = [[Cell(4), Cell(2, 1, 1.0)], [Cell(0), Cell(3)]]
+    names = [first.name, cards[1].name]
+    table = Confusion(names, cells, 2, 9, 3, [(*names, cells[0][1])])
+    run = [Fact("Command", "ppn test --config some.yaml")]
+    return replace(report, classes=cards, confusion=table, run=run)
+
+
+def test_mistakes_open_from_the_table_and_by_address(make_report, page, tmp_path):
+    path = write_report(grown(make_report), tmp_path)
+    page.goto(path.as_uri())
+    assert page.locator("#sample-1").is_visible()
+    page.locator("table.matrix a").click()
+    assert page.url.endswith("#sample-2")
+    assert page.locator("#sample-2").is_visible()
+    assert not page.locator("#sample-1").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#sample-3").is_visible()
+    assert page.url.endswith("#sample-3")
+    page.reload()
+    assert page.locator("#sample-3").is_visible()
+    page.goto(path.as_uri() + "#class-2-part-1")
+    page.wait_for_function("document.getElementById('class-2').open")
+    assert page.locator("#class-2-part-1").is_visible()
+    assert page.complaints == []
+
+
+def test_parts_are_sorted_and_unknown_values_come_last(make_report, page, tmp_path):
+    page.goto(write_report(grown(make_report), tmp_path).as_uri())
+    page.get_by_role("button", name="Share of the logit").click()
+    shares = page.locator(".sortable td:nth-child(3)").all_inner_texts()
+    assert shares[-1].startswith("1")
+    page.get_by_role("button", name="Outside of the object").click()
+    outside = page.locator(".sortable td:nth-child(4)").all_inner_texts()
+    assert outside[0].startswith("70")
+    page.get_by_role("button", name="Outside of the object").click()
+    assert page.locator(".sortable td:nth-child(4)").all_inner_texts()[0].startswith("70")
+    assert fits(page)
+
+
+def test_technical_terms_are_on_a_switch(make_report, page, tmp_path):
+    page.goto(write_report(grown(make_report), tmp_path).as_uri())
+    term = page.locator("#class-0-part-1 .term-of-art")
+    assert not term.is_visible()
+    page.get_by_role("switch", name="Technical terms").check()
+    assert term.is_visible()
+    assert fits(page)
+
+
+def test_each_class_of_many_has_a_page(make_report, page, tmp_path):
+    report = grown(make_report)
+    cards = {card.label: card for card in report.classes}
+    lines = [
+        replace(c, prototypes=[replace(p, patches=[]) for p in c.prototypes])
+        for c in report.classes
+    ]
+    several = replace(report, lines=lines, card=cards.__getitem__)
+    path = write_report(several, tmp_path)
+    assert len(list((tmp_path / "classes").iterdir())) == 3
+    page.goto(path.as_uri())
+    page.get_by_role("searchbox").fill("bird 001")
+    page.locator(".listed a:visible").click()
+    assert page.locator("h1").inner_text() == cards[1].name
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/00002.html")
+    assert page.locator(".prototype").count() == 2
+    assert fits(page)
+    page.goto(path.as_uri())
+    page.locator(".whole-table").evaluate("box => { box.open = true; }")
+    page.locator(".sortable a").first.click()
+    page.wait_for_url("**/00000.html#class-0-part-1")
+    assert page.complaints == []
+    write_report(report, tmp_path)  # in the same place, on one page
+    assert not (tmp_path / "classes").exists()
+
+
+def test_nothing_serious_stands_in_anyone_s_way(make_report, page, tmp_path):
+    axe = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+    if not axe.is_file():
+        pytest.skip("axe-core is absent: npm install axe-core, or AXE_CORE=.../axe.min.js")
+    page.goto(write_report(grown(make_report), tmp_path).as_uri())
+    for _ in range(2):
+        page.evaluate(axe.read_text())
+        found = page.evaluate("axe.run()")["violations"]
+        assert not [one for one in found if one["impact"] in ("serious", "critical")]
+        page.emulate_media(color_scheme="dark")

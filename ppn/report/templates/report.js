@@ -3,7 +3,28 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // One explained image at a time, chosen from the film strip.
+  // Plain words first; those of the method on a switch, which a browser remembers.
+  const technical = document.getElementById("technical");
+  if (technical) {
+    const keep = (value) => { try { localStorage.setItem("ppn-technical", value); } catch { /* not allowed here */ } };
+    const kept = () => { try { return localStorage.getItem("ppn-technical"); } catch { return null; } };
+    const set = (on) => document.documentElement.classList.toggle("plain", !on);
+    technical.checked = kept() === "1";
+    technical.addEventListener("change", () => { set(technical.checked); keep(technical.checked ? "1" : "0"); });
+    technical.closest("li").hidden = false;
+    set(technical.checked);
+  }
+
+  // One explained image at a time, chosen from the film strip, by the arrow keys or by its address.
+  let step = () => {};
+  const typing = (target) => target.closest("input, textarea, select, .table, .sections");
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || typing(event.target)) return;
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const to = document.querySelector(event.key === "ArrowLeft" ? "a[rel=prev]" : "a[rel=next]");
+    if (to) to.click();
+    else step(event.key === "ArrowLeft" ? -1 : 1);
+  });
   const strip = document.querySelector(".filmstrip");
   if (strip) {
     const buttons = all("button", strip);
@@ -11,40 +32,58 @@
       all(".sample").forEach((sample) => sample.classList.toggle("away", id !== "" && sample.id !== id));
       buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.sample === id)));
     };
-    buttons.forEach((button) => button.addEventListener("click", () => show(button.dataset.sample)));
+    const address = (id) => history.replaceState(null, "", id ? "#" + id : "#samples");
+    buttons.forEach((button) => button.addEventListener("click", () => { show(button.dataset.sample); address(button.dataset.sample); }));
     strip.hidden = false;
     show(buttons[0].dataset.sample);
+    const ids = buttons.map((button) => button.dataset.sample).filter(Boolean);
+    const named = () => { const id = location.hash.slice(1); if (ids.includes(id)) { show(id); document.getElementById(id).scrollIntoView(); } };
+    window.addEventListener("hashchange", named);
+    named();
+    step = (by) => {
+      const at = ids.findIndex((id) => !document.getElementById(id).classList.contains("away"));
+      const to = ids[Math.min(ids.length - 1, Math.max(0, at + by))];
+      show(to);
+      address(to);
+    };
   }
 
-  // Tables are sorted by a click on the head of a column, the other way round by a second one.
-  all("table.sortable").forEach((table) => {
-    const heads = all("thead th", table);
-    const body = table.tBodies[0];
-    heads.forEach((head, column) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(...head.childNodes);
-      head.append(button);
-      const key = (row) => {
-        const cell = row.cells[column];
-        return cell.dataset.order === undefined ? cell.textContent.trim() : Number(cell.dataset.order);
+  // What an address names is opened.
+  const opened = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let box = target && target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+    if (target && target.closest("details")) target.scrollIntoView();
+  };
+  window.addEventListener("hashchange", opened);
+  opened();
+
+  all("table.sortable").forEach((table) => all("thead th", table).forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") ? head.getAttribute("aria-sort") === "ascending" : head.dataset.kind === "number";
+      all("thead th", table).forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => {
+        const cell = row.children[column];
+        return head.dataset.kind === "number" ? (cell.dataset.value === undefined ? NaN : Number(cell.dataset.value)) : cell.textContent.trim();
       };
-      button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") === "ascending";
-        const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
-        const rows = all("tr", body).map((row) => [key(row), row]);
-        rows.sort(([a], [b]) => (down ? compare(b, a) : compare(a, b)));
-        body.append(...rows.map(([, row]) => row));
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const empty = (one) => one === "" || Number.isNaN(one);
+      const rows = all("tbody tr", table).map((row) => [value(row), row]);
+      rows.sort(([a], [b]) => {
+        if (empty(a) || empty(b)) return empty(a) - empty(b); // what is not known comes last
+        return (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true })) * (down ? -1 : 1);
       });
+      table.tBodies[0].append(...rows.map(([, row]) => row));
     });
-  });
+  }));
 
   const gallery = document.querySelector(".gallery");
-  if (!gallery) return;
   const toolbar = document.querySelector(".toolbar");
-  const classes = all("details.class", gallery);
+  if (!toolbar) return;
+  const classes = all("#classes .class");
   toolbar.hidden = false;
 
   const filter = document.getElementById("filter");
@@ -52,7 +91,7 @@
   const nothing = document.querySelector(".nothing");
   // Underscores and hyphens in a class's name are as good as spaces.
   const plain = (text) => text.toLowerCase().replace(/[\s_.-]+/g, " ").trim();
-  filter.addEventListener("input", () => {
+  if (filter) filter.addEventListener("input", () => {
     const words = plain(filter.value).split(" ").filter(Boolean);
     let shown = 0;
     classes.forEach((item) => {
@@ -72,7 +111,7 @@
   }));
 
   const fold = toolbar.querySelector(".fold");
-  fold.addEventListener("click", () => {
+  if (fold) fold.addEventListener("click", () => {
     const open = fold.dataset.fold === "open";
     classes.forEach((item) => { item.open = open; });
     fold.dataset.fold = open ? "close" : "open";

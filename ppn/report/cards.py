@@ -1,0 +1,166 @@
+"""A class's prototypes as the report shows them: on training images, and on evaluated ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ppn.data.transforms import to_picture
+from ppn.explanation.record import Patch
+from ppn.report.content import ClassCard, Prototype, Sighting
+from ppn.report.flags import flags
+from ppn.report.named import entry_title
+
+if TYPE_CHECKING:
+    from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.data.dataset import AnnotatedDataset, ImageView
+    from ppn.metrics.evaluation import Results
+    from ppn.prototypes.network import PrototypeNetwork
+    from ppn.report.examined import Examined
+    from ppn.types import Split
+
+
+def class_cards(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    labels: list[int],
+    results: Results,
+    seen: Examined,
+    patches: int,
+) -> list[ClassCard]:
+    """Return one card for each class, with its prototypes on their nearest images.
+
+    Args:
+        network: A complete network.
+        data: The data it was evaluated on.
+        split: The evaluated split.
+        labels: The classes.
+        results: What was measured.
+        seen: What was seen on the evaluated images.
+        patches: Nearest training patches of each prototype; of 0 there are no pictures at all.
+    """
+    found = network.dictionary
+    pictures = _pictures(network, data, labels, patches) if patches else {}
+    sightings = _sightings(network, data, split, labels, seen) if patches else {}
+    parts, names = data.part_names, network.part_names
+    consistency = results.having("covered", "images")
+    shares = results.having("share", "accuracy")
+    cards = []
+    for label in labels:
+        prototypes = []
+        against = flags(
+            network.head.prototypes[label],
+            shares.share[label].cpu().numpy(),
+            seen.outside[label],
+            names,
+        )
+        for index in range(network.k):
+            covered = None if consistency is None else consistency.covered(label, index)
+            outside = float(seen.outside[label, index])
+            prototypes.append(
+                Prototype(
+                    index=index,
+                    patches=pictures.get((label, index), []),
+                    share=float(shares.share[label, index]),
+                    cosine=float(found.cosine[label, index]),
+                    part=parts[covered[0]] if covered else None,
+                    part_rate=covered[1] if covered else None,
+                    consistent=covered[2] if covered else None,
+                    name=names[index] if names else entry_title(network, label, index),
+                    outside=None if np.isnan(outside) else outside,
+                    place=seen.places[label, index] if seen.places[label, index].any() else None,
+                    flags=against[index] if bool(found.found[label]) else (),
+                    sightings=sightings.get((label, index), []),
+                )
+            )
+        evaluated = int(shares.images[label]) > 0
+        cards.append(
+            ClassCard(
+                label=label,
+                name=data.class_names[label],
+                prototypes=prototypes,
+                images=int(found.images[label]),
+                accuracy=float(shares.accuracy[label]) if evaluated else None,
+            )
+        )
+    return cards
+
+
+def _sightings(
+    network: PrototypeNetwork,
+    data: FineGrainedDataModule,
+    split: Split,
+    labels: list[int],
+    seen: Examined,
+) -> dict[tuple[int, int], list[Sighting]]:
+    """The evaluated images to which each part adds most; each image is run once."""
+    found: dict[tuple[int, int], list[Sighting]] = {}
+    view = data.view(split)
+    for label in labels:
+        wanted = np.unique(seen.best[label])
+        shown: dict[int, tuple[Any, Any, str]] = {}
+        for batch in batches(view.at(wanted[wanted >= 0]), data.batch_size, network):
+            maps = network.head.maps(network.tokens(batch["image"]), batch["label"])
+            for row, index in enumerate(batch["index"].tolist()):
+                picture = to_picture(batch["image"][row], network.input_config)
+                shown[index] = picture, maps[row].cpu().numpy(), view.source.name(index)
+        for part in range(network.k):
+            found[label, part] = [
+                Sighting(shown[index][0], shown[index][1][part], shown[index][2])
+                for index in seen.best[label, part].tolist()
+                if index >= 0
+            ]
+    return found
+
+
+def _pictures(
+    network: PrototypeNetwork, data: FineGrainedDataModule, labels: list[int], count: int
+) -> dict[tuple[int, int], list[Patch]]:
+    """The nearest training patches of each (class, prototype), with the prototype's map."""
+    found, source = network.dictionary, data.train_source
+    shown = [
+        (label, index, rank)
+        for label in labels
+        for index in range(network.k)
+        for rank in range(min(count, len(network.image_names[label][index])))
+        # Of other training images than those of `fit`, the same index may be another image.
+        if _is_named(source, int(found.patch_index[label, index, rank]))
+        == network.image_names[label][index][rank]
+    ]
+    pictures: dict[tuple[int, int], list[Patch]] = {
+        (label, index): [] for label in labels for index in range(network.k)
+    }
+    view = data.view("train")
+    indices = [int(found.patch_index[key]) for key in shown]
+    wanted = view.at(indices)
+    remaining = iter(shown)
+    for batch in batches(wanted, data.batch_size, network):
+        tokens = network.tokens(batch["image"])
+        maps = network.head.maps(tokens, batch["label"]).cpu().numpy()
+        for row, image in enumerate(batch["image"]):
+            label, index, rank = next(remaining)
+            x0, y0, x1, y1 = found.patch_box[label, index, rank].tolist()
+            pictures[label, index].append(
+                Patch(
+                    image=to_picture(image, network.input_config),
+                    box=(x0, y0, x1, y1),
+                    score=float(found.patch_score[label, index, rank]),
+                    name=view.source.name(int(batch["index"][row])),
+                    heatmap=maps[row, index],
+                )
+            )
+    return pictures
+
+
+def _is_named(source: AnnotatedDataset, index: int) -> str | None:
+    return source.name(index) if index < len(source) else None
+
+
+def batches(view: ImageView, size: int, network: PrototypeNetwork) -> Any:  # noqa: ANN401
+    """Yield a view's batches on the network's device, without workers: few images, read once."""
+    device = network.dictionary.parts.device
+    for batch in torch.utils.data.DataLoader(view, batch_size=size):
+        yield {key: value.to(device) for key, value in batch.items()}
