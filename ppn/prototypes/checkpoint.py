@@ -145,8 +145,9 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
     read_entry(network, content, f"Checkpoint {path}")
     state = _network_state(path, record, content)  # with the edits
     expect_content(path, {"state_dict": state}, network, {})
-    network.heads.load_state_dict(_below("heads.", state))
-    network.dictionary.load_state_dict(_below("dictionary.", state))
+    for name, module in network.named_children():
+        if name != "classifier":  # which has its weights already
+            module.load_state_dict(_below(f"{name}.", state))
     network.structure = {**made, "features": model.features}
     return network
 

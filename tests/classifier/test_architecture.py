@@ -65,7 +65,7 @@ def exact(classifier, size, tolerance=1e-5):
         ("resnet18", "mean_linear", 64),
         ("mobilenet_v3_small", "pre_logits", 64),
         ("convnext_tiny", "mean_norm_linear", 64),
-        ("vit_b_32", "class_token", 224),
+        pytest.param("vit_b_32", "class_token", 224, marks=pytest.mark.slow),
         ("swin_t", "mean_linear", 64),
         ("densenet121", "mean_linear", 64),  # a function changes its features in place
         ("efficientnet_b0", "mean_linear", 64),

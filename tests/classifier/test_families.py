@@ -26,13 +26,11 @@ FAST = {
     "dla46_c": MEAN,
     "edgenext_xx_small": NORM,
     "efficientformerv2_s0": MEAN,
-    "efficientvim_m1": OTHER,
     "efficientvit_b0": OTHER,
     "efficientvit_m0": MEAN,
     "eva02_tiny_patch14_224": NORM,
     "ghostnet_050": OTHER,
     "lcnet_035": OTHER,
-    "levit_128s": MEAN,
     "mobilevit_xxs": MEAN,
     "pit_ti_224": TOKEN,
     "pvt_v2_b0": MEAN,
@@ -42,7 +40,6 @@ FAST = {
     "shvit_s1": MEAN,
     "starnet_s050": MEAN,
     "swiftformer_xs": MEAN,
-    "tiny_vit_5m_224": NORM,
     "xcit_nano_12_p16_224": TOKEN,
 }
 SLOW = {
@@ -106,6 +103,9 @@ SLOW = {
     "vit_tiny_r_s16_p8_224": TOKEN,
     "vitamin_small_224": NORM,
     "xception41": MEAN,
+    "efficientvim_m1": OTHER,
+    "tiny_vit_5m_224": NORM,
+    "levit_128s": MEAN,
 }
 ALIKE = {"convmixer_768_32", "cpubone_s0", "levit_128s", "tiny_vit_5m_224"}
 """Fresh, these give nearly the same token everywhere: nothing tells of which region it is."""

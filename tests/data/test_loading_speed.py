@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -28,6 +29,7 @@ def photographs(root):
         Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
+@pytest.mark.slow  # it compares times
 def test_training_images_load_as_fast_as_from_a_bare_image_folder(tmp_path):
     root = fakes.cub(tmp_path / "CUB_200_2011", train=10, test=1)
     photographs(root)

@@ -98,7 +98,10 @@ def flat(value, key=""):
 
 
 # Classes with different counts; then more processes than classes, of which one finds nothing.
-@pytest.mark.parametrize(("train", "processes"), [([6, 4, 5], 2), ([6, 3], 3)])
+@pytest.mark.parametrize(
+    ("train", "processes"),
+    [([6, 4, 5], 2), pytest.param([6, 3], 3, marks=pytest.mark.slow)],
+)
 class TestProcesses:
     @pytest.mark.parametrize("stage", ["found", "named"])
     def test_prototypes_are_equal_to_the_bit(self, world, train, processes, stage):

@@ -149,7 +149,7 @@ def test_a_sum_that_misses_the_logit_is_called_so(make_report, make_sample):
     assert "factor 1/s = 0.5." in whole
     html = render(replace(make_report(k=2), samples=[replace(good, logit=good.logit + 0.5)]))
     assert "do not add up" in html
-    assert "differs from the black box's logit by 0.500" in html.replace("&#39;", "'")
+    assert "differs from the black box's own logit by 0.500" in html.replace("&#39;", "'")
 
 
 def test_negative_contributions_step_down(make_report, make_sample):
