@@ -42,7 +42,13 @@ _SCHEMA = {
     "figures": Maybe(dict),
     "metrics": Maybe({str: {"title": str, "protocol": Maybe(str), "constants": Maybe(dict)}}),
     "values": Maybe(
-        {str: {"classes": [Maybe(float)], "prototypes": Maybe(list), "draws": Maybe([float])}}
+        {
+            str: {
+                "classes": [Maybe(float)],
+                "prototypes": Maybe(list),
+                "draws": Maybe([Maybe(float)]),
+            }
+        }
     ),
     "class_names": Maybe([str]),
     "images": Maybe(int),

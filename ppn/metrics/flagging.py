@@ -56,6 +56,7 @@ class Flagging(Metric):
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
         classes, k = shape.num_classes, shape.k
+        self.size = (shape.size, shape.size)
         # Of each image: what it is given, its index, and its class.
         best = torch.zeros(classes, k, TOP, 3, dtype=torch.float64)
         best[..., 0], best[..., 1] = -torch.inf, torch.inf
@@ -70,12 +71,16 @@ class Flagging(Metric):
 
     def observe(self, seen: Observation) -> None:
         """Add a batch, if it has contributions to all classes."""
-        if seen.every is None:
+        if seen.every is None or seen.every.shape[1:] != self.best.shape[:2]:
             return
-        height, width = seen.batch["image"].shape[2:]
-        of: Literal["box", "mask"] = "mask" if "mask" in seen.batch else "box"
-        inside, known = object_region(seen.batch, of, (height, width))
+        image = seen.batch.get("image")
+        height, width = self.size if image is None else image.shape[2:]
         labels, indices = seen.batch["label"], seen.batch["index"]
+        of: Literal["box", "mask"] = "mask" if "mask" in seen.batch else "box"
+        if of in seen.batch:
+            inside, known = object_region(seen.batch, of, (height, width))
+        else:
+            inside = known = labels.new_zeros(len(labels), height, width, dtype=torch.bool)
         self.update(seen.maps, seen.every, labels, indices, inside, known)
 
     def update(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import torch
-
 from ppn.errors import DataError
 from ppn.io.files import parse_json, user_path
 from ppn.io.schema import Maybe, mismatch
@@ -107,7 +105,7 @@ def relative_share(share: Tensor, images: Tensor) -> Tensor:
     """
     size = share.abs()
     relative = size * share.shape[1] / size.sum(1, keepdim=True).clamp(min=1e-30)
-    return relative.masked_fill((images == 0)[:, None], torch.nan)
+    return relative.masked_fill((images == 0)[:, None], float("nan"))
 
 
 def duplicates(together: Tensor, images: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,6 +121,8 @@ def duplicates(together: Tensor, images: Tensor, share: Tensor) -> tuple[Tensor,
         where there is none; and (C, k) int64 which one that is.
     """
     size, k = share.abs(), share.shape[1]
+    import torch  # late: the report reads limits and meanings without it
+
     first = torch.arange(k, device=share.device)
     ahead = (size[:, :, None] > size[:, None, :]) | (
         (size[:, :, None] == size[:, None, :]) & (first[:, None] < first)
@@ -130,7 +130,7 @@ def duplicates(together: Tensor, images: Tensor, share: Tensor) -> tuple[Tensor,
     rate = together.double() / images[:, None, None].double()
     rate = torch.where(ahead & (images > 0)[:, None, None], rate, -1.0)
     value, twin = rate.max(1)
-    return torch.where(value < 0, torch.nan, value), twin
+    return torch.where(value < 0, float("nan"), value), twin
 
 
 def read_flags(

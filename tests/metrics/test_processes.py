@@ -159,7 +159,7 @@ def test_states_are_sums_and_maxima_of_fixed_shape():
     feed(fed, range(4), 4)
     for name, metric in fresh.items():
         reductions = {reduction.__name__ for reduction in metric._reductions.values()}
-        assert reductions <= {"dim_zero_sum", "dim_zero_max", "_best_of"}
+        assert reductions <= {"dim_zero_sum", "dim_zero_max", "best_of"}
         for state, default in metric._defaults.items():
             assert getattr(fed[name], state).shape == default.shape
             assert default.dtype in (torch.int64, torch.float64)
