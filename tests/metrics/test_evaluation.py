@@ -23,6 +23,7 @@ from ppn.metrics import (
     default_floors,
     default_metrics,
 )
+from ppn.metrics.flagging import Flagging
 from ppn.metrics.maps import peak
 from ppn.prototypes.head import PrototypeHead
 from ppn.types import Tokens
