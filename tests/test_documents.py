@@ -24,7 +24,7 @@ from ppn.data.synthetic import SyntheticBirdsDataModule
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
-MADE = ("docs/results.md", "docs/models.md", "docs/refinement/")
+MADE = ("docs/results.md", "docs/models.md", "docs/refinement/", "docs/benchmark/")
 """Pages that commands write, whose headers say which."""
 
 
