@@ -6,13 +6,10 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "docs/notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
-RUN = [
-    pytest.param(book, id=book.stem, marks=[pytest.mark.slow] if book.stem == "benchmark" else [])
-    for book in BOOKS
-]
 
 
-@pytest.mark.parametrize("path", RUN)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")

@@ -152,6 +152,8 @@ def test_ctrl_c_says_how_to_go_on(world, tmp_path):
     """In a process of its own: Lightning answers an interrupt by leaving."""
     code = (
         "import os, signal, sys\n"
+        # A job in the background of a shell inherits that interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from ppn.prototypes.journal import Journal\n"
         "write = Journal.write\n"
         "def interrupted(self, labels):\n"
