@@ -35,8 +35,7 @@ _CLOSE = 0.5
 """A prediction is uncertain below this probability, or where the runner-up has this much of it."""
 _UNLIKE = 0.25
 """An image is unlike the training images where its patches match parts by less than this, over the
-nearest training patches. Of CUB's images 5 % are below 0.30, of FunnyBirds' (another data set)
-95 % below 0.19, of noise all below 0.1 (EfficientNet-Lite0)."""
+nearest training patches. A round number, chosen by eye on birds: a caution, not a test."""
 _SQUARES = 28
 """Squares in a row in which maps of pixels are drawn."""
 _FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")

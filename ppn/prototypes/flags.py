@@ -33,6 +33,14 @@ MEANINGS: dict[FlagKind, str] = {
     "unsteady": "how far its box moves, as 1 minus IoU, when only the surroundings change",
 }
 """What the value of each kind is."""
+WORDS: dict[FlagKind, str] = {
+    "outside": "mostly background",
+    "duplicate": "like {other}",
+    "little": "carries little",
+    "foreign": "fires on other classes",
+    "unsteady": "moves with its surroundings",
+}
+"""Each kind in plain words; `other` is what the part is like."""
 _SCHEMA = {
     "flags": {
         "prototypes": [

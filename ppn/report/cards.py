@@ -10,14 +10,16 @@ import torch
 from ppn.data.transforms import to_picture
 from ppn.explanation.record import Patch
 from ppn.report.content import ClassCard, Prototype, Sighting
-from ppn.report.flags import flags
 from ppn.report.named import entry_title
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ppn.data.datamodule import FineGrainedDataModule
     from ppn.data.dataset import AnnotatedDataset, ImageView
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
+    from ppn.report.content import Flagged
     from ppn.report.examined import Examined
     from ppn.types import Split
 
@@ -29,6 +31,7 @@ def class_cards(
     labels: list[int],
     results: Results,
     seen: Examined,
+    flags: Sequence[Flagged],
     patches: int,
 ) -> list[ClassCard]:
     """Return one card for each class, with its prototypes on their nearest images.
@@ -40,6 +43,7 @@ def class_cards(
         labels: The classes.
         results: What was measured.
         seen: What was seen on the evaluated images.
+        flags: What speaks against prototypes.
         patches: Nearest training patches of each prototype; of 0 there are no pictures at all.
     """
     found = network.dictionary
@@ -48,15 +52,13 @@ def class_cards(
     parts, names = data.part_names, network.part_names
     consistency = results.having("covered", "images")
     shares = results.having("share", "accuracy")
+    against: dict[tuple[int, int], tuple[str, ...]] = {}
+    for flag in flags:
+        place = flag.label, flag.index
+        against[place] = (*against.get(place, ()), flag.words)
     cards = []
     for label in labels:
         prototypes = []
-        against = flags(
-            network.head.prototypes[label],
-            shares.share[label].cpu().numpy(),
-            seen.outside[label],
-            names,
-        )
         for index in range(network.k):
             covered = None if consistency is None else consistency.covered(label, index)
             outside = float(seen.outside[label, index])
@@ -72,7 +74,7 @@ def class_cards(
                     name=names[index] if names else entry_title(network, label, index),
                     outside=None if np.isnan(outside) else outside,
                     place=seen.places[label, index] if seen.places[label, index].any() else None,
-                    flags=against[index] if bool(found.found[label]) else (),
+                    flags=against.get((label, index), ()),
                     sightings=sightings.get((label, index), []),
                 )
             )

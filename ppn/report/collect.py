@@ -85,7 +85,8 @@ def collect(
     labels = sorted(set(first)) if many else every
     total = len(data.class_names)
     of = "" if count == total else f" of the classifier's {total}"
-    make = partial(class_cards, network, data, split, results=results, seen=seen)
+    flags = flagged(network, results)
+    make = partial(class_cards, network, data, split, results=results, seen=seen, flags=flags)
     cards = make(labels, patches=selection.patches)
     figures = {
         **results.figures,
@@ -118,7 +119,7 @@ def collect(
         parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
         if network.part_names
         else entries(network, labels, results.having("share", "accuracy")),
-        flags=flagged(network, results),
+        flags=flags,
         notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,
         created=date.today().isoformat(),

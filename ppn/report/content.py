@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ppn.prototypes.flags import WORDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from ppn.explanation.record import Explanation, Patch
     from ppn.explanation.versus import Versus
+    from ppn.prototypes.flags import FlagKind
     from ppn.report.confusion import Confusion
 
 Better = Literal["higher", "lower"]
@@ -158,9 +161,14 @@ class Flagged:
     name: str
     index: int
     title: str
-    kind: str
+    kind: FlagKind
     value: float
     other: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What speaks against the part, in plain words."""
+        return WORDS[self.kind].format(other=(self.other or "").lower())
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class ProtoPNetTask(LightningModule):
             image_size = image_size or made["image_size"]
         if architecture is None:
             raise CheckpointError(
-                "No classifier was given: set model.init_args.classifier_ckpt to the checkpoint of "
+                "No classifier was given: set --model.classifier_ckpt to the checkpoint of "
                 "a trained classifier, or --ckpt_path to that of a ProtoPNet."
             )
         self.save_hyperparameters(logger=False)

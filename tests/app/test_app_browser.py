@@ -1,8 +1,6 @@
 import base64
 import io
 import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,23 +13,7 @@ import ppn
 from tests.commands.conftest import CLASSES, world  # noqa: F401 - a fixture
 
 pytest.importorskip("gradio")
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 WAIT = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    arguments = ["--disable-gpu", "--disable-background-networking"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_a_classifier_of_ones_own_stays_with_its_owner(server, tmp_path):
     [
         ({"architecture": "os:system"}, "it names 'os:system'"),
         ({"architecture": "hf-hub:evil/model"}, "it names 'hf-hub:evil/model'"),
-        ({"model_options": {"checkpoint_path": "/tmp/x.pth"}}, "it names 'test_resnet'"),
+        ({"model_options": {"checkpoint_path": "elsewhere/x.pth"}}, "it names 'test_resnet'"),
         ({"model_options": {"pretrained_cfg": "x"}}, "it names 'test_resnet'"),
         ({"architecture": "test_vit"}, "does not fit"),
         ({"architecture": None}, "it names 'None'"),

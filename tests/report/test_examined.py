@@ -7,8 +7,8 @@ import torch
 from ppn.data.folder import ImageFolderDataModule
 from ppn.prototypes.load import load
 from ppn.report.confusion import confusion
+from ppn.report.content import Flagged
 from ppn.report.examined import GRID, Examined, examine
-from ppn.report.flags import flags
 from tests.commands.conftest import world  # noqa: F401 - a fixture
 
 
@@ -46,16 +46,16 @@ def test_the_classes_with_most_mistakes_are_shown():
     assert {"58", "59"} <= set(found.names)
 
 
-def test_flags_say_what_speaks_against_a_part():
-    prototypes = torch.tensor([[1.0, 0, 0], [2.0, 0.1, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    shares, outside = np.array([0.5, 0.4, 0.02, 0.08]), np.array([0.2, 0.51, np.nan, 0.5])
-    assert flags(prototypes, shares, outside) == [
-        ("like part 2",),
-        ("mostly background", "like part 1"),
-        ("carries little",),
-        (),
-    ]
-    assert flags(prototypes[:1], shares[:1], outside[:1], ["head"]) == [()]
+@pytest.mark.parametrize(
+    ("kind", "other", "words"),
+    [
+        ("outside", None, "mostly background"),
+        ("duplicate", "Part 2", "like part 2"),
+        ("little", None, "carries little"),
+    ],
+)
+def test_flags_are_told_in_plain_words(kind, other, words):
+    assert Flagged(0, "a", 0, "Part 1", kind, 0.9, other).words == words
 
 
 def test_the_pass_is_what_each_image_alone_gives(world):  # noqa: F811

@@ -1,5 +1,4 @@
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,26 +8,9 @@ from ppn.report.confusion import Cell, Confusion
 from ppn.report.content import Fact, Flagged
 from ppn.report.render import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-
 HOSTILE_CLASS = "<script>alert(1)</script>"
 HOSTILE_IMAGE = '"><img src=x onerror=alert(1)>'
 LONG = "A_class_with_a_name_that_goes_on_and_on_without_a_single_space_to_break_the_line_at"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    arguments = ["--disable-gpu", "--disable-background-networking"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[1280, 390])

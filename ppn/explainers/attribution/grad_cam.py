@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ppn.errors import HeadError
-from ppn.explainers.attribution.layer import Layer, last_layer, named_layer
+from ppn.explainers.attribution.layer import last_layer, named_layer
 from ppn.explainers.base import Attribution, Explainer
 
 if TYPE_CHECKING:
@@ -96,11 +96,12 @@ class LayerMaps(Explainer):
             seen = last_layer(self._classifier, inputs.images, target)
         else:
             seen = named_layer(self._classifier, self.layer, inputs.images, target)
-        return Attribution(seen.on_grid(self.weigh(seen)))
+        return Attribution(seen.on_grid(self.weigh(seen.tokens, seen.gradients)))
 
+    @staticmethod
     @abstractmethod
-    def weigh(self, layer: Layer) -> Tensor:
-        """Return the value (B, N) of each of a layer's tokens."""
+    def weigh(activations: Tensor, gradients: Tensor) -> Tensor:
+        """Return the value (B, N) of each of a layer's tokens, from both (B, N, D)."""
 
 
 class GradCAM(LayerMaps):
@@ -111,10 +112,7 @@ class GradCAM(LayerMaps):
     """
 
     title = "Grad-CAM"
-
-    def weigh(self, layer: Layer) -> Tensor:
-        """See `grad_cam`."""
-        return grad_cam(layer.tokens, layer.gradients)
+    weigh = staticmethod(grad_cam)
 
 
 class GradCAMPlusPlus(LayerMaps):
@@ -125,10 +123,7 @@ class GradCAMPlusPlus(LayerMaps):
     """
 
     title = "Grad-CAM++"
-
-    def weigh(self, layer: Layer) -> Tensor:
-        """See `grad_cam_plus_plus`."""
-        return grad_cam_plus_plus(layer.tokens, layer.gradients)
+    weigh = staticmethod(grad_cam_plus_plus)
 
 
 class LayerCAM(LayerMaps):
@@ -139,7 +134,4 @@ class LayerCAM(LayerMaps):
     """
 
     title = "LayerCAM"
-
-    def weigh(self, layer: Layer) -> Tensor:
-        """See `layer_cam`."""
-        return layer_cam(layer.tokens, layer.gradients)
+    weigh = staticmethod(layer_cam)
