@@ -11,6 +11,7 @@ import pytest
 from ppn.errors import DataError
 from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
+from ppn.report.confusion import Cell, Confusion
 from ppn.report.content import (
     ClassCard,
     Column,
@@ -339,3 +340,9 @@ def test_entries_show_only_the_classes_that_use_them(make_report):
     assert "Bird 001" in first
     assert "Bird 000" not in second
     assert "Bird 001" in second
+
+
+def test_without_mistakes_there_is_a_sentence_and_no_table(make_report):
+    page = render(replace(make_report(), confusion=Confusion(["a"], [[Cell(3)]], 0, 3, 1, [])))
+    assert "all 3 images are predicted right" in page
+    assert '<table class="matrix' not in page
