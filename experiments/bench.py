@@ -1,6 +1,6 @@
 """Speed and memory, each against a limit and side by side in one run: `make bench`.
 
-Usage: python experiments/bench.py [--root CUB_200_2011] [--out runs/bench]
+Usage: python experiments/bench.py [--root CUB_200_2011] [--device cuda] [--out runs/bench]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)
 
 import torch  # noqa: E402
+from lightning.fabric.utilities import move_data_to_device  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from experiments.benchmarks.acting import explain_rows  # noqa: E402
@@ -48,13 +49,14 @@ CLASSES = 6
 FILES = 1000
 
 
-def rows(root: str | None) -> Iterator[Row]:
-    """Run all benchmarks, the quick ones first."""
+def rows(root: str | None, device: str) -> Iterator[Row]:
+    """Run all benchmarks, the quick ones first; on a GPU, those that can use it."""
     torch.set_num_threads(1)
     keep_memory()  # as `ppn` does
-    yield from start_rows()
-    yield memory_row()
-    yield from two_ranks_rows()
+    if device == "cpu":
+        yield from start_rows()
+        yield memory_row()
+        yield from two_ranks_rows()
     data: FineGrainedDataModule
     if root is None:
         data = SyntheticBirdsDataModule(CLASSES, 30, 1, num_workers=0, val_fraction=0.0)
@@ -65,18 +67,21 @@ def rows(root: str | None) -> Iterator[Row]:
         classifier.linears[0].weight, std=0.05
     )  # a head of zeros splits into zeros
     data.input_config = classifier.config
-    batches = list(data.discovery_loader(list(range(CLASSES))))
+    classifier = classifier.to(device)
+    loaded = data.discovery_loader(list(range(CLASSES)))
+    batches = [move_data_to_device(batch, torch.device(device)) for batch in loaded]
     with torch.no_grad():
         tokens = [classifier(batch["image"]).tokens for batch in batches]
     labels = torch.cat([batch["label"] for batch in batches])
     joined = torch.cat(tokens)
     groups = [joined[labels == label].flatten(0, 1).clamp(min=0) for label in range(CLASSES)]
     yield from nmf_rows(groups)
-    yield cam_split_row()
-    yield from map_rows()
+    yield cam_split_row(device)
+    yield from map_rows(device)
     yield from pass_rows(classifier, batches, CLASSES)
     yield from explain_rows(classifier, "tf_efficientnet_lite0", batches, CLASSES, FILES)
-    yield patch_row()
+    if device == "cpu":
+        yield patch_row()
 
 
 def main() -> int:
@@ -84,12 +89,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="CUB_200_2011; the built-in birds otherwise")
     parser.add_argument("--out", default="runs/bench", help="where bench.json goes")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--limit", type=int, help="only so many rows")
     given = parser.parse_args()
     table = Table("what", "against", "ours", "theirs", "ratio", "goal", "met")
     terminal = console()
     found = []
-    for row in islice(rows(given.root), given.limit):
+    for row in islice(rows(given.root, given.device), given.limit):
         terminal.print(f"{row.name}: {row.ratio:.3f} (goal {row.goal})")
         numbers = (f"{row.ours:.4g}", f"{row.theirs:.4g}", f"{row.ratio:.3f}")
         table.add_row(row.name, row.against, *numbers, row.goal, "yes" if row.met else "no")

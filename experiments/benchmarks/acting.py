@@ -49,7 +49,7 @@ def explain_rows(
         photos = Path(folder) / "photos"
         photos.mkdir()
         for index in range(images):
-            picture = to_picture(pixels[index % len(pixels)], classifier.config)
+            picture = to_picture(pixels[index % len(pixels)].cpu(), classifier.config)
             picture.save(photos / f"{index:05d}.jpg", quality=90)
         memory = [pixels[torch.arange(s, s + 32) % len(pixels)] for s in range(0, images, 32)]
 

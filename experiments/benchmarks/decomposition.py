@@ -29,6 +29,7 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
     """
     warnings.filterwarnings("ignore", module="sklearn")  # that 200 iterations are not enough
     width = tokens[0].shape[1]
+    on_cpu = [rows.cpu() for rows in tokens]
     group = [
         ClassTokens(label, str(label), rows[None], torch.zeros(1, dtype=torch.long))
         for label, rows in enumerate(tokens)
@@ -42,12 +43,12 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
             errors = {"theirs": 0.0}
 
             def ours(k: int = k) -> None:
-                found[k] = discoverer.discover(group, torch.zeros(len(tokens), width), k)
+                found[k] = discoverer.discover(group, tokens[0].new_zeros(len(tokens), width), k)
 
             def theirs(
                 k: int = k, work: Factorise = factorise, errors: dict[str, float] = errors
             ) -> None:
-                errors["theirs"] = sum(work(group, k) for group in tokens)
+                errors["theirs"] = sum(work(group, k) for group in on_cpu)
 
             reference = factorise is scikit_learn
             quick, slow = side_by_side(ours, theirs, 5 if reference else 2)
@@ -60,14 +61,18 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
             yield Row(f"{classes}: objective", library, a, b, a / b, "<= 1.001", "")
 
 
-def cam_split_row(classes: int = 200, images: int = 30, width: int = 2048) -> Row:
+def cam_split_row(
+    device: str = "cpu", classes: int = 200, images: int = 30, width: int = 2048
+) -> Row:
     """Refine classes of a wide backbone; the limit is the direct solution at full GEMM speed."""
     count = images * 49
     generator = torch.Generator().manual_seed(0)
     groups = [torch.randn(count, width, generator=generator).clamp(min=0) for _ in range(4)]
     coefficients = torch.rand(count, 3, generator=generator)
     parts = torch.rand(3, width, generator=generator)
-    weight = torch.randn(width, generator=generator).double()
+    weight = torch.randn(width, generator=generator).double().to(device)
+    groups = [group.to(device) for group in groups]
+    coefficients, parts = coefficients.to(device), parts.to(device)
     refinement = CamSplit()
 
     def ours() -> None:
@@ -78,7 +83,7 @@ def cam_split_row(classes: int = 200, images: int = 30, width: int = 2048) -> Ro
     # The smaller Gram matrix, its Cholesky factor, and the products with k columns.
     side, other = min(count, width), max(count, width)
     flops = 2 * side**2 * other + side**3 / 3 + 4 * side**2 * 3 + 8 * count * width * 3
-    square = torch.randn(1024, 1024, generator=generator)
+    square = torch.randn(1024, 1024, generator=generator).to(device)
     gemm_flops = 2 * 1024**3
 
     def gemm() -> None:

@@ -23,24 +23,27 @@ if TYPE_CHECKING:
 NODES, K, IMAGES = 4, 3, 4
 
 
-def map_rows(name: str = "vit_tiny_patch16_224", size: int = 224) -> Iterator[Row]:
+def map_rows(
+    device: str = "cpu", name: str = "vit_tiny_patch16_224", size: int = 224
+) -> Iterator[Row]:
     """Compare maps of a transformer with a class token with its bare passes.
 
     Args:
+        device: Where.
         name: timm's name.
         size: Side of its input.
     """
     torch.manual_seed(0)
     classifier = Classifier(
         timm.create_model(name, num_classes=10).eval(), InputConfig((size, size))
-    )
+    ).to(device)
     nn.init.normal_(classifier.linears[0].weight, std=0.1)  # type: ignore[arg-type]
-    images = torch.randn(IMAGES, 3, size, size)
+    images = torch.randn(IMAGES, 3, size, size).to(device)
     rows = classifier.effective_head()[0].float()
     directions = (rows[:1] / K).expand(IMAGES, K, -1)
     names = block_names(classifier, images)
     late, early = (module_span(classifier, names[i], images) for i in (-2, 0))
-    spread = torch.ones(IMAGES)
+    spread = torch.ones(IMAGES, device=device)
 
     def maps(span: Span) -> None:
         complete_maps(classifier, span, images, directions, spread, torch.inf, nodes=NODES)

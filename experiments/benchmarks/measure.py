@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,7 +55,15 @@ def side_by_side(
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for work, times in zip((ours, theirs), spent, strict=True):
+            _synchronise()
             began = time.perf_counter()
             work()
+            _synchronise()
             times.append(time.perf_counter() - began)
     return statistics.median(spent[0]), statistics.median(spent[1])
+
+
+def _synchronise() -> None:
+    """Wait for what a GPU still has to do, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

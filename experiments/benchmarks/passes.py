@@ -179,11 +179,11 @@ def _metric_rows(
     known = [(maps(batch, False), maps(batch, True), batch) for batch in few]
 
     def loops() -> None:
-        keypoints = torch.cat([batch["keypoints"] for batch in few])
-        labels = torch.cat([batch["label"] for batch in few])
+        keypoints = torch.cat([batch["keypoints"] for batch in few]).cpu()
+        labels = torch.cat([batch["label"] for batch in few]).cpu()
         peaks = []
         for which in (0, 1):
-            grids = torch.cat([entry[which] for entry in known])
+            grids = torch.cat([entry[which] for entry in known]).cpu()
             peaks.append(
                 torch.tensor([[literal.peak(g, (size, size)) for g in image] for image in grids])
             )

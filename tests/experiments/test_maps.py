@@ -30,6 +30,6 @@ def test_what_is_deleted_is_what_a_map_has_on_top():
 
 def test_bench_rows_are_measured(monkeypatch):
     monkeypatch.setattr(bench, "IMAGES", 1)
-    rows = list(bench.map_rows("test_vit", 160))
+    rows = list(bench.map_rows("cpu", "test_vit", 160))
     assert [row.goal for row in rows] == ["<= 3", "<= 1.2", "<= 1.2"]
     assert all(row.ours > 0 and row.theirs > 0 for row in rows)
