@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo reproduce sweep test test-all test-lowest fuzz lint type clean
+.PHONY: help setup docs bench demo reproduce sweep test test-all test-gpu test-lowest fuzz lint type clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -48,14 +48,18 @@ sweep: .venv/developing ## Run SWEEP=experiments/sweeps/NAME.yaml: by W&B with a
 	$(BIN)/python experiments/sweep.py $(SWEEP) $(if $(LOCAL),,--wandb)
 
 JOBS ?= 2
-# A file's tests share what is slow to make, so they stay in one process; each has one thread.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# A file's tests share what is slow to make, so they stay in one process; each has one thread. Some
+# fork, which a process that has opened a GPU must not: those of a GPU run by themselves.
+PYTEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test: .venv/developing lint type ## Everything that continuous integration checks, in JOBS=2 processes
 	$(PYTEST) -m 'not slow'
 
 test-all: .venv/developing lint type ## The same with the slow tests: every family of timm
 	$(PYTEST)
+
+test-gpu: .venv/developing ## What needs a GPU
+	$(BIN)/python -m pytest -m gpu
 
 # torch and torchvision are gigabytes a version, so the newest that fit are taken.
 test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch, torchvision, gradio, huggingface_hub

@@ -9,6 +9,8 @@ from ppn.allocator import keep_memory
 from ppn.callbacks.tracking import STAGING
 
 keep_memory()
+# A GPU's convolutions round to ten bits otherwise, and the CPU's do not.
+torch.backends.cudnn.allow_tf32 = False
 # Beside the project, unless the variable says where.
 SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

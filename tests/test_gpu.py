@@ -43,12 +43,6 @@ REFINEMENTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _same_arithmetic(monkeypatch):
-    """Convolutions round to ten bits on a GPU unless told otherwise."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return fakes.cub(tmp_path_factory.mktemp("gpu"))
@@ -124,11 +118,11 @@ def test_discoverers_find_what_they_find_on_the_cpu(root, way):
 def test_scores_are_those_of_the_cpu(root):
     network = fitted(root, "cpu")
     data = data_of(root)
-    for other in (network, RandomExact()):
-        theirs = ppn.evaluate(other, data, network=network)
-        ours = ppn.evaluate(other, data, network=copy.deepcopy(network).cuda())
-        if other is network:
-            ours = ppn.evaluate(copy.deepcopy(network).cuda(), data)
+    there = copy.deepcopy(network).cuda()
+    for pair in ((network, there), (RandomExact(), RandomExact())):
+        theirs, ours = (
+            ppn.evaluate(one, data, network=on) for one, on in zip(pair, (network, there), strict=True)
+        )
         assert set(ours.scores) == set(theirs.scores)
         for key, score in theirs.scores.items():
             assert ours.scores[key] == pytest.approx(score, abs=1e-3), key

@@ -110,7 +110,7 @@ class OneCell(Explainer):
         self.prepared = network
 
     def attribute(self, inputs, target):
-        maps = torch.zeros(len(target), 1, 4, 4)
+        maps = torch.zeros(len(target), 1, 4, 4, device=target.device)
         maps.flatten(2)[:, :, self.cell] = 1
         return Attribution(maps)
 

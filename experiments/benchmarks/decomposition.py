@@ -56,7 +56,7 @@ def nmf_rows(tokens: list[Tensor]) -> Iterator[Row]:
             limit = "two passes over the tokens per iteration"
             yield Row(classes, library, quick, slow, slow / quick, goal, limit)
             parts = zip(tokens, found[k], strict=True)
-            a = sum(float((f - e @ p).square().sum(dtype=torch.float64)) for f, (p, e) in parts)
+            a = sum(float((f - e @ p).square().sum(dtype=torch.float64)) for f, (p, e, _) in parts)
             b = errors["theirs"]
             yield Row(f"{classes}: objective", library, a, b, a / b, "<= 1.001", "")
 
