@@ -120,9 +120,8 @@ def test_scores_are_those_of_the_cpu(root):
     data = data_of(root)
     there = copy.deepcopy(network).cuda()
     for pair in ((network, there), (RandomExact(), RandomExact())):
-        theirs, ours = (
-            ppn.evaluate(one, data, network=on) for one, on in zip(pair, (network, there), strict=True)
-        )
+        theirs = ppn.evaluate(pair[0], data, network=network)
+        ours = ppn.evaluate(pair[1], data, network=there)
         assert set(ours.scores) == set(theirs.scores)
         for key, score in theirs.scores.items():
             assert ours.scores[key] == pytest.approx(score, abs=1e-3), key

@@ -37,9 +37,9 @@ class Inputs(NamedTuple):
 class Attribution(NamedTuple):
     """What an explainer says of one class per image.
 
-    On the device of the images: `maps` (B, k, H, W), of any resolution; `contributions` (B, k) to the
-    logit, or None;
-    `elsewhere` (B, k): what of them is not in the maps by intent, such as a baseline's term.
+    On the device of the images: `maps` (B, k, H, W), of any resolution; `contributions` (B, k) to
+    the logit, or None; `elsewhere` (B, k): what of them is not in the maps by intent, such as a
+    baseline's term.
     """
 
     maps: Tensor
