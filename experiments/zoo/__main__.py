@@ -10,12 +10,15 @@ import timm
 from jsonargparse.typing import (  # noqa: TC002 - the parser reads the signature
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
 )
 from rich.table import Table
 
+from experiments.zoo.apart import Limits
 from experiments.zoo.crawl import architectures, fill, read
 from experiments.zoo.table import counts, page
 from ppn.allocator import keep_memory
+from ppn.classifier.complete import MOST_NODES
 from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.files import write_bytes
@@ -27,8 +30,12 @@ def zoo(
     out: str = "table.csv",
     markdown: str | None = None,
     limit: NonNegativeInt | None = None,
+    jobs: PositiveInt = 1,
     memory: PositiveFloat = 8.0,
     timeout: PositiveFloat = 300.0,
+    nodes: PositiveInt = MOST_NODES,
+    device: str = "cpu",
+    again: bool = False,
     json: bool = False,
 ) -> int:
     """Examine every architecture of timm that a table does not have yet.
@@ -38,8 +45,12 @@ def zoo(
         out: CSV file, made or continued.
         markdown: Write the table as a page here.
         limit: Examine at most so many more; 0 only reads the table.
-        memory: GiB that each may take.
+        jobs: How many to examine at the same time, each on one core.
+        memory: GiB that each may take, of the device.
         timeout: Seconds that each may take.
+        nodes: Most points on the path that maps are integrated over.
+        device: Where they run, such as cuda.
+        again: Examine those again that took too much, or could not be run.
         json: Print JSON.
 
     Returns:
@@ -49,7 +60,7 @@ def zoo(
         PPNError: If no name matches, or a file is another kind of table or cannot be written.
     """
     names = architectures(filter)
-    fill(names, Path(out), limit, memory, timeout)
+    fill(names, Path(out), limit, jobs, Limits(memory, timeout, nodes, device), again)
     rows = [row for row in read(Path(out)) if row.model in set(names)]
     found = counts(rows)
     if markdown is not None:

@@ -75,15 +75,19 @@ def _support(rows: list[Examination]) -> list[str]:
         return []
     errors = [row.complete_error or 0.0 for row in rows if row.support == "complete"]
     worst = f" (completeness error at most {max(errors):.1e})" if errors else ""
+    unknown = f", unknown for {counted['unknown']}" if counted["unknown"] else ""
     lines = [
         "",
         f"Maps are exact for {counted['exact']} architectures, complete for "
         f"{counted['complete']}{worst} by integrating gradients along a path ([maps.md](maps.md)), "
-        f"and indicative for {counted['indicative']}:",
+        f"and indicative for {counted['indicative']}{unknown}:",
     ]
-    reasons = Counter(row.reason for row in rows if row.support == "indicative")
-    lines += [f"- {count}: {reason}" for reason, count in reasons.most_common()]
-    return lines
+    reasons: dict[str, list[str]] = {}
+    for row in sorted(rows, key=lambda row: row.model):
+        if row.support in ("indicative", "unknown"):
+            reasons.setdefault(row.reason, []).append(f"`{row.model}`")
+    most = sorted(reasons, key=lambda reason: -len(reasons[reason]))
+    return lines + [f"- {len(reasons[why])}: {why} ({', '.join(reasons[why])})" for why in most]
 
 
 def _gradient_maps(rows: list[Examination]) -> list[str]:

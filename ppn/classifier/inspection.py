@@ -15,7 +15,7 @@ from ppn.classifier.effective import effective_head, head_vector, live_cut
 from ppn.classifier.head_case import HeadCase, HeadInspection
 from ppn.classifier.layout import Location
 from ppn.classifier.norms import KINDS, NormKind, may_be_norm, normalise
-from ppn.classifier.running import guarded, hooked
+from ppn.classifier.running import guarded, hooked, out_of_memory
 from ppn.classifier.search import cuts, likely_locations
 from ppn.errors import HeadError
 
@@ -68,8 +68,8 @@ def inspect_head(
         try:
             seen, report = _best(model, images, features)
         except _FAILURES as error:
-            if "allocate" in str(error):
-                raise  # too little memory says nothing of the head
+            if out_of_memory(error):
+                raise
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise HeadError(
                 f"{type(model).__name__} does not classify images of {size[0]} x {size[1]} pixels "
@@ -105,8 +105,8 @@ def _best(
                 return seen, report
             # A module that pools its patches and gives them too: further up shows how it does.
             found.append((seen, report))
-    except _FAILURES:
-        if not found:
+    except _FAILURES as error:
+        if not found or out_of_memory(error):
             raise
     if found:
         return found[0]
@@ -276,7 +276,9 @@ def _single(cut: Cut, features: Features) -> bool:
     full = lift(cut, features, single=False, most=3)
     try:
         return difference(lift(cut, features, single=True, most=3), full) <= TOLERANCE
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError) as error:
+        if out_of_memory(error):
+            raise
         return False  # the head needs a map of the full size
 
 

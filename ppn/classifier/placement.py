@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ppn.classifier.cut_point import noise_like
+from ppn.classifier.running import out_of_memory
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint, Features
@@ -107,7 +108,9 @@ class Placements:
         """Measure a copy of the network with noise on its weights, none of which is zero then."""
         try:
             model = deepcopy(self.split.model)
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError) as error:
+            if out_of_memory(error):
+                raise
             return Placement(0.0, 0.0)
         _disturb(model)
         return self._measured(self.split.of(model), leaf, location)

@@ -30,6 +30,22 @@ _guards: WeakKeyDictionary[nn.Module, _Guard] = WeakKeyDictionary()
 _making = Lock()
 
 
+_NO_MEMORY = (
+    "allocate",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "unable to find an engine",
+)
+"""What torch's allocators, cuBLAS, oneDNN and cuDNN say when memory is short."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, which says nothing of the network."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
 @contextmanager
 def without_autocast() -> Iterator[None]:
     """Compute in the precision that tensors have, whatever autocast is around."""

@@ -20,6 +20,7 @@ from ppn.classifier.cut import Cut, head_input, run
 from ppn.classifier.cut_point import ModuleCutPoint, logits_of
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
+from ppn.classifier.running import out_of_memory
 from ppn.classifier.tail import Affine, is_identity
 from ppn.errors import HeadError
 
@@ -65,8 +66,8 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
                 raise
             refused = error
             continue
-        except (RuntimeError, ValueError, TypeError, IndexError):
-            if named is not None or not isinstance(split, ModuleCutPoint):
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if named is not None or not isinstance(split, ModuleCutPoint) or out_of_memory(error):
                 raise
             continue  # the rest of the model does not run on another batch size: no cut
         if not any(likely_locations(leaf, features.size, model) for leaf in features.leaves):
@@ -139,7 +140,9 @@ def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -
                 for some in torch.split(unit, 64)
             ]
         )
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if out_of_memory(error):
+            raise
         return None
     if given.dim() != 2 or len(given) != len(unit):
         return None

@@ -16,7 +16,7 @@ from ppn.classifier.cut_point import ModuleCutPoint, flattened, noise_like
 from ppn.classifier.effective import head_vector, live_cut
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
-from ppn.classifier.running import copied, guarded, hooked
+from ppn.classifier.running import copied, guarded, hooked, out_of_memory
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
@@ -222,7 +222,9 @@ def determines(classifier: Classifier, span: Span, images: Tensor) -> bool:
         features, expected = span.start(classifier, pair)
         error = (span.respond(classifier, features) - expected).abs().max()
         return bool(error <= _SAME * (expected[1] - expected[0]).abs().max())
-    except (HeadError, RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+    except (HeadError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
         return False  # the rest of the model does not run on another batch size: no cut
 
 

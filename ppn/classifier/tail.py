@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ppn.classifier.cut_point import noise_like
-from ppn.classifier.running import hooked
+from ppn.classifier.running import hooked, out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,9 @@ def _responses(
         try:
             with hooked([(model.get_submodule(name), replace(vectors))]):
                 logits = head()
-        except (RuntimeError, ValueError, IndexError):
+        except (RuntimeError, ValueError, IndexError) as error:
+            if out_of_memory(error):
+                raise
             return None  # something passes it by, with as many images as there are features of
         return logits.double() if len(logits) == len(vectors) else None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,16 @@ from ppn.classifier.architecture import make_model
 from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
 from ppn.classifier.cut_point import noise_like
+from ppn.classifier.running import out_of_memory
 from ppn.classifier.span import vector
 from ppn.classifier.weights import count_classes, load_weights
-from ppn.errors import HeadError
+from ppn.errors import CheckpointError, HeadError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from ppn.classifier.architecture import Made
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,17 @@ class Examination:
         logit_error: Max |logit - black box's logit| over the standard deviation of the latter.
         completeness_error: Of the maps, over the contributions' standard deviation; None where
             maps are only indicative.
-        support: What holds of maps: "exact", "complete" where they are made to add up, or
-            "indicative".
+        support: What holds of maps: "exact", "complete" where they are made to add up,
+            "indicative", or "unknown" where finding out took too much.
         complete_error: Completeness error of maps that are made to add up; None where that is not
             needed, or cannot be.
         complete_nodes: Points on the path that it took.
         complete_cut: Where the classifier is cut for that; empty for its last features.
         elsewhere: Share of what an image changes that comes through tokens without a place.
         parameters: Number of the model's parameters, in millions.
+        device: Where it was examined, in torch's words.
         seconds: Of one forward pass of one image.
-        memory: Peak of the process until after that, in MiB.
+        memory: Peak of the process until after that, in MiB; of what it held on an accelerator.
         reason: Why it is not supported, or its maps are indicative.
     """
 
@@ -76,9 +82,15 @@ class Examination:
     complete_cut: str = ""
     elsewhere: float | None = None
     parameters: float | None = None
+    device: str = "cpu"
     seconds: float | None = None
     memory: int | None = None
     reason: str = ""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether more time or memory might find out more."""
+        return self.status in ("failed", "time", "memory") or self.support == "unknown"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -95,6 +107,9 @@ def examine(
     image_size: int | None = None,
     num_classes: int | None = None,
     model_options: dict[str, Any] | None = None,
+    device: str = "cpu",
+    nodes: int = MOST_NODES,
+    so_far: Callable[[Examination], None] | None = None,
 ) -> Examination:
     """Find out what is exact about explanations of an architecture.
 
@@ -104,6 +119,9 @@ def examine(
         image_size: Side of the square input in pixels; None takes the model's own.
         num_classes: Number of classes; None takes the checkpoint's, or 10.
         model_options: Further arguments of the model.
+        device: Where it runs.
+        nodes: Most points on a path that maps are integrated over.
+        so_far: Is given what is known before maps are made to add up, which may take long.
 
     Raises:
         CheckpointError: If there is no such model or the checkpoint does not fit.
@@ -111,20 +129,20 @@ def examine(
     """
     weights = None if checkpoint is None else str(checkpoint)
     torch.manual_seed(0)
-    made = make_model(architecture, num_classes or 10, False, image_size, model_options)
+    made = _made(architecture, num_classes or 10, image_size, model_options, device)
     if weights is not None:
         if num_classes is None:
             count = count_classes(made.model, weights, architecture)
-            made = make_model(architecture, count, False, image_size, model_options)
+            made = _made(architecture, count, image_size, model_options, device)
         load_weights(made.model, weights, architecture, whole=True)
     classifier = Classifier(made.model, made.config, made.features).eval()
     reference = next(classifier.parameters())
-    image = torch.randn(1, made.config.channels, *made.config.size, dtype=reference.dtype)
+    image = torch.randn(1, made.config.channels, *made.config.size).to(reference)
     began = time.perf_counter()
-    classifier.classify(image)
+    float(classifier.classify(image).sum())  # what an accelerator has promised, it gives now
     seconds = time.perf_counter() - began
     report = classifier.inspection
-    return Examination(
+    found = Examination(
         architecture,
         family=type(made.model).__module__.rsplit(".", 1)[-1],
         case=report.case,
@@ -139,13 +157,35 @@ def examine(
         logit_error=report.error,
         completeness_error=report.completeness_error,
         parameters=round(sum(p.numel() for p in classifier.parameters()) / 1e6, 3),
+        device=device,
         seconds=round(seconds, 4),
-        memory=peak_memory(),
-        **_support(classifier),
+        memory=peak_memory(reference.device),
     )
+    if so_far is not None:
+        so_far(found)
+    return replace(found, **_support(classifier, nodes))
 
 
-def _support(classifier: Classifier) -> dict[str, Any]:
+def _made(
+    architecture: str,
+    num_classes: int,
+    image_size: int | None,
+    options: dict[str, Any] | None,
+    device: str,
+) -> Made:
+    """Make a model where it is to run: an accelerator draws a billion weights in no time."""
+    on = nullcontext() if device == "cpu" else torch.device(device)
+    try:
+        with on:
+            made = make_model(architecture, num_classes, False, image_size, options)
+    except (CheckpointError, RuntimeError, TypeError, ValueError) as error:
+        if device == "cpu" or out_of_memory(error) or "allocate" in str(error):
+            raise  # otherwise something in it may want to be made on the CPU
+        made = make_model(architecture, num_classes, False, image_size, options)
+    return made._replace(model=made.model.to(device))
+
+
+def _support(classifier: Classifier, most: int) -> dict[str, Any]:
     """Make maps add up where they do not, for two pictures of noise, and say how far that went."""
     report = classifier.inspection
     if report.averages:
@@ -165,7 +205,9 @@ def _support(classifier: Classifier) -> dict[str, Any]:
     _, y = vector(classifier, images)
     everyones = y.float() @ rows.T
     directions = rows[:3].expand(2, -1, -1)
-    found = complete_maps(classifier, span, images, directions, everyones.flatten(1).std(1))
+    found = complete_maps(
+        classifier, span, images, directions, everyones.flatten(1).std(1), most=most
+    )
     moved = (everyones[:, :3] - found.baseline).abs().sum()
     missed = float(found.error.max())
     reached = missed <= TOLERANCE
@@ -175,14 +217,18 @@ def _support(classifier: Classifier) -> dict[str, Any]:
         "complete_nodes": int(found.nodes.max()),
         "complete_cut": span.name,
         "elsewhere": float(found.elsewhere.abs().sum() / moved.clamp(min=1e-12)),
-        "reason": ""
-        if reached
-        else f"maps miss contributions by {missed:.1%}, with {MOST_NODES} nodes",
+        "reason": "" if reached else f"maps miss contributions by {missed:.1%}, with {most} nodes",
     }
 
 
-def peak_memory() -> int | None:
-    """Most memory this process has held, in MiB; None where the system does not say."""
+def peak_memory(device: torch.device | None = None) -> int | None:
+    """Most memory this process has held, in MiB; None where the system does not say.
+
+    Args:
+        device: Of which memory; None for the system's.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
     try:
         import resource
     except ImportError:  # not a Unix system

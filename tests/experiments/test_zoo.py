@@ -4,8 +4,9 @@ import json
 import pytest
 import timm
 
-from experiments.zoo import crawl
+from experiments.zoo import apart, crawl
 from experiments.zoo.__main__ import main
+from experiments.zoo.apart import Limits
 from experiments.zoo.table import counts, page
 from ppn.commands.examination import COLUMNS, Examination
 
@@ -45,17 +46,52 @@ def test_a_table_of_another_kind_is_refused(capsys, tmp_path):
 
 
 def test_each_model_runs_within_its_memory_and_time():
-    starved = crawl.apart("resnet50", 0.01, 200)
+    (starved,) = apart.apart(["resnet50"], 1, Limits(0.01, 200))
     assert (starved.status, starved.family) == ("memory", "resnet")
-    assert crawl.apart("resnet50", 4, 0.01).status == "time"
-    refused = crawl.apart("volo_d1_224", 4, 200)
+    assert starved.unsettled
+    (late,) = apart.apart(["resnet50"], 1, Limits(4, 0.01))
+    assert late.status == "time"
+    both = apart.apart(["volo_d1_224", "nonet"], 2, Limits(4, 200))
+    found = {row.model: row for row in both}
+    refused = found["volo_d1_224"]
     assert (refused.status, refused.family) == ("refused", "volo")
     assert "does not end in a linear layer" in refused.reason
-    assert crawl.apart("nonet", 4, 200).status == "failed"
+    assert not refused.unsettled
+    assert found["nonet"].status == "failed"
+
+
+def test_what_was_known_before_time_ran_out_is_kept():
+    known = Examination("a", "fam", case="class_token")
+    row = apart._cut_short(known, "time", "more than 9 s")
+    assert (row.status, row.case, row.support) == ("supported", "class_token", "unknown")
+    assert row.reason == "maps took too long to add up: more than 9 s"
+    assert row.unsettled
+    assert "unknown for 1:\n- 1: maps took too long to add up: more than 9 s (`a`)" in page(
+        [row], ["a"], "1.2"
+    )
+
+
+def test_architectures_that_could_not_be_examined_are_so_again_where_that_is_asked(
+    capsys, tmp_path
+):
+    table = tmp_path / "table.csv"
+    given = ["--filter", "test_vit", "--out", str(table)]
+    assert zoo(capsys, *given, "--memory", "0.01")[1]["counts"] == {"memory": 1}
+    assert zoo(capsys, *given)[1]["counts"] == {"memory": 1}
+    # One process for all, as on an accelerator.
+    again = [*given, "--again", "--jobs", "2", "--device", "cpu:0"]
+    assert zoo(capsys, *again)[1] == {"tried": 1, "of": 1, "counts": {"class_token": 1}}
+    (row,) = crawl.read(table)
+    assert (row.support, row.device) == ("complete", "cpu:0")
+
+
+def test_the_largest_come_first():
+    names = ["resnet18", "vit_large_patch16_224", "eva_giant_patch14_224", "convnext_xxlarge"]
+    assert [crawl._rank(name) for name in names] == [3, 2, 0, 1]
 
 
 def test_quick_initialisation_is_neither_constant_nor_wild():
-    with crawl._Quick():
+    with apart._Quick():
         model = timm.create_model("test_vit")
     for name, parameter in model.named_parameters():
         if parameter.ndim in (2, 4) and not name.startswith("head"):  # which starts from zero
