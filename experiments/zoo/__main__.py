@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import timm
+import torch
 from jsonargparse.typing import (  # noqa: TC002 - the parser reads the signature
     NonNegativeInt,
     PositiveFloat,
@@ -57,8 +58,13 @@ def zoo(
         Exit code 0.
 
     Raises:
-        PPNError: If no name matches, or a file is another kind of table or cannot be written.
+        PPNError: If no name matches, there is no such device, or a file is another kind of table
+            or cannot be written.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise PPNError(f"device is {device!r}, which torch does not find here.") from None
     names = architectures(filter)
     fill(names, Path(out), limit, jobs, Limits(memory, timeout, nodes, device), again)
     rows = [row for row in read(Path(out)) if row.model in set(names)]

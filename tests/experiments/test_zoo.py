@@ -136,6 +136,7 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
     [
         (["--filter", "nonet*"], "no architecture like 'nonet*'"),
         (["--limit", "-1"], "--limit -1 does not fit: the value must be a whole number"),
+        (["--device", "nose"], "device is 'nose', which torch does not find here"),
         (["--all"], "There is no option --all"),
     ],
 )
