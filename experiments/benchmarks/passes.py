@@ -108,7 +108,7 @@ def _pixel_row(classifier: Classifier, batch: Batch, head: PrototypeHead) -> Row
     def pixels() -> None:
         probe = Probe(Model(classifier), PrototypeExplainer(head), inputs)
         for metric in (PixelDeletion(step), PixelInsertion(step)):
-            metric.setup(shape)
+            metric.setup(shape).to(head.bias.device)
             metric.update(probe, batch["label"])
             metric.compute()
 
@@ -142,7 +142,9 @@ def _metric_rows(
         return head.maps(classifier(image, patches=False), batch["label"])
 
     def score(known: Iterable[tuple[torch.Tensor, torch.Tensor, Batch]]) -> None:
-        consistency, stability = Consistency().setup(shape), Stability().setup(shape)
+        consistency, stability = (
+            metric.setup(shape).to(head.bias.device) for metric in (Consistency(), Stability())
+        )
         for clean, noisy, batch in known:
             peaks, seen = peak(clean, (size, size)), peak(noisy, (size, size))
             consistency.update(peaks, batch["keypoints"], batch["label"])
@@ -156,6 +158,7 @@ def _metric_rows(
 
     def everything() -> None:
         scores = MetricSet([Consistency(), Stability(), Distinctiveness(), DistinctPeaks()], shape)
+        scores = scores.to(head.bias.device)
         for clean, noisy, batch in passes():
             no_logits = clean.new_zeros(len(clean), 0)
             scores.update(Observation(batch, no_logits, no_logits, clean, noisy))

@@ -145,7 +145,7 @@ def _cut_short(so_far: Examination, status: str, reason: str) -> Examination:
 
 def _child(limits: Limits, answer: Connection) -> None:
     torch.set_num_threads(1)
-    device = torch.device(limits.device)
+    device = torch.empty(0, device=limits.device).device  # with its number
     if device.type == "cuda":
         # Rounded to 10 bits, nothing adds up to what is asked for here.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
