@@ -5,9 +5,34 @@ from __future__ import annotations
 import inspect
 import re
 from operator import index
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from ppn.errors import DiscoveryError
+
+if TYPE_CHECKING:
+    from ppn.errors import PPNError
+
+
+def expect_least(
+    least: float, kind: type[PPNError] = DiscoveryError, of: str = "", **options: float | None
+) -> None:
+    """Refuse options, given by their names, that are smaller than `least`; None is none at all.
+
+    Raises:
+        PPNError: Of this kind, for the first that is.
+    """
+    for name, value in options.items():
+        if value is not None and not value >= least:
+            raise kind(f"{name}{of} is {value}, but must be at least {least}.")
+
+
+def expect_positive(
+    kind: type[PPNError] = DiscoveryError, of: str = "", **options: float | None
+) -> None:
+    """Refuse options that are not positive; see `expect_least`."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise kind(f"{name}{of} is {value}, but must be positive.")
 
 
 class Configured:
@@ -33,6 +58,14 @@ class Configured:
     def options(self) -> dict[str, Any]:
         """The constructor's arguments and their values, as plain values where they are."""
         return {name: getattr(self, name) for name in self._option_parameters()}
+
+    def _expect_least(self, least: float, *names: str) -> None:
+        """Refuse options that are smaller than `least`; None is none at all."""
+        expect_least(least, of=f" of {self.key}", **{name: getattr(self, name) for name in names})
+
+    def _expect_positive(self, *names: str) -> None:
+        """Refuse options that are not positive."""
+        expect_positive(of=f" of {self.key}", **{name: getattr(self, name) for name in names})
 
     def _expect_word(self, option: str, choices: Any) -> None:  # noqa: ANN401 - a Literal
         """Refuse an option that must be one of a Literal's words, of a caller without types."""

@@ -284,7 +284,7 @@ def test_a_teacher_or_boxes_say_where_parts_are(box, tmp_path, teacher, names):
         (["--model.k=3", f"{DISCOVERER}.groups={GROUPS}"], "leave k out, or set it to 4"),
         ([f'{DISCOVERER}.groups={{"a": ["nose"]}}'], "no 'nose' among the data set's keypoints"),
         ([f'{DISCOVERER}.groups={{"rest": ["beak"]}}'], "give it another name"),
-        ([f"{DISCOVERER}.images=0"], "images is 0"),
+        ([f"{DISCOVERER}.images=0"], "images of named_parts is 0"),
         ([f"{DISCOVERER}.clicks=none.csv"], "none.csv is missing"),
         (
             [f"{DISCOVERER}.clicks=x.csv", f"{DISCOVERER}.teacher=tests.test_named.quarter"],

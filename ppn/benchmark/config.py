@@ -6,7 +6,7 @@ from copy import deepcopy
 from itertools import product
 from typing import Any
 
-from ppn.configured import Configured
+from ppn.configured import Configured, expect_least
 from ppn.data.datamodule import FineGrainedDataModule  # noqa: TC001 - for jsonargparse
 from ppn.discovery.base import Discoverer  # noqa: TC001 - for jsonargparse
 from ppn.errors import PPNError
@@ -86,8 +86,7 @@ class Benchmark:
         self.explainers = [*given, *(level for level in levels if level.name not in names)]
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise PPNError(f"seeds are {self.seeds}, but must be different, and at least 0.")
-        if images_per_class is not None and images_per_class < 1:
-            raise PPNError(f"images_per_class is {images_per_class}, but must be at least 1.")
+        expect_least(1, PPNError, images_per_class=images_per_class)
         expect_different("explainers", [explainer.name for explainer in self.explainers])
         expect_different("metrics", [metric.key for metric in self.metrics])
 

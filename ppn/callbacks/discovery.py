@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppn.configured import expect_least
 from ppn.data.annotated import AnnotatedTraining
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.split import balanced
@@ -72,8 +73,7 @@ class PrototypeDiscovery(Callback):
         classes_per_group: int | None = None,
         index: bool = False,
     ) -> None:
-        if classes_per_group is not None and classes_per_group < 1:
-            raise DiscoveryError(f"classes_per_group is {classes_per_group}, but must be positive.")
+        expect_least(1, classes_per_group=classes_per_group)
         self.discoverer = NMF() if discoverer is None else discoverer
         self.classes_per_group = classes_per_group
         self.index = index

@@ -27,6 +27,7 @@ from ppn.benchmark.results import Outcome
 from ppn.benchmark.run import Setting, forget_empty, work
 from ppn.commands.mistakes import mistake
 from ppn.commands.recipes import resolve
+from ppn.configured import expect_least
 from ppn.distributed import watch
 from ppn.errors import PPNError
 from ppn.io.files import write_bytes
@@ -107,8 +108,7 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
         raise PPNError(mistake(error, PROG, parser.format_help()) or str(error)) from None
     except SystemExit:  # --help
         return None
-    if made.processes < 1:
-        raise PPNError(f"--processes is {made.processes}, but must be at least 1.")
+    expect_least(1, PPNError, **{"--processes": made.processes})
     files = [Path(str(path)) for path in made.config or []]
     name = files[-1].stem if files else "benchmark"
     folder = Path(made.out or Path("runs", "benchmark", name))

@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveFloat  # noqa: TC002 - the parser reads 
 from ppn.commands.explained_files import FORMATS, find_images, names_in, own_name, place_of
 from ppn.commands.explained_text import tell
 from ppn.commands.parsing import run
+from ppn.configured import expect_least
 from ppn.errors import PPNError, nearest
 from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import write_json
@@ -84,8 +85,7 @@ def explain(
     from ppn.prototypes.load import load
 
     kinds = _formats(format)
-    if top < 1 or batch_size < 1:
-        raise PPNError("--top and --batch_size must be at least 1.")
+    expect_least(1, PPNError, top=top, batch_size=batch_size)
     if target is not None and top > 1:
         raise PPNError("--target names one class and --top asks for several: leave one out.")
     network = load(ckpt, gallery, architecture)

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
+from ppn.configured import expect_least
 from ppn.data.class_names import labels_in
 from ppn.data.dataset import AnnotatedDataset, ImageView
 from ppn.data.sampler import ShardSampler, ShuffleSampler
@@ -61,10 +62,8 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             raise DataError(
                 f"val_fraction is {val_fraction}, but must be at least 0 and less than 1."
             )
-        if batch_size < 1:
-            raise DataError(f"batch_size is {batch_size}, but must be at least 1.")
-        if num_workers < 0:
-            raise DataError(f"num_workers is {num_workers}, but must be at least 0.")
+        expect_least(1, DataError, batch_size=batch_size)
+        expect_least(0, DataError, num_workers=num_workers)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.crop: Crop = crop

@@ -90,14 +90,6 @@ class NamedParts(Discoverer):
         spread: float = SPREAD,
         background: float = BACKGROUND,
     ) -> None:
-        for name, value in (("spread", spread), ("background", background)):
-            if not value > 0:
-                raise DiscoveryError(f"{name} is {value}, but must be positive.")
-        for name, value in (("rest", rest), ("decay", 0.0 if decay is None else decay)):
-            if not value >= 0:
-                raise DiscoveryError(f"{name} is {value}, but must be at least 0.")
-        if images < 1 or seed < 0:
-            raise DiscoveryError(f"images is {images} and seed {seed}: take 1 and 0, or more.")
         if clicks is not None and teacher is not None:
             raise DiscoveryError("Parts are told by clicks or by a teacher: give one of the two.")
         self.groups = groups
@@ -111,6 +103,9 @@ class NamedParts(Discoverer):
         self.decay = decay
         self.spread = spread
         self.background = background
+        self._expect_positive("spread", "background")
+        self._expect_least(0, "rest", "decay", "seed")
+        self._expect_least(1, "images")
         self.remainder = rest > 0
         self.accuracy: ClickAccuracy | None = None
         self._teacher_name = None if teacher is None else name_of_teacher(teacher)

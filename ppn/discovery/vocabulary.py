@@ -58,14 +58,12 @@ class Vocabulary(Discoverer):
     def __init__(
         self, entries: int = 60, rest: float = 0.0, variants: bool = True, seed: int = 0
     ) -> None:
-        if entries < 1:
-            raise DiscoveryError(f"entries is {entries}, but must be at least 1.")
-        if not rest >= 0:
-            raise DiscoveryError(f"rest is {rest}, but must be at least 0.")
         self.entries = entries
         self.rest = rest
         self.variants = variants
         self.seed = seed
+        self._expect_least(1, "entries")
+        self._expect_least(0, "rest")
         self._expect_seed()
         self.remainder = rest > 0
         self.directions: Tensor | None = None

@@ -12,6 +12,7 @@ from ppn.classifier.architecture import is_code
 from ppn.classifier.build import build_classifier
 from ppn.classifier.record import expect_content, expect_model, read_record
 from ppn.classifier.weights import read_checkpoint
+from ppn.configured import expect_least
 from ppn.errors import CheckpointError, PPNError
 from ppn.explainers.trained import TrainedMaps
 
@@ -60,8 +61,7 @@ class ProtoPNet(nn.Module):
         self, classifier: Classifier, k: int, width: int = 128, similarity: Similarity = "l2"
     ) -> None:
         super().__init__()
-        if k < 1 or width < 1:
-            raise PPNError(f"k and width of ProtoPNet are {k} and {width}: both must be positive.")
+        expect_least(1, PPNError, " of ProtoPNet", k=k, width=width)
         if similarity not in get_args(Similarity):
             raise PPNError(f"similarity of ProtoPNet is {similarity!r:.40}: choose l2 or cosine.")
         self.classifier = classifier

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ppn.errors import PPNError
 from ppn.metrics.means import MeanMetric
 from ppn.metrics.protocol import PUBLISHED_SIZE
 from ppn.metrics.regions import BLUR_KERNEL, BLUR_SIGMA, blurred, upsampled
@@ -66,10 +65,9 @@ class _PixelMetric(MeanMetric):
 
     def __init__(self, step: int, baseline: Baseline) -> None:
         super().__init__()
-        if step < 1:
-            raise PPNError(f"step of {self.key} is {step}, but must be at least 1 pixel.")
         self.step = step
         self.baseline = baseline
+        self._expect_least(1, "step")
         self._expect_word("baseline", Baseline)
 
     def setup(self, shape: EvaluationShape) -> Self:

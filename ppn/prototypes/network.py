@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ppn.classifier.complete import TOLERANCE
 from ppn.classifier.running import without_autocast
+from ppn.configured import expect_least
 from ppn.data.conversion import Preprocessing
 from ppn.discovery.token_classifier import TokenClassifier
-from ppn.errors import DataError, DiscoveryError
+from ppn.errors import DataError
 from ppn.explanation.explain import explain
 from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import user_path
@@ -94,8 +95,7 @@ class PrototypeNetwork(Editable, nn.Module):
         num_patches: int = 5,
     ) -> None:
         super().__init__()
-        if k < 1:
-            raise DiscoveryError(f"k is {k}, but must be at least 1.")
+        expect_least(1, k=k)
         weight, _ = classifier.effective_head()
         count, width = weight.shape
         self.classifier = classifier
@@ -127,8 +127,7 @@ class PrototypeNetwork(Editable, nn.Module):
         Raises:
             DiscoveryError: If k is not positive.
         """
-        if k < 1:
-            raise DiscoveryError(f"k is {k}, but must be at least 1.")
+        expect_least(1, k=k)
         count, _, width = self.dictionary.parts.shape
         patches = self.dictionary.patch_index.shape[2]
         self.dictionary = PartDictionary(count, k, width, patches).to(self.device)

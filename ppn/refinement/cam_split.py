@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppn.errors import DiscoveryError
 from ppn.refinement.base import Refined, Refinement, exact_sum
 from ppn.refinement.ridge import solve_ridge
 
@@ -31,9 +30,8 @@ class CamSplit(Refinement):
     """
 
     def __init__(self, ridge: float = 3.0) -> None:
-        if not ridge > 0:
-            raise DiscoveryError(f"ridge is {ridge}, but must be positive.")
         self.ridge = ridge
+        self._expect_positive("ridge")
 
     def refine(self, problem: ClassProblem) -> Refined:
         """Return prototypes whose maps are closest to their shares of the class activation map."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ppn.errors import DiscoveryError
 from ppn.refinement.base import Refined, Refinement, exact_sum
 from ppn.refinement.cam_split import cam_shares
 from ppn.refinement.ridge import solve_ridge
@@ -40,15 +39,12 @@ class CompactSplit(Refinement):
     def __init__(
         self, ridge: float = 3.0, spread: float = 0.086, rounds: int = 3, power: float = 4.0
     ) -> None:
-        for name, value in (("ridge", ridge), ("spread", spread), ("power", power)):
-            if not value > 0:
-                raise DiscoveryError(f"{name} is {value}, but must be positive.")
-        if rounds < 0:
-            raise DiscoveryError(f"rounds is {rounds}, but must be at least 0.")
         self.ridge = ridge
         self.spread = spread
         self.rounds = rounds
         self.power = power
+        self._expect_positive("ridge", "spread", "power")
+        self._expect_least(0, "rounds")
 
     def refine(self, problem: ClassProblem) -> Refined:
         """Return prototypes whose maps are closest to their compact shares."""

@@ -24,6 +24,7 @@ from ppn.classifier.record import (
     expect_content,
     read_record,
 )
+from ppn.configured import expect_least
 from ppn.data.class_names import expect_same_names
 from ppn.errors import DataError, PPNError
 from ppn.io.schema import Maybe
@@ -87,13 +88,7 @@ class ClassificationTask(LightningModule):
                 "There is only one class, and a classifier needs at least two: give the folder "
                 "that holds a folder of images for each class."
             )
-        for name, value in (
-            ("lr", lr),
-            ("weight_decay", weight_decay),
-            ("warmup_epochs", warmup_epochs),
-        ):
-            if value < 0:
-                raise PPNError(f"{name} is {value}, but must not be negative.")
+        expect_least(0, PPNError, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs)
         if not 0 <= label_smoothing < 1:
             raise PPNError(
                 f"label_smoothing is {label_smoothing}, but must be at least 0 and less than 1."

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import Record, classifier_record, expect_classes, read_record
+from ppn.configured import expect_least, expect_positive
 from ppn.errors import CheckpointError, PPNError
 from ppn.explainers.protopnet import ProtoPNet, Similarity, class_losses
 
@@ -72,8 +73,8 @@ class ProtoPNetTask(LightningModule):
         last_epochs: int = 5,
     ) -> None:
         super().__init__()
-        if min(lr, backbone_lr, last_lr) <= 0 or last_epochs < 1:
-            raise PPNError("lr, backbone_lr, last_lr and last_epochs must be positive.")
+        expect_positive(PPNError, lr=lr, backbone_lr=backbone_lr, last_lr=last_lr)
+        expect_least(1, PPNError, last_epochs=last_epochs)
         if classifier_ckpt is not None and architecture is None:
             trained = classifier_record(classifier_ckpt)
             expect_classes(classifier_ckpt, trained, num_classes)

@@ -180,7 +180,7 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
     [
         (["x.png"], "x.png is missing"),
         (["x.png", "--format", "gif"], "There is no format 'gif': choose one of png"),
-        (["x.png", "--top", "0"], "--top and --batch_size must be at least 1"),
+        (["x.png", "--top", "0"], "top is 0, but must be at least 1"),
         (["x.png", "--top", "2", "--target", "mug"], "leave one out"),
         (["nowhere/*.png"], "There is no image in nowhere/*.png"),
         ([], "images must be given: see ppn explain --help."),

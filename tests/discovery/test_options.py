@@ -17,7 +17,7 @@ from ppn.refinement import Alpha, CamSplit, Unrefined
         (lambda: NMF(token_weighting=None), "token_weighting of nmf is None"),
         (lambda: Alpha("ridge"), "alpha_solver of alpha is 'ridge'"),
         (lambda: Unrefined("ridge"), "alpha_solver of unrefined is 'ridge'"),
-        (lambda: CamSplit(0.0), "ridge is 0.0, but must be positive"),
+        (lambda: CamSplit(0.0), "ridge of cam_split is 0.0, but must be positive"),
     ],
 )
 def test_options_that_cannot_be_are_told_before_any_image_is_read(make, message):

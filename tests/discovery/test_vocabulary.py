@@ -109,8 +109,8 @@ def test_many_parts_are_joined_too(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Vocabulary(entries=0), "entries is 0"),
-        (lambda: Vocabulary(rest=-1.0), "rest is -1.0"),
+        (lambda: Vocabulary(entries=0), "entries of vocabulary is 0"),
+        (lambda: Vocabulary(rest=-1.0), "rest of vocabulary is -1.0"),
         (lambda: fitted(k=1, rest=0.1), "leaves no entry beside the rest"),
         (lambda: fitted(k=2, entries=1), "too small for 2 in each"),
         (lambda: Vocabulary().fit([], torch.ones(3, WIDTH), 2), "no class"),

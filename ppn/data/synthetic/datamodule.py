@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ppn.configured import expect_least
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.lists import BIRD_GROUPS
@@ -52,13 +53,9 @@ class SyntheticBirds(AnnotatedDataset):
     ) -> None:
         if split not in _STREAMS:
             raise DataError(f"split is {split!r}, but must be 'train' or 'test'.")
-        for name, value, least in (
-            ("images_per_class", images_per_class, 1),
-            ("seed", seed, 0),
-            ("size", size, 64),
-        ):
-            if value < least:
-                raise DataError(f"{name} is {value}, but must be at least {least}.")
+        expect_least(1, DataError, images_per_class=images_per_class)
+        expect_least(0, DataError, seed=seed)
+        expect_least(64, DataError, size=size)
         self.anatomies = anatomies(num_classes)
         self.class_names = class_names(self.anatomies)
         self.part_names = list(PART_NAMES)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ppn.classifier.running import guarded
-from ppn.errors import PPNError, optional
+from ppn.errors import optional
 from ppn.explainers.attribution.layer import recording
 from ppn.explainers.base import Attribution, Explainer
 
@@ -78,9 +78,8 @@ class IntegratedGradients(PixelGradients):
     title = "integrated gradients"
 
     def __init__(self, steps: int = 32) -> None:
-        if steps < 1:
-            raise PPNError(f"steps of integrated_gradients is {steps}, but must be at least 1.")
         self.steps = steps
+        self._expect_least(1, "steps")
 
     def _pixels(self, images: Tensor, target: Tensor) -> Tensor:
         method: Any = self._captum.IntegratedGradients(self._classifier.classify)

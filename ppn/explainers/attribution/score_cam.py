@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from ppn.classifier.cut import run
 from ppn.classifier.effective import live_cut
 from ppn.classifier.running import guarded
-from ppn.errors import HeadError, PPNError
+from ppn.errors import HeadError
 from ppn.explainers.base import Attribution, Explainer
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ class ScoreCAM(Explainer):
     title = "Score-CAM"
 
     def __init__(self, channels: int | None = None, batch_size: int = 32) -> None:
-        for name, value in (("channels", channels), ("batch_size", batch_size)):
-            if value is not None and value < 1:
-                raise PPNError(f"{name} of score_cam is {value}, but must be at least 1.")
         self.channels = channels
         self.batch_size = batch_size
+        self._expect_least(1, "channels", "batch_size")
 
     @property
     def maps_per_class(self) -> int:

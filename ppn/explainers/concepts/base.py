@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ppn.configured import expect_least
 from ppn.errors import PPNError
 from ppn.explainers.base import Attribution, Explainer
 
@@ -24,8 +25,7 @@ def shown(k: int | None, network: PrototypeNetwork, key: str) -> int:
     Raises:
         PPNError: If k is not positive.
     """
-    if k is not None and k < 1:
-        raise PPNError(f"k of {key} is {k}, but must be at least 1.")
+    expect_least(1, PPNError, f" of {key}", k=k)
     return network.k if k is None else k
 
 

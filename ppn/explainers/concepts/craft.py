@@ -71,19 +71,13 @@ class CRAFT(ClassConcepts):
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
-        for name, value in (
-            ("patch_size", patch_size),
-            ("points", points),
-            ("batch_size", batch_size),
-        ):
-            if value < 1:
-                raise PPNError(f"{name} of craft is {value}, but must be at least 1.")
         self.concepts = concepts
         self.k = k
         self.patch_size = patch_size
         self.points = points
         self.batch_size = batch_size
         self.seed = seed
+        self._expect_least(1, "patch_size", "points", "batch_size")
         self._expect_seed()
 
     def prepare(self, network: PrototypeNetwork) -> None:

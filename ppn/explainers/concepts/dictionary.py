@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from ppn.discovery.factorization import nonnegative_coefficients
 from ppn.discovery.faiss_search import spherical_kmeans
-from ppn.errors import DiscoveryError, PPNError
+from ppn.errors import DiscoveryError
 from ppn.explainers.concepts.base import Concepts, expect_concepts, most_important
 from ppn.explainers.concepts.overcomplete_package import overcomplete
 from ppn.explainers.concepts.sampling import sample_tokens
@@ -49,13 +49,11 @@ class SharedDictionary(Concepts):
     def __init__(
         self, concepts: int = 64, k: int | None = None, tokens: int = 20_000, seed: int = 0
     ) -> None:
-        for name, value in (("concepts", concepts), ("tokens", tokens)):
-            if value < 1:
-                raise PPNError(f"{name} of {self.key} is {value}, but must be at least 1.")
         self.concepts = concepts
         self.k = k
         self.tokens = tokens
         self.seed = seed
+        self._expect_least(1, "concepts", "tokens")
         self._expect_seed()
 
     def prepare(self, network: PrototypeNetwork) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 
-from ppn.errors import DiscoveryError, PPNError
+from ppn.errors import DiscoveryError
 from ppn.explainers.concepts.base import expect_concepts, shown
 from ppn.explainers.directions import Directions
 from ppn.refinement.base import exact_sum
@@ -114,13 +114,11 @@ class EPIC(Directions):
     def __init__(
         self, images: int = 5, rounds: int = 10, k: int | None = None, remainder: bool = False
     ) -> None:
-        for name, value in (("images", images), ("rounds", rounds)):
-            if value < 1:
-                raise PPNError(f"{name} of epic is {value}, but must be at least 1.")
         self.images = images
         self.rounds = rounds
         self.k = k
         self.remainder = remainder
+        self._expect_least(1, "images", "rounds")
         self.exact = remainder
 
     @property

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ppn.discovery.faiss_search import spherical_kmeans
-from ppn.errors import PPNError
 from ppn.explainers.concepts.base import shown
 from ppn.explainers.directions import Directions
 from ppn.refinement.base import exact_sum
@@ -92,12 +91,11 @@ class MCD(Directions):
     def __init__(
         self, dimensions: int = 5, k: int | None = None, complement: bool = False, seed: int = 0
     ) -> None:
-        if dimensions < 1:
-            raise PPNError(f"dimensions of mcd is {dimensions}, but must be at least 1.")
         self.dimensions = dimensions
         self.k = k
         self.complement = complement
         self.seed = seed
+        self._expect_least(1, "dimensions")
         self._expect_seed()
         self.exact = complement
 

@@ -82,8 +82,8 @@ class SparseAutoencoder(SharedDictionary):
             raise PPNError(
                 f"active of {self.key} is {active}, but must be between 1 and concepts, {concepts}."
             )
-        if epochs < 1 or batch_size < 1 or lr <= 0:
-            raise PPNError(f"epochs, batch_size and lr of {self.key} must be positive.")
+        self._expect_least(1, "epochs", "batch_size")
+        self._expect_positive("lr")
 
     def prepare(self, network: PrototypeNetwork) -> None:
         """See `SharedDictionary.prepare`.
