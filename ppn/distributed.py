@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import distributed
 
 from ppn.errors import PPNError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from subprocess import Popen
 
+T = TypeVar("T")
 LOST = (
     "Another process of this run has ended before the work was done: its own message is above; "
     "run the same command again to go on."
@@ -35,6 +37,15 @@ LAUNCHER = "PPN_LAUNCHER"
 _PERIOD = 0.5
 _GRACE = 3.0
 """Seconds in which a process may find out and end by itself, with everything closed in order."""
+
+
+def gathered(value: T) -> list[T]:
+    """Return what each process of the run gives; all of them must ask."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, value)
+    return found
 
 
 def join(processes: Iterable[Popen[bytes]]) -> None:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,13 +14,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.report.collect import Selection, collect
 from ppn.report.content import Fact
+from ppn.report.examined import Examination
 from ppn.report.render import write_report
 from ppn.tasks.prototypes import PrototypeTask
 
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
 
-    from ppn.types import Split
+    from ppn.types import Batch, Split
 
 
 class HTMLReport(Callback):
@@ -43,29 +44,47 @@ class HTMLReport(Callback):
         maps: Literal["cells", "complete", "pixels"] | None = None,
     ) -> None:
         self.selection = Selection(samples, classes, patches, maps)
+        self._seen: Examination | None = None
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the report of the validation split, unless this is part of `fit`."""
-        if trainer.state.fn == "validate":
-            self._write(trainer, pl_module, "val")
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to look at images, unless this is part of `fit` or has no prototypes to show."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(pl_module, PrototypeTask) and isinstance(data, FineGrainedDataModule):
+            evaluating = trainer.state.fn in ("validate", "test")
+            self._seen = Examination(pl_module.network) if evaluating else None
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's, of the task's own
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look at the images of a batch."""
+        if self._seen is not None:
+            self._seen.update(batch, outputs["tokens"], outputs["output"].contributions)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the report of the test split."""
-        self._write(trainer, pl_module, "test")
-
-    def _write(self, trainer: Trainer, module: LightningModule, split: Split) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if not (
-            trainer.is_global_zero
-            and isinstance(module, PrototypeTask)
-            and isinstance(data, FineGrainedDataModule)
-            and module.per_class is not None
-        ):
+        """Write the report of the images that were evaluated."""
+        if self._seen is None:
             return
-        report = collect(module.network, data, split, module.per_class, self.selection)
+        seen, self._seen = self._seen.result(), None
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(pl_module, PrototypeTask)
+        assert pl_module.per_class is not None
+        if not trainer.is_global_zero:
+            return
+        split: Split = "test" if trainer.state.fn == "test" else "val"
+        report = collect(pl_module.network, data, split, pl_module.per_class, seen, self.selection)
         report = replace(report, run=_run(trainer, data))
         path = write_report(report, Path(trainer.default_root_dir) / "report")
         rank_zero_info(f"report: {path}")
+
+    on_validation_epoch_start = on_test_epoch_start
+    on_validation_batch_end = on_test_batch_end
+    on_validation_end = on_test_end
 
 
 def _run(trainer: Trainer, data: FineGrainedDataModule) -> list[Fact]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info
-from torch import distributed
 
 from ppn.data.datamodule import FineGrainedDataModule
+from ppn.distributed import gathered
 from ppn.errors import DataError, PPNError
 from ppn.io.files import replacing, write_bytes
 
@@ -88,10 +88,7 @@ class PredictionsFile(Callback):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the lines of all processes, in the order of the images."""
-        shares: list[list[Row]] = [self._rows]
-        if distributed.is_available() and distributed.is_initialized():
-            shares = [[] for _ in range(trainer.world_size)]
-            distributed.all_gather_object(shares, self._rows)
+        shares = gathered(self._rows)
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / self.filename

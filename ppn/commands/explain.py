@@ -209,6 +209,7 @@ def _explain(
 ) -> list[list[Explained]]:
     """Explain a batch, by one run of the classifier; `look` says which maps are shown."""
     from ppn.explanation.explain import explain as explain_batch
+    from ppn.explanation.terms import MapOptions
     from ppn.prototypes.arguments import class_index
 
     tokens = network.classifier(network.classifier.accept(pixels), patches=False)
@@ -221,8 +222,15 @@ def _explain(
     for ranked in labels:
         for label in set(ranked):
             network.expect_prototypes(label)
+        options = MapOptions(**look)
         again = partial(
-            explain_batch, network, pixels, names, patch=network.patch, tokens=tokens, **look
+            explain_batch,
+            network,
+            pixels,
+            names,
+            patch=network.patch,
+            tokens=tokens,
+            options=options,
         )
         explained = again(target=ranked)
         if rival is None:

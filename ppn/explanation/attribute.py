@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ppn.classifier import Classifier
     from ppn.classifier.complete import Baseline, CompleteMaps
     from ppn.classifier.span import Span
-    from ppn.explanation.terms import MapKind
+    from ppn.explanation.explain import Explainable
+    from ppn.explanation.terms import MapKind, MapOptions
     from ppn.prototypes.head import PrototypeHead
 
 KINDS: tuple[MapKind, ...] = ("cells", "complete", "pixels")
@@ -92,45 +93,47 @@ def attributed(
 
 
 def maps_and_terms(
-    classifier: Classifier,
-    head: PrototypeHead,
+    network: Explainable,
     images: Tensor,
     labels: Tensor,
     contributions: Tensor,
     cells: Tensor,
-    kind: MapKind,
-    asked: bool,
-    tolerance: float = TOLERANCE,
-    baseline: Baseline = "blurred",
-    cut: str | None = None,
+    options: MapOptions,
 ) -> tuple[Tensor, list[MapTerms | None]]:
     """Return the maps (B, k, H, W) to show, and for each image the terms that they leave.
 
     Args:
-        classifier: The classifier.
-        head: Its head as sums of prototypes.
+        network: The classifier, and its head as sums of prototypes.
         images: (B, C, H, W) as the classifier takes them.
         labels: (B,) the class explained on each.
         contributions: (B, C, k) of all prototypes.
-        cells: (B, k, h, w) the maps of cells.
-        kind: What is to be shown.
-        asked: Whether that was asked for; otherwise maps of cells stand in where it cannot be.
-        tolerance: Largest completeness error allowed.
-        baseline: What the images are compared with.
-        cut: Module whose output complete maps are of; None takes the default.
+        cells: (B, k, h, w) the maps of cells; they stand in where other maps were not asked for,
+            and cannot be had.
+        options: What is to be shown.
 
     Raises:
         HeadError: If what was asked for cannot be had of this classifier.
+        PPNError: If there are no such maps.
     """
+    kind = shown_kind(network.classifier, options.maps, options.cut)
     if kind == "cells":
         return cells, [None] * len(labels)
     try:
-        span = span_of(classifier, images, kind, cut)
+        span = span_of(network.classifier, images, kind, options.cut)
     except HeadError:
-        if asked:
+        if options.maps is not None or options.cut is not None:
             raise
         return cells, [None] * len(labels)
-    found = attributed(classifier, head, span, images, labels, contributions, tolerance, baseline)
+    found = attributed(
+        network.classifier,
+        network.head,
+        span,
+        images,
+        labels,
+        contributions,
+        options.tolerance,
+        options.baseline,
+    )
     place = {"pixels": "the pixels", "features": "the last features"}.get(
         span.kind, f"the output of '{span.name}'"
     )
@@ -139,11 +142,11 @@ def maps_and_terms(
         MapTerms(
             kind,
             place,
-            baseline,
+            options.baseline,
             tuple(found.elsewhere[row].tolist()),
             tuple(found.baseline[row].tolist()),
             float(found.error[row]),
-            tolerance,
+            options.tolerance,
             int(found.nodes[row]),
             () if beside is None else tuple(beside[row]),
         )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from ppn.classifier.complete import TOLERANCE
 from ppn.data.transforms import to_picture
-from ppn.explanation.attribute import maps_and_terms, shown_kind
+from ppn.explanation.attribute import maps_and_terms
 from ppn.explanation.record import Explanation, Ranked
+from ppn.explanation.terms import DEFAULT, MapOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.classifier import Classifier
-    from ppn.classifier.complete import Baseline
     from ppn.explanation.record import Patch
-    from ppn.explanation.terms import MapKind
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import Tokens
 
@@ -63,10 +61,7 @@ def explain(
     true: Sequence[int] | None = None,
     patch: Callable[[int, int], Patch | None] | None = None,
     tokens: Tokens | None = None,
-    maps: MapKind | None = None,
-    tolerance: float = TOLERANCE,
-    baseline: Baseline = "blurred",
-    cut: str | None = None,
+    options: MapOptions = DEFAULT,
 ) -> list[Explanation]:
     """Explain one logit of each image.
 
@@ -79,18 +74,12 @@ def explain(
         patch: Gives the nearest training patch of a class's prototype, or None where it is not at
             hand; without it explanations have no patches.
         tokens: What the classifier has given for the images, where it ran before.
-        maps: Which maps are shown; None: of cells where they are exact, else maps that are made
-            complete.
-        tolerance: Largest completeness error of maps that are made complete, over the
-            contributions' standard deviation.
-        baseline: What images are compared with for these.
-        cut: Name of the module whose output complete maps are of; None takes the default.
+        options: Which maps are shown.
 
     Raises:
         PPNError: If there are no such maps.
     """
     classifier, head = network.classifier, network.head
-    kind = shown_kind(classifier, maps, cut)
     accepted = classifier.accept(images)
     if tokens is None:
         tokens = classifier(accepted, patches=False)
@@ -101,19 +90,8 @@ def explain(
     rows = torch.arange(len(labels), device=logits.device)
     everyones = head(tokens).contributions
     contributions = everyones[rows, labels].tolist()
-    shown, terms = maps_and_terms(
-        classifier,
-        head,
-        accepted,
-        labels,
-        everyones,
-        head.maps(tokens, labels),
-        kind,
-        maps is not None or cut is not None,
-        tolerance,
-        baseline,
-        cut,
-    )
+    cells = head.maps(tokens, labels)
+    shown, terms = maps_and_terms(network, accepted, labels, everyones, cells, options)
     grids = shown.cpu().numpy()
     explained = []
     for row, label in enumerate(labels.tolist()):

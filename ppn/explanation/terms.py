@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ppn.classifier.complete import TOLERANCE
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -17,6 +18,26 @@ if TYPE_CHECKING:
 MapKind = Literal["cells", "complete", "pixels"]
 """Maps over the cells of the last features, as the head's case has them; path integrals from a
 layer where those add up to nothing; or path integrals from the pixels."""
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """Which maps are shown, and how those are made that are to add up.
+
+    Attributes:
+        maps: None: of cells where they are exact, else maps that are made complete.
+        tolerance: Largest completeness error, over the contributions' standard deviation.
+        baseline: What images are compared with.
+        cut: Name of the module whose output complete maps are of; None takes the default.
+    """
+
+    maps: MapKind | None = None
+    tolerance: float = TOLERANCE
+    baseline: Baseline = "blurred"
+    cut: str | None = None
+
+
+DEFAULT = MapOptions()
 _HALF = 0.5
 """A part's cell region: cells of at least so much of its map's maximum."""
 _NOTHING = 1e-4

@@ -16,14 +16,12 @@ from ppn.errors import DataError
 from ppn.explanation.record import part_title
 from ppn.io.schema import Maybe, mismatch
 from ppn.prototypes.arguments import class_index, whole_number
+from ppn.prototypes.composition import Composition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
-
-    from ppn.prototypes.dictionary import PartDictionary
-    from ppn.prototypes.head import PrototypeHead
 
 Kind = Literal["remove", "scale", "merge"]
 SCHEMA = Maybe([{"edit": str, "label": int, "prototypes": [int], "factor": float}])
@@ -118,24 +116,8 @@ def edit_rows(prototypes: Tensor, edits: Iterable[Edit]) -> dict[int, Tensor]:
     return before
 
 
-class Editable:
-    """What edits a network; the base of `PrototypeNetwork`.
-
-    Parts are numbered from 1, as pictures and files number them.
-
-    Attributes:
-        edits: What was done, in order; empty for a network whose logits are the black box's.
-    """
-
-    dictionary: PartDictionary
-    class_names: list[str]
-    certificate: dict[str, Any]
-    edits: tuple[Edit, ...] = ()
-
-    @property
-    def head(self) -> PrototypeHead:
-        """The head that explains, and that is edited."""
-        raise NotImplementedError
+class Editable(Composition):
+    """What edits a network; parts are numbered from 1, as pictures and files number them."""
 
     def remove(self, target: int | str, *parts: int | str) -> Edit:
         """Take parts of a class out of its logit: logit' = logit - their contributions.
@@ -249,9 +231,8 @@ class Editable:
     def _part(self, part: int | str) -> int:
         """Return the index from 0 of a part that is meant by its number from 1, or its title."""
         k = self.head.prototypes.shape[1]
-        names = getattr(self, "part_names", ())
         titles = {part_title(index).casefold(): index for index in range(k)}
-        titles |= {name.casefold(): index for index, name in enumerate(names)}
+        titles |= {name.casefold(): index for index, name in enumerate(self.part_names)}
         if isinstance(part, str) and part.casefold() in titles:
             return titles[part.casefold()]
         given = int(part) if isinstance(part, str) and part.isdecimal() else part

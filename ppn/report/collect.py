@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ppn.explanation.attribute import shown_kind
 from ppn.explanation.explain import explain
+from ppn.explanation.terms import MapOptions
 from ppn.explanation.versus import Versus
 from ppn.report.cards import batches, class_cards
 from ppn.report.confusion import confusion
 from ppn.report.content import Report
-from ppn.report.examined import Examined, examine
 from ppn.report.measured import measured
 from ppn.report.named import entries, flagged, named_parts
 from ppn.report.summary import certificate_facts, explainers, facts, metrics, notes, sensitivity
 
 if TYPE_CHECKING:
     from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.data.dataset import ImageView
     from ppn.explanation.record import Explanation
     from ppn.explanation.terms import MapKind
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.report.content import ClassCard
+    from ppn.report.examined import Examined
     from ppn.types import Split
 
 _CANDIDATES = 96
@@ -63,6 +64,7 @@ def collect(
     data: FineGrainedDataModule,
     split: Split,
     results: Results,
+    seen: Examined,
     selection: Selection,
 ) -> Report:
     """Gather everything the report shows.
@@ -72,10 +74,10 @@ def collect(
         data: The data it was evaluated on.
         split: The evaluated split.
         results: What was measured.
+        seen: What was seen on its images.
         selection: How much to show.
     """
     network.eval()
-    seen = examine(network, data, split)
     samples, versus = _samples(network, data, split, selection, seen)
     count = len(data.labels)
     first = [sample.label for sample in samples]
@@ -147,69 +149,38 @@ def _samples(
 
     Wrong ones come with their predicted class held against the true one, where that has parts.
     """
-    wanted = selection.samples
-    view = data.view(split)
-    spread = np.unique(np.linspace(0, len(view) - 1, min(_CANDIDATES, len(view))).astype(int))
-    mistakes = seen.indices[seen.mistakes[:_WRONG]]
-    candidates = view.at(list(dict.fromkeys([*mistakes.tolist(), *view.indices[spread].tolist()])))
-    index_of: dict[Explanation, int] = {}
-    rivals: dict[Explanation, Explanation] = {}
-    known = set(network.dictionary.found.nonzero()[:, 0].tolist())
-    for batch in batches(candidates, data.batch_size, network):
-        names = [view.source.name(index) for index in batch["index"].tolist()]
-        true = batch["label"].tolist()
-        # Maps that take many passes are made for those alone that are chosen.
-        found = explain(network, batch["image"], names, true=true, maps="cells")
-        # A class without training images has no parts to show.
-        indexed = zip(found, batch["index"].tolist(), strict=True)
-        index_of |= {one: index for one, index in indexed if one.label in known}
-        missed = [row for row, label in enumerate(true) if label in known and _wrong(found[row])]
-        if missed:
-            labels = [true[row] for row in missed]
-            theirs = [names[row] for row in missed]
-            held = explain(network, batch["image"][missed], theirs, labels, labels, maps="cells")
-            rivals |= {found[row]: rival for row, rival in zip(missed, held, strict=True)}
-    explained = sorted(index_of, key=lambda sample: -sample.probability)
-    right = [sample for sample in explained if not _wrong(sample)]
-    rank = {int(index): place for place, index in enumerate(mistakes)}
-    wrong = [sample for sample in explained if _wrong(sample) and index_of[sample] in rank]
-    wrong.sort(key=lambda sample: rank[index_of[sample]])
-    wrong = wrong if wanted else []
+    labels, predicted = seen.labels.tolist(), seen.predicted.tolist()
+    spread = np.linspace(0, len(labels) - 1, min(_CANDIDATES, len(labels))).astype(int)
+    mistakes = seen.mistakes[:_WRONG]
+    # A class without training images has no parts to show.
+    found = network.dictionary.found.cpu().numpy() > 0
+    candidates = [at for at in dict.fromkeys([*mistakes, *spread.tolist()]) if found[predicted[at]]]
+    explained = sorted(candidates, key=lambda at: -seen.probability[at])
+    right = [at for at in explained if predicted[at] == labels[at]]
+    wrong = [at for at in mistakes if found[predicted[at]]] if selection.samples else []
     # The clearest of each class first, then the rest.
-    clearest = {sample.label: sample for sample in reversed(right)}
-    different = sorted(clearest.values(), key=lambda sample: -sample.probability)
-    others = [sample for sample in right if clearest[sample.label] is not sample]
-    chosen = [*different, *others][: wanted - min(len(wrong), _AMONG)] + wrong
-    pairs = {sample: rivals[sample] for sample in wrong if sample in rivals}
-    if shown_kind(network.classifier, selection.maps) == "cells":
-        return chosen, {sample: Versus(sample, rival) for sample, rival in pairs.items()}
-    again = partial(_again, network, data, split, selection)
-    shown = {sample: again(sample, index_of[sample]) for sample in chosen}
+    clearest = {labels[at]: at for at in reversed(right)}
+    different = sorted(clearest.values(), key=lambda at: -seen.probability[at])
+    others = [at for at in right if clearest[labels[at]] != at]
+    room = max(0, selection.samples - min(len(wrong), _AMONG))
+    chosen = [*different, *others][:room] + wrong
+    one = partial(_explained, network, data.view(split), MapOptions(selection.maps))
+    shown = [one(int(seen.indices[at]), predicted[at]) for at in chosen]
     versus = {
-        shown[sample]: Versus(shown[sample], again(rival, index_of[sample]))
-        for sample, rival in pairs.items()
+        sample: Versus(sample, one(int(seen.indices[at]), labels[at]))
+        for at, sample in zip(chosen, shown, strict=True)
+        if predicted[at] != labels[at] and found[labels[at]]
     }
-    return list(shown.values()), versus
+    return shown, versus
 
 
-def _wrong(sample: Explanation) -> bool:
-    return sample.class_name != sample.true_class
-
-
-def _again(
-    network: PrototypeNetwork,
-    data: FineGrainedDataModule,
-    split: Split,
-    selection: Selection,
-    sample: Explanation,
-    index: int,
+def _explained(
+    network: PrototypeNetwork, view: ImageView, options: MapOptions, index: int, label: int
 ) -> Explanation:
-    """Explain an image with the maps that were asked for."""
-    (batch,) = batches(data.view(split).at(np.array([index])), 1, network)
-    true = batch["label"].tolist()
-    (found,) = explain(
-        network, batch["image"], [sample.name], [sample.label], true, maps=selection.maps
-    )
+    """Explain a class on an image."""
+    (batch,) = batches(view.at([index]), 1, network)
+    names, true = [view.source.name(index)], batch["label"].tolist()
+    (found,) = explain(network, batch["image"], names, [label], true, options=options)
     return found
 
 

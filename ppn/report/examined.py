@@ -1,4 +1,4 @@
-"""One pass over the evaluated images: which class is taken for which, and where each part lands."""
+"""What evaluated images show: which class is taken for which, and where each part lands."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from torchvision.ops import roi_align
 
+from ppn.distributed import gathered
 from ppn.metrics.pointing import object_region
 from ppn.metrics.regions import upsampled
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ppn.data.datamodule import FineGrainedDataModule
     from ppn.prototypes.network import PrototypeNetwork
-    from ppn.types import Batch, Split
+    from ppn.types import Batch, Tokens
 
 GRID = 5
 """Rows and columns of the object's box in which it is counted where a part lands."""
@@ -67,51 +66,78 @@ class Examined(NamedTuple):
         return [int(wrong[at]) for at in order]
 
 
-@torch.no_grad()
-def examine(network: PrototypeNetwork, data: FineGrainedDataModule, split: Split) -> Examined:
-    """Run the network over a split once more.
+class Examination:
+    """Examines evaluated images, batch by batch as they come.
 
     Args:
         network: A complete network.
-        data: The data.
-        split: Which of its images.
     """
-    device, count, k = network.device, len(network.class_names), network.k
-    outside, places = torch.zeros(count, k), torch.zeros(count, k, GRID, GRID)
-    known, seen = torch.zeros(count), torch.zeros(count)
-    most = torch.full((count, k, SIGHTINGS), -torch.inf)
-    best = torch.full((count, k, SIGHTINGS), -1)
-    rows: list[tuple[Tensor, ...]] = []
-    loader = DataLoader(data.view(split), data.batch_size, num_workers=data.num_workers)
-    for batch in loader:
-        tokens = network.tokens(batch["image"].to(device))
-        logits = tokens.logits.float() + network.head.change(tokens)
-        labels = batch["label"]
-        added = network.head(tokens).contributions.cpu()[torch.arange(len(labels)), labels]
-        maps = network.head.maps(tokens, labels.to(device)).cpu().clamp(min=0)
+
+    def __init__(self, network: PrototypeNetwork) -> None:
+        count, k = len(network.class_names), network.k
+        self._head = network.head
+        self._sums = (
+            torch.zeros(count, k),
+            torch.zeros(count),
+            torch.zeros(count, k, GRID, GRID),
+            torch.zeros(count),
+        )
+        self._most = torch.full((count, k, SIGHTINGS), -torch.inf)
+        self._best = torch.full((count, k, SIGHTINGS), -1)
+        self._rows: list[tuple[Tensor, ...]] = []
+
+    @torch.no_grad()
+    def update(self, batch: Batch, tokens: Tokens, contributions: Tensor) -> None:
+        """Take a batch.
+
+        Args:
+            batch: The images, on any device.
+            tokens: What the network needs of them.
+            contributions: (B, C, k) of all prototypes.
+        """
+        labels, indices = batch["label"], batch["index"].cpu()
+        logits = tokens.logits.float() + self._head.change(tokens)
         sure = logits.softmax(1).max(1)
-        rows.append((batch["index"], labels, sure.indices.cpu(), sure.values.cpu()))
-        shares, told = _outside(maps, batch)
-        outside.index_add_(0, labels, shares * told[:, None])
-        known.index_add_(0, labels, told)
-        places.index_add_(0, labels, _places(maps, batch))
-        seen.index_add_(0, labels, torch.ones(len(labels)))
+        added = contributions[torch.arange(len(labels), device=labels.device), labels].cpu()
+        maps = self._head.maps(tokens, labels).clamp(min=0)
+        shares, told = (found.cpu() for found in _outside(maps, batch))
+        places, labels = _places(maps, batch).cpu(), labels.cpu()
+        self._rows.append((indices, labels, sure.indices.cpu(), sure.values.cpu()))
+        of_batch = (shares * told[:, None], told, places, torch.ones(len(labels)))
+        for total, values in zip(self._sums, of_batch, strict=True):
+            total.index_add_(0, labels, values)
         for row, label in enumerate(labels.tolist()):
-            ranked = torch.cat([most[label], added[row, :, None]], 1).topk(SIGHTINGS, dim=1)
-            new = batch["index"][row].expand(k, 1)
-            best[label] = torch.cat([best[label], new], 1).gather(1, ranked.indices)
-            most[label] = ranked.values
-    columns = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
-    indices, labels, predicted, probability = columns
-    with np.errstate(invalid="ignore"):
+            new = indices[row].expand(self._best.shape[1], 1)
+            self._keep(label, added[row, :, None], new)
+
+    def _keep(self, label: int | slice, added: Tensor, images: Tensor) -> None:
+        """Keep of some images those to which parts add most, beside those that were kept."""
+        ranked = torch.cat([self._most[label], added], -1).topk(SIGHTINGS, dim=-1)
+        together = torch.cat([self._best[label], images], -1)
+        self._best[label] = together.gather(-1, ranked.indices)
+        self._most[label] = ranked.values
+
+    def result(self) -> Examined:
+        """Return what all processes of the run have seen; all of them must ask."""
+        own, *others = gathered((self._sums, self._most, self._best, self._rows))
+        self._sums, self._most, self._best, self._rows = own
+        for sums, most, best, rows in others:
+            for total, values in zip(self._sums, sums, strict=True):
+                total += values
+            self._keep(slice(None), most, best)
+            self._rows += rows
+        outside, known, places, seen = (total.numpy() for total in self._sums)
+        columns = [torch.cat(column).numpy() for column in zip(*self._rows, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        indices, labels, predicted, probability = (column[order] for column in columns)
         return Examined(
             indices,
             labels,
             predicted,
             probability,
-            outside.numpy() / np.where(known > 0, known, np.nan)[:, None],
-            places.numpy() / np.maximum(seen.numpy(), 1)[:, None, None, None],
-            best.numpy(),
+            outside / np.where(known > 0, known, np.nan)[:, None],
+            places / np.maximum(seen, 1)[:, None, None, None],
+            self._best.numpy(),
         )
 
 

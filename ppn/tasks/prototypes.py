@@ -208,13 +208,24 @@ class PrototypeTask(LightningModule):
         """Never called: prototypes are found before the first epoch, of which there is none."""
         raise NotImplementedError
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update all metrics on validation images."""
-        self._evaluate(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Update all metrics on validation images; see `test_step`."""
+        return self.test_step(batch, batch_idx)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update all metrics on test images."""
-        self._evaluate(batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Update all metrics on test images.
+
+        Returns:
+            The images' `tokens` and the `output` of the head, for callbacks.
+        """
+        inputs = self._inputs(batch["image"], batch["index"], 0)
+        noisy = None
+        if self.evaluation.needs_noise:
+            noise = stability_noise(batch["image"], batch["index"], self.seed)
+            noisy = self._inputs(batch["image"] + noise, batch["index"], 1)
+        output = self.network.head(inputs.tokens)
+        self.evaluation.update(batch, inputs, noisy, output)
+        return {"tokens": inputs.tokens, "output": output}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return index, logits, prediction and the predicted class's contributions.
@@ -280,14 +291,6 @@ class PrototypeTask(LightningModule):
             annotations,
             network.classifier,
         ).to(self.device)
-
-    def _evaluate(self, batch: Batch) -> None:
-        inputs = self._inputs(batch["image"], batch["index"], 0)
-        noisy = None
-        if self.evaluation.needs_noise:
-            noise = stability_noise(batch["image"], batch["index"], self.seed)
-            noisy = self._inputs(batch["image"] + noise, batch["index"], 1)
-        self.evaluation.update(batch, inputs, noisy, self.network.head(inputs.tokens))
 
     def _inputs(self, images: Tensor, indices: Tensor, draw: int) -> Inputs:
         return Inputs(images, self.network.tokens(images), indices, draw, self.seed)

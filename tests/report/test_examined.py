@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from ppn.data.folder import ImageFolderDataModule
 from ppn.prototypes.load import load
 from ppn.report.confusion import confusion
 from ppn.report.content import Flagged
-from ppn.report.examined import GRID, Examined, examine
+from ppn.report.examined import GRID, Examination, Examined
 from tests.commands.conftest import world  # noqa: F401 - a fixture
 
 
@@ -63,8 +64,12 @@ def test_the_pass_is_what_each_image_alone_gives(world):  # noqa: F811
     network = load(base / "run/checkpoints/prototypes.ckpt")
     data = ImageFolderDataModule(str(base / "photos"), num_workers=0, batch_size=3)
     data.input_config = network.input_config
-    found = examine(network, data, "train")
     view = data.view("train")
+    pass_ = Examination(network)
+    for batch in DataLoader(view, 3):
+        tokens = network.tokens(batch["image"])
+        pass_.update(batch, tokens, network.head(tokens).contributions)
+    found = pass_.result()
     assert found.indices.tolist() == view.indices.tolist()
     added = {}
     places = np.zeros((2, network.k, GRID, GRID))
