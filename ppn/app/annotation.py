@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from ppn.app.click_pictures import ClickPictures
 from ppn.data.click_file import ClickFile
 from ppn.data.clicks import Click, click_indices, collected, image_name
 from ppn.data.preview import choose
-from ppn.data.transforms import box_area
 from ppn.discovery.choosing import choose_images
 from ppn.errors import DataError
-from ppn.visualization.heatmap import crop_patch
 from ppn.visualization.images import data_uri
-from ppn.visualization.palette import identity_colour, ink_on
+from ppn.visualization.palette import identity_colour, part_colours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL import Image
 
     from ppn.app.learner import Learner
     from ppn.data.datamodule import FineGrainedDataModule
@@ -37,15 +35,6 @@ _POOL = 400
 """Images among which the next one is chosen; a classifier has to see all of them."""
 _SIDE = 1200
 _PATCHES = 8
-_AROUND = 0.14
-"""Half the side of a patch round a point, as a share of the picture's longer side."""
-
-
-class Picture(NamedTuple):
-    """What is shown of an image: the pixels x0, y0, x1, y1 of the file."""
-
-    image: Image.Image
-    area: tuple[int, int, int, int]
 
 
 class Annotation:
@@ -82,7 +71,6 @@ class Annotation:
         self.parts = list(parts)
         self._view = data.view("train")
         self._source = self._view.source
-        self._crop = data.crop
         if not len(self._view):
             raise DataError("There is no training image to annotate: check the data.")
         self._file = ClickFile(path)
@@ -100,8 +88,7 @@ class Annotation:
         ]
         self._resumed = len(self._sequence)
         self._pool = draw_pool(data) if pool is None else pool
-        self._areas: dict[int, tuple[int, int, int, int]] = {}
-        self._patches: dict[Click, str] = {}
+        self._pictures = ClickPictures(self._source, data.crop)
         self._teach()
 
     def start(self) -> dict[str, Any]:
@@ -109,7 +96,9 @@ class Annotation:
         with self._lock:
             unfinished = (p for p in range(self._resumed) if not self._is_done(self._sequence[p]))
             return {
-                "parts": [_shown(part, number) for number, part in enumerate(self.parts)],
+                "parts": [
+                    {"name": part, **part_colours(number)} for number, part in enumerate(self.parts)
+                ],
                 "position": next(unfinished, self._resumed),
                 "file": self._file.path.name,
                 "goal": GOAL,
@@ -133,7 +122,7 @@ class Annotation:
                     return {"end": True}
                 self._sequence.append(proposed)
             index = self._sequence[position]
-        shown = self._picture(index)
+        shown = self._pictures.of(index)
         return {
             "end": False,
             "name": image_name(self._source, index),
@@ -162,7 +151,7 @@ class Annotation:
                 raise DataError("The point is outside of the image: click on the image.")
             index = self._sequence[position]
             if point is not None:
-                x0, y0, x1, y1 = self._area(index)
+                x0, y0, x1, y1 = self._pictures.area(index)
                 point = x0 + point[0] * (x1 - x0), y0 + point[1] * (y1 - y0)
                 point = round(point[0], 1), round(point[1], 1)
             click = Click(image_name(self._source, index), part, point)
@@ -238,23 +227,9 @@ class Annotation:
         clicked = range(len(images), len(every))
         return int(every[int(choose_images(labels, unsure, clicked, 1))])
 
-    def _picture(self, index: int) -> Picture:
-        """The image as its crop shows it: cut to its box, or whole."""
-        sample = self._source.read(index)
-        area = (0, 0, *sample.image.size)
-        if self._crop == "box" and sample.box is not None:
-            area = box_area(sample.box, sample.image.size)
-        self._areas[index] = area
-        return Picture(sample.image.crop(area), area)
-
-    def _area(self, index: int) -> tuple[int, int, int, int]:
-        if index not in self._areas:
-            self._picture(index)
-        return self._areas[index]
-
     def _answers(self, index: int) -> dict[str, list[float] | None]:
         """Answers for an image, as the page knows them; see `answer`."""
-        x0, y0, x1, y1 = self._area(index)
+        x0, y0, x1, y1 = self._pictures.area(index)
         return {
             part: None
             if click.point is None
@@ -288,11 +263,9 @@ class Annotation:
         rows = []
         for number, part in enumerate(self.parts):
             seen = [c for c in self._file.answers if c.part == part and c.point is not None]
-            for click in seen[-_PATCHES:]:
-                if click not in self._patches:
-                    shown = self._picture(index_of[click.image])
-                    self._patches[click] = _patch(shown, click)
-            pictures = [self._patches[click] for click in seen[-_PATCHES:]]
+            pictures = [
+                self._pictures.patch(index_of[click.image], click) for click in seen[-_PATCHES:]
+            ]
             rows.append({"part": part, "colour": identity_colour(number), "pictures": pictures})
         return rows
 
@@ -303,15 +276,3 @@ def draw_pool(data: FineGrainedDataModule, seed: int = 0) -> NDArray[np.int64]:
     drawn = view.indices[choose(view.labels, _POOL, seed)]
     shuffled: NDArray[np.int64] = np.random.default_rng(seed).permutation(drawn)
     return shuffled
-
-
-def _shown(part: str, number: int) -> dict[str, str]:
-    colour = identity_colour(number)
-    return {"name": part, "colour": colour, "on": ink_on(colour)}
-
-
-def _patch(shown: Picture, click: Click) -> str:
-    assert click.point is not None
-    x, y = click.point[0] - shown.area[0], click.point[1] - shown.area[1]
-    half = _AROUND * max(shown.image.size)
-    return data_uri(crop_patch(shown.image, (x - half, y - half, x + half, y + half)), 160)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from ppn.app.bench_values import ranking_values, sum_values, versus_values
 from ppn.app.uploads import uploaded
 from ppn.data.conversion import Preprocessing
 from ppn.errors import DataError
@@ -25,8 +26,7 @@ from ppn.prototypes.editing import Edit
 from ppn.prototypes.effects import CachedImages
 from ppn.visualization.heatmap import overlay, scale_tops
 from ppn.visualization.images import data_uri, fit, patch_crop, patch_in_image
-from ppn.visualization.numbers import number, percent, printed_sum
-from ppn.visualization.palette import identity_colour, ink_on
+from ppn.visualization.palette import identity_colour, part_colours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,7 +110,7 @@ class Workbench:
             "classes": list(network.class_names),
             "known": [bool(has) for has in found],
             "parts": [
-                {"title": part_title(index, network.part_names), **_colours(index)}
+                {"title": part_title(index, network.part_names), **part_colours(index)}
                 for index in range(network.k)
             ],
             "exactness": network.exactness,
@@ -303,48 +303,13 @@ class Workbench:
             "verdict": shown.verdict,
             "predicted": shown.predicted.label,
             "first": int(before.argmax()),
-            **self._sum(whole, shown),
-            "ranking": [
-                {
-                    "label": one.label,
-                    "logit": number(one.logit),
-                    "probability": one.probability,
-                    "percent": percent(one.probability, 1),
-                    "change": _change(one.logit - float(before[one.label])),
-                }
-                for one in shown.ranking
-            ],
+            **sum_values(whole, shown),
+            "ranking": ranking_values(shown, before.tolist()),
             "caution": shown.caution,
             "notes": list(shown.notes),
-            "versus": None if versus is None else _pairs(versus),
+            "versus": None if versus is None else versus_values(versus),
             "set": None if self._images is None else self._images.effect(network, edits),
             "command": self._command(asked.off),
-        }
-
-    def _sum(self, whole: Explanation, shown: Explanation) -> dict[str, Any]:
-        """The printed sum; parts that are off are printed as what they added."""
-        terms, total = printed_sum([*shown.contributions, shown.bias], shown.logit, shown.adds_up)
-        were, _ = printed_sum([*whole.contributions, whole.bias], whole.logit, whole.adds_up)
-        parts = [
-            {
-                "index": index,
-                "value": shown.contributions[index],
-                "was": whole.contributions[index],
-                "text": terms[index],
-                "before": were[index],
-                "carries": whole.carries[index],
-            }
-            for index in whole.order
-        ]
-        return {
-            "terms": parts,
-            "bias": {"value": shown.bias, "text": terms[-1]},
-            "logit": {
-                "value": shown.logit,
-                "text": total,
-                "before": number(whole.logit),
-                "change": _change(shown.logit - whole.logit),
-            },
         }
 
     def _command(self, off: Sequence[tuple[int, int]]) -> str:
@@ -356,42 +321,3 @@ class Workbench:
             numbers = ",".join(str(part + 1) for part in edit.parts)
             words += ["--remove", f"{self._network.class_names[edit.label]}:{numbers}"]
         return shlex.join([*words, "--out", "edited"])
-
-
-def _pairs(versus: Versus) -> dict[str, Any]:
-    """A comparison, ready for the page."""
-    pairs = versus.pairs
-    texts, total = printed_sum(
-        [*[pair.difference for pair in pairs], versus.bias], versus.difference, versus.adds_up
-    )
-    return {
-        "label": versus.second.label,
-        "verdict": versus.verdict,
-        "pairs": [
-            {
-                "first": pair.first,
-                "second": pair.second,
-                "values": [
-                    number(versus.first.contributions[pair.first]),
-                    number(versus.second.contributions[pair.second]),
-                ],
-                "difference": pair.difference,
-                "text": text,
-            }
-            for pair, text in zip(pairs, texts, strict=False)
-        ],
-        "bias": {"difference": versus.bias, "text": texts[-1]},
-        "total": total,
-        "note": versus.notes[-3 if len(versus.notes) > 2 else 0],
-    }
-
-
-def _colours(index: int) -> dict[str, str]:
-    colour = identity_colour(index)
-    return {"colour": colour, "on": ink_on(colour)}
-
-
-def _change(value: float) -> str:
-    """A change with its sign; empty where it is none but for rounding."""
-    text = number(value) if abs(value) > 1e-6 else ""
-    return f"+{text}" if text and value > 0 else text

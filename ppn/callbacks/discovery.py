@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ from ppn.prototypes.agreement import Agreement
 from ppn.prototypes.fit import Fit
 from ppn.prototypes.journal import Journal, fingerprint
 from ppn.prototypes.patch_index import FOLDER as INDEX
-from ppn.prototypes.patch_index import build_index
+from ppn.prototypes.patch_index import place_index
 from ppn.prototypes.patch_shards import PatchShards, about_patches
 from ppn.prototypes.patches import FOLDER, write_gallery
 from ppn.prototypes.stream import group_size
@@ -121,21 +119,12 @@ class PrototypeDiscovery(Callback):
         if trainer.is_global_zero and isinstance(pl_module, PrototypeTask):
             pl_module.network.save(trainer.default_root_dir)
             if self.index and self._journal is not None:
-                self._place_index(trainer, self._journal.folder / INDEX)
+                data, target = trainer.datamodule, Path(trainer.default_root_dir) / INDEX  # type: ignore[attr-defined]
+                index = place_index(self._journal.folder / INDEX, target, data.labels)
+                rank_zero_info(f"{len(index)} patches of {index.images} images are in {target}.")
         if self._journal is not None and trainer.is_global_zero:
             self._journal.remove()
             self._journal = None
-
-    def _place_index(self, trainer: Trainer, found: Path) -> None:
-        """Move the patches into the run's directory, and complete their index."""
-        target = Path(trainer.default_root_dir) / INDEX
-        if target.exists():  # of an earlier run in this directory
-            free = next(n for n in count(1) if not target.with_name(f"{INDEX}-{n}").exists())
-            target.rename(target.with_name(f"{INDEX}-{free}"))
-        shutil.move(found, target)
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        index = build_index(PatchShards(target), data.labels)
-        rank_zero_info(f"{len(index)} patches of {index.images} images are in {target}.")
 
     def _choose(
         self, trainer: Trainer, task: PrototypeTask, data: FineGrainedDataModule

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
 from ppn.configured import expect_least
 from ppn.data.class_names import labels_in
 from ppn.data.dataset import AnnotatedDataset, ImageView
-from ppn.data.sampler import ShardSampler, ShuffleSampler
+from ppn.data.sampler import ShardSampler, ShuffleSampler, batches_apart
 from ppn.data.split import grouped_classes, stratified_split
 from ppn.data.transforms import Crop, Transform
+from ppn.distributed import processes
 from ppn.errors import DataError
 from ppn.types import Batch, InputConfig, Split
 
@@ -194,7 +194,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         """Return the augmented training images, shuffled by the seed of `seed_everything`."""
         view = self.view("train", self.augmentation)
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return self._loader(view, ShuffleSampler(view, *_processes(), seed=seed))
+        return self._loader(view, ShuffleSampler(view, *processes(), seed=seed))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Return the validation images, each once, also under DDP.
@@ -266,7 +266,7 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     def _plain_loader(self, view: ImageView, sizes: Sequence[int]) -> DataLoader[Batch]:
         return DataLoader(
             view,
-            batch_sampler=_batches(sizes, self.batch_size),
+            batch_sampler=batches_apart(sizes, self.batch_size),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -282,13 +282,13 @@ class FineGrainedDataModule(LightningDataModule, ABC):
         if len(view) == 0:
             fix = "raise val_fraction" if split == "val" else self.empty_test
             raise DataError(f"The {split} split has no images: {fix}.")
-        processes, rank = _processes()
-        if len(view) < processes:
+        count, rank = processes()
+        if len(view) < count:
             raise DataError(
-                f"The {split} split has {len(view)} images, fewer than the {processes} processes "
+                f"The {split} split has {len(view)} images, fewer than the {count} processes "
                 "that share them: use fewer devices."
             )
-        return self._loader(view, ShardSampler(view, processes, rank))
+        return self._loader(view, ShardSampler(view, count, rank))
 
     def _loader(self, view: ImageView, sampler: DistributedSampler[Any]) -> DataLoader[Batch]:
         return DataLoader(
@@ -301,21 +301,3 @@ class FineGrainedDataModule(LightningDataModule, ABC):
             # Else persistent workers and none at all draw differently often from torch's state.
             generator=torch.Generator(),
         )
-
-
-def _processes() -> tuple[int, int]:
-    """How many processes share the work, and which one this is."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 1, 0
-    return distributed.get_world_size(), distributed.get_rank()
-
-
-def _batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Positions of successive groups of images in batches that hold images of one group each."""
-    batches = []
-    first = 0
-    for size in sizes:
-        end = first + size
-        batches += [list(range(i, min(i + batch_size, end))) for i in range(first, end, batch_size)]
-        first = end
-    return batches

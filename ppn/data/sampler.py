@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DistributedSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Draw(NamedTuple):
@@ -48,3 +48,14 @@ class ShardSampler(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return len(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
+
+
+def batches_apart(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return positions of successive groups of images, in batches of one group each."""
+    batches = []
+    first = 0
+    for size in sizes:
+        end = first + size
+        batches += [list(range(i, min(i + batch_size, end))) for i in range(first, end, batch_size)]
+        first = end
+    return batches

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ppn.errors import DataError
-from ppn.io.files import user_path, write_bytes
-from ppn.version import __version__
+from ppn.explanation.drawable import Drawable
+from ppn.explanation.plain import plain_values
 from ppn.visualization.heatmap import averaged
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from ppn.classifier.head_case import HeadInspection
     from ppn.explanation.terms import Agreement, MapTerms
@@ -38,7 +35,6 @@ _UNLIKE = 0.25
 nearest training patches. A round number, chosen by eye on birds: a caution, not a test."""
 _SQUARES = 28
 """Squares in a row in which maps of pixels are drawn."""
-_FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +74,7 @@ class Ranked:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Drawable):
     """The logit of one class on one image as a sum of contributions, each with its map.
 
     In a notebook the last line `explanation` shows the picture.
@@ -296,114 +292,22 @@ class Explanation:
         """Leave the network behind: it is larger than what it has explained."""
         return {**self.__dict__, "against": None}
 
-    def picture(self) -> Image.Image:
-        """Draw image, maps, contributions and nearest patches as one picture."""
-        return Image.open(io.BytesIO(self._drawn("png"))).convert("RGB")
-
-    def save(self, path: str | Path) -> Path:
-        """Write the picture; an earlier file is replaced whole.
-
-        Args:
-            path: Its suffix chooses the format: PNG, JPEG, WebP, TIFF, or PDF or SVG, whose text
-                and lines are vectors. A `~` at its beginning is the home folder.
-
-        Returns:
-            The path.
-
-        Raises:
-            DataError: If there is no such format, or the file cannot be written.
-        """
-        target = user_path(path)
-        write_bytes(target, self._drawn(picture_kind(target)))
-        return target
-
-    def show(self) -> None:
-        """Open the picture in the system's viewer; in a notebook, end the cell with the object."""
-        self.picture().show()
-
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as plain values for JSON.
 
         The sum of all `contribution` and `bias` is `logit` but for `residual`; without `change` it
-        is the black box's. Positions and boxes
-        are pixels of the network's input, maps are row by row.
+        is the black box's. Positions and boxes are pixels of the network's input, maps are row by
+        row.
         """
-        parts = zip(self.contributions, self.maps, self.patches, strict=True)
-        return {
-            "image": self.name,
-            "explained_class": {"label": self.label, "name": self.class_name},
-            "true_class": self.true_class or None,
-            "probability": self.probability,
-            "logit": self.logit,
-            "bias": self.bias,
-            "residual": self.residual,
-            "scale": self.scale,
-            "likeness": self.likeness,
-            "caution": self.caution or None,
-            **({"edits": list(self.edits), "change": self.change} if self.edits else {}),
-            "exact": self.inspection.level if self.terms is None else self.terms.level,
-            **({} if self.terms is None else {"maps": self.terms.to_dict(self.contributions)}),
-            "notes": list(self.notes),
-            "prototypes": [
-                {
-                    "prototype": index,
-                    "name": self.part_names[index - 1] if self.part_names else None,
-                    "contribution": contribution,
-                    "peak": _peak(grid, self.image.size),
-                    "map": np.asarray(grid, dtype=float).round(6).tolist(),
-                    **self._terms_of(index - 1),
-                    "nearest_patch": patch
-                    and {"image": patch.name, "box": list(patch.box), "score": patch.score},
-                }
-                for index, (contribution, grid, patch) in enumerate(parts, start=1)
-            ],
-            "ranking": [asdict(ranked) for ranked in self.ranking],
-            "version": __version__,
-        }
+        return plain_values(self)
 
-    def _terms_of(self, index: int) -> dict[str, float]:
-        """The terms of one contribution beside its map."""
-        if self.terms is None:
-            return {}
-        found = {"elsewhere": self.terms.elsewhere[index], "baseline": self.terms.baseline[index]}
-        if self.agreements:
-            inside, area = self.agreements[index].inside, self.agreements[index].area
-            found |= {"inside_cells": inside, "cells_area": area}
-        return found
-
-    def _repr_html_(self) -> str:
-        text = base64.b64encode(self._drawn("png")).decode("ascii")
-        return f'<img style="max-width:100%" alt="Explanation" src="data:image/png;base64,{text}">'
-
-    def _drawn(self, kind: str) -> bytes:
+    def drawn_as(self, kind: str) -> bytes:
+        """Draw image, maps, contributions and nearest patches as one picture of this format."""
         from ppn.visualization.figure import draw  # matplotlib takes its time
 
         return draw(self, kind)
 
 
-def picture_kind(path: Path) -> str:
-    """Return the format of a picture's path.
-
-    Raises:
-        DataError: If there is no such format.
-    """
-    kind = path.suffix[1:].lower()
-    if kind not in _FORMATS:
-        known = ", ".join(f".{known}" for known in _FORMATS)
-        raise DataError(f"{path} is not the path of a picture: let it end in one of {known}.")
-    return kind
-
-
 def part_title(index: int, names: Sequence[str] = ()) -> str:
     """What prototype `index`, from 0, of a class is called in pictures; `names` of all, or none."""
     return names[index] if names else f"Part {index + 1}"
-
-
-def _peak(grid: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[float]:
-    """Middle of the cell in which a map is largest: x, y in pixels."""
-    row, column = np.unravel_index(int(np.argmax(grid)), grid.shape)
-    width, height = size
-    return [
-        (float(column) + 0.5) * width / grid.shape[1],
-        (float(row) + 0.5) * height / grid.shape[0],
-    ]

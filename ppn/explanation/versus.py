@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ppn.errors import DataError
-from ppn.explanation.record import picture_kind
-from ppn.io.files import user_path, write_bytes
+from ppn.explanation.drawable import Drawable
 from ppn.visualization.numbers import number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from ppn.explanation.record import Explanation
@@ -38,7 +33,7 @@ class Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Versus:
+class Versus(Drawable):
     """The logits of two classes on one image; what sets them apart, part by part.
 
     Every part of one class stands beside one of the other: the part of the same name where both
@@ -140,17 +135,8 @@ class Versus:
             "notes": list(self.notes),
         }
 
-    def picture(self) -> Image.Image:
+    def drawn_as(self, kind: str) -> bytes:
         """Draw both classes' parts side by side, with their differences, as one picture."""
-        return Image.open(io.BytesIO(self._drawn("png"))).convert("RGB")
-
-    def save(self, path: str | Path) -> Path:
-        """Write the picture; see `Explanation.save`."""
-        target = user_path(path)
-        write_bytes(target, self._drawn(picture_kind(target)))
-        return target
-
-    def _drawn(self, kind: str) -> bytes:
         from ppn.visualization.versus_figure import draw  # matplotlib takes its time
 
         return draw(self, kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -201,16 +203,34 @@ def build_index(
     """
     shards.expect(labels)
     of = [shards.read(label) for label in shards.labels]
-    count = sum(shard.tokens.shape[0] * shard.tokens.shape[1] for shard in of)
-    chosen = kind or kind_for(count)
+    number = sum(shard.tokens.shape[0] * shard.tokens.shape[1] for shard in of)
+    chosen = kind or kind_for(number)
     path = shards.folder / _INVERTED
     if chosen == "flat":
         path.unlink(missing_ok=True)
     else:
         write_inverted(
-            path, chosen, count, lambda most: _sample(of, count, most), _flat_blocks(of), seed
+            path, chosen, number, lambda most: _sample(of, number, most), _flat_blocks(of), seed
         )
     return PatchIndex(shards.folder)
+
+
+def place_index(found: Path, target: Path, labels: Sequence[int]) -> PatchIndex:
+    """Move patches to their place, where an earlier index is set aside, and complete their index.
+
+    Args:
+        found: Folder of the patches.
+        target: Where they are to be.
+        labels: The classes that must be there.
+
+    Raises:
+        DataError: If a class is missing, or files are damaged.
+    """
+    if target.exists():  # of an earlier run in this directory
+        free = next(n for n in count(1) if not target.with_name(f"{target.name}-{n}").exists())
+        target.rename(target.with_name(f"{target.name}-{free}"))
+    shutil.move(found, target)
+    return build_index(PatchShards(target), labels)
 
 
 def _sample(of: Sequence[Shard], count: int, most: int) -> NDArray[np.float32]:

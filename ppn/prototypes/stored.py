@@ -72,6 +72,18 @@ class Prototypes:
         classes, k, width = self.tensors["prototypes"].shape
         return classes, k, width, self.tensors["patch_index"].shape[2]
 
+    def expect_classes(self, place: Path | str, count: int) -> None:
+        """Refuse data of more classes than there are prototypes for.
+
+        Raises:
+            CheckpointError: If there are.
+        """
+        if self.shape[0] < count:
+            raise CheckpointError(
+                f"The prototypes in {place} are for {self.shape[0]} classes, the data has {count}: "
+                "use the data that they were found on."
+            )
+
     def expect_classifier(
         self, place: Path | str, model: nn.Module, weight: Tensor, bias: Tensor
     ) -> None:

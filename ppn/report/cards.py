@@ -9,8 +9,8 @@ import torch
 
 from ppn.data.transforms import to_picture
 from ppn.explanation.record import Patch
-from ppn.report.content import ClassCard, Prototype, Sighting
 from ppn.report.named import entry_title
+from ppn.report.parts import ClassCard, Prototype, Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ppn.data.dataset import AnnotatedDataset, ImageView
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
-    from ppn.report.content import Flagged
     from ppn.report.examined import Examined
+    from ppn.report.parts import Flagged
     from ppn.types import Split
 
 

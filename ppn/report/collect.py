@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ppn.explanation.terms import MapKind
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.network import PrototypeNetwork
-    from ppn.report.content import ClassCard
     from ppn.report.examined import Examined
+    from ppn.report.parts import ClassCard
     from ppn.types import Split
 
 _CANDIDATES = 96

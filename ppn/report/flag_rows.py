@@ -12,7 +12,7 @@ from ppn.visualization.palette import identity_colour, ink_on
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ppn.report.content import ClassCard, Flagged
+    from ppn.report.parts import ClassCard, Flagged
 
 MOST = 500
 _THUMBNAIL = 48

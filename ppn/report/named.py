@@ -9,7 +9,7 @@ import torch
 
 from ppn.explanation.record import part_title
 from ppn.metrics.flagging import network_flags
-from ppn.report.content import SEPARATING, Flagged, NamedPart, Separation
+from ppn.report.parts import SEPARATING, Flagged, NamedPart, Separation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ppn.explanation.record import Patch
-    from ppn.report.content import ClassCard, Prototype, Sighting
+    from ppn.report.parts import ClassCard, Prototype, Sighting
 
 _PATCHES = 5
 _THUMBNAIL = 48

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from ppn.io.files import write_bytes
 from ppn.report.class_lines import CLASSES, class_lines, part_lines
-from ppn.report.content import SEPARATING
 from ppn.report.evidence import comparison, gauge, shades
 from ppn.report.flag_rows import flag_table
 from ppn.report.panels import ALONE, panel
 from ppn.report.part_panels import part_panel
+from ppn.report.parts import SEPARATING
 from ppn.report.rivals import rivals
 from ppn.report.samples import steps
 from ppn.version import __version__

@@ -13,7 +13,7 @@ from ppn.visualization.palette import identity_colour, ink_on
 if TYPE_CHECKING:
     from ppn.explanation.record import Explanation
     from ppn.explanation.versus import Versus
-    from ppn.report.content import ClassCard
+    from ppn.report.parts import ClassCard
 
 _HEAT = 144
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ppn.explanation.record import Explanation
-    from ppn.report.content import ClassCard
+    from ppn.report.parts import ClassCard
 
 _IMAGE = 320  # pixels of the longer side
 _HEAT = 224

@@ -26,6 +26,7 @@ from ppn.metrics.defaults import default_metrics
 from ppn.metrics.evaluation import Evaluation
 from ppn.metrics.flagging import flag_figures, network_flags
 from ppn.metrics.noise import stability_noise
+from ppn.metrics.part_figures import part_figures
 from ppn.prototypes.checkpoint import read_entry, write_entry
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ppn.metrics.base import Need
     from ppn.metrics.evaluation import Results
     from ppn.prototypes.head import HeadOutput
-    from ppn.prototypes.stored import Prototypes
     from ppn.types import Batch, InputConfig
 
 
@@ -99,7 +99,13 @@ class PrototypeTask(LightningModule):
         stored = None
         count = classifier_classes or num_classes
         if prototypes is not None:
-            stored = _stored(prototypes, num_classes, classifier_ckpt)
+            if classifier_ckpt is None:
+                raise CheckpointError(
+                    "prototypes holds no classifier: set --model.classifier_ckpt to the one that "
+                    "they were found for."
+                )
+            stored = read_prototypes(Path(prototypes))
+            stored.expect_classes(prototypes, num_classes)
             _, k, _, num_patches = stored.shape
             compare = None
             image_size = image_size or stored.structure["image_size"]
@@ -184,13 +190,26 @@ class PrototypeTask(LightningModule):
         for place, names in self.trained_names.items():
             self._find_classes(place, names)
 
-    def on_validation_start(self) -> None:
-        """Make the metrics that the data allows."""
-        self._start()
-
     def on_test_start(self) -> None:
         """Make the metrics that the data allows."""
-        self._start()
+        self.on_predict_start()
+        data, network = self.trainer.datamodule, self.network  # type: ignore[attr-defined]
+        height, width = self.input_config.size
+        # The protocols of parts are defined on square inputs.
+        part_names = getattr(data, "part_names", []) if height == width else []
+        shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
+        masks = bool(getattr(data, "masks", False) and data.train_source.mask_names)
+        explainers = evaluated_explainers(network, self.explainers, self.trainer, bool(part_names))
+        annotations: list[Need] = ["box", "mask"] if masks else ["box"]
+        self.evaluation = Evaluation(
+            shape,
+            explainers,
+            default_metrics(self.metrics),
+            annotations,
+            network.classifier,
+        ).to(self.device)
+
+    on_validation_start = on_test_start
 
     def on_predict_start(self) -> None:
         """Refuse to predict with a network without prototypes.
@@ -274,24 +293,6 @@ class PrototypeTask(LightningModule):
         if isinstance(data, FineGrainedDataModule):
             data.follow_classes(place, names, self.record.num_classes)
 
-    def _start(self) -> None:
-        self.on_predict_start()
-        data, network = self.trainer.datamodule, self.network  # type: ignore[attr-defined]
-        height, width = self.input_config.size
-        # The protocols of parts are defined on square inputs.
-        part_names = getattr(data, "part_names", []) if height == width else []
-        shape = EvaluationShape(len(network.class_names), network.k, part_names, height)
-        masks = bool(getattr(data, "masks", False) and data.train_source.mask_names)
-        explainers = evaluated_explainers(network, self.explainers, self.trainer, bool(part_names))
-        annotations: list[Need] = ["box", "mask"] if masks else ["box"]
-        self.evaluation = Evaluation(
-            shape,
-            explainers,
-            default_metrics(self.metrics),
-            annotations,
-            network.classifier,
-        ).to(self.device)
-
     def _inputs(self, images: Tensor, indices: Tensor, draw: int) -> Inputs:
         return Inputs(images, self.network.tokens(images), indices, draw, self.seed)
 
@@ -307,37 +308,3 @@ class PrototypeTask(LightningModule):
             self.results["parts"] = part_figures(self.network, self.per_class)
         numbers = {f"{stage}/{name}": value for name, value in self.per_class.numbers().items()}
         self.log_dict(numbers, rank_zero_only=True)
-
-
-def part_figures(network: PrototypeNetwork, results: Results) -> dict[str, Any]:
-    """Return what was measured of each named part, as plain values by its name.
-
-    `share` of the logit without bias, the mean over classes; `consistent`, in how many of the
-    classes it is so, in percent; None where that was not measured, and for the remainder.
-    """
-    shares, rated = results.having("share", "accuracy"), results.having("best_part", "consistent")
-    found: dict[str, Any] = {}
-    for index, name in enumerate(network.part_names):
-        consistent = None
-        if rated is not None and index < rated.consistent.shape[1]:
-            seen = rated.consistent[rated.images > 0, index]
-            consistent = 100 * float(seen.double().mean()) if len(seen) else None
-        own = shares.share[shares.images > 0, index]
-        found[name] = {"share": float(own.mean()) if len(own) else None, "consistent": consistent}
-    return found
-
-
-def _stored(folder: str, num_classes: int, classifier_ckpt: str | None) -> Prototypes:
-    """Read the prototypes that a network is to take over."""
-    if classifier_ckpt is None:
-        raise CheckpointError(
-            "prototypes holds no classifier: set --model.classifier_ckpt to the one that "
-            "they were found for."
-        )
-    stored = read_prototypes(Path(folder))
-    if stored.shape[0] < num_classes:
-        raise CheckpointError(
-            f"The prototypes in {folder} are for {stored.shape[0]} classes, the data has "
-            f"{num_classes}: use the data that they were found on."
-        )
-    return stored

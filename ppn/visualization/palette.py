@@ -102,3 +102,9 @@ def _from_lab(lab: NDArray[np.float64]) -> NDArray[np.float64]:
     linear: NDArray[np.float64] = np.clip((np.linalg.inv(_TO_LMS) @ lms).T, 0, 1)
     root = 1.055 * linear ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, root)
+
+
+def part_colours(index: int) -> dict[str, str]:
+    """Return what a page needs to mark a part: its `colour`, and one for text `on` that."""
+    colour = identity_colour(index)
+    return {"colour": colour, "on": ink_on(colour)}

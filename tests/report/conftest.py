@@ -10,16 +10,8 @@ from PIL import Image
 
 from ppn.classifier.head_case import HeadInspection
 from ppn.explanation.record import Explanation, Patch, Ranked
-from ppn.report.content import (
-    ClassCard,
-    Column,
-    ExplainerRow,
-    Fact,
-    MetricCard,
-    Prototype,
-    Report,
-    Sensitivity,
-)
+from ppn.report.content import Column, ExplainerRow, Fact, MetricCard, Report, Sensitivity
+from ppn.report.parts import ClassCard, Prototype
 
 HEAD = HeadInspection("mean_norm_linear", "NCHW", 0, 0, None, 0, ("fc",), ("all",), (1.0,))
 CONSISTENCY, NEGATIVE = Column("Consistency", "%"), Column("Negative", better="lower")

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 from ppn.data.folder import ImageFolderDataModule
 from ppn.prototypes.load import load
 from ppn.report.confusion import confusion
-from ppn.report.content import Flagged
 from ppn.report.examined import GRID, Examination, Examined
+from ppn.report.parts import Flagged
 from tests.commands.conftest import world  # noqa: F401 - a fixture
 
 

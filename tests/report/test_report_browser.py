@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ppn.report.confusion import Cell, Confusion
-from ppn.report.content import Fact, Flagged
+from ppn.report.content import Fact
+from ppn.report.parts import Flagged
 from ppn.report.render import write_report
 
 HOSTILE_CLASS = "<script>alert(1)</script>"

@@ -12,17 +12,8 @@ from ppn.errors import DataError
 from ppn.explanation.record import Ranked
 from ppn.report import render as render_module
 from ppn.report.confusion import Cell, Confusion
-from ppn.report.content import (
-    ClassCard,
-    Column,
-    Fact,
-    Flagged,
-    NamedPart,
-    Prototype,
-    Report,
-    Sensitivity,
-    Separation,
-)
+from ppn.report.content import Column, Fact, Report, Sensitivity
+from ppn.report.parts import ClassCard, Flagged, NamedPart, Prototype, Separation
 from ppn.report.render import render, write_report
 
 SCRIPT = "<script>alert(1)</script>"
