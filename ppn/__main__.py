@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -86,16 +85,20 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _small(name: str, arguments: list[str]) -> int:
     from ppn.commands.mistakes import mistake
+    from ppn.commands.parsing import command_of, run
 
     try:
-        code: int = importlib.import_module(SMALL_COMMANDS[name]).main(arguments)
+        if name == "benchmark":
+            from ppn.commands.benchmark import main as benchmark
+
+            return benchmark(arguments)
+        return run(f"ppn {name}", command_of(name), arguments)
     except Exception as error:
         said = mistake(error, f"ppn {name}")
         if said is None:
             raise
         sys.stderr.write(f"ppn: {said}\n")
         return 2
-    return code
 
 
 if __name__ == "__main__":

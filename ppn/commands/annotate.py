@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.terminal import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ppn.app.annotation import Annotation
     from ppn.classifier.model import Classifier
     from ppn.data.datamodule import FineGrainedDataModule
@@ -116,15 +113,6 @@ def begin_clicks(
     pool = draw_pool(module)
     learner = None if classifier is None else Learner(module, classifier, names, pool)
     return Annotation(module, names, path, pool, learner)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn annotate`; see `annotate`.
-
-    Args:
-        arguments: The command line after `ppn annotate`.
-    """
-    return run("ppn annotate", annotate, arguments)
 
 
 def _parts(given: str | None, path: Path, data: FineGrainedDataModule) -> list[str]:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.files import user_path
 from ppn.io.terminal import console
 from ppn.types import Split  # noqa: TC001
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ppn.app.bench_set import BenchSet
     from ppn.data.datamodule import FineGrainedDataModule
@@ -150,12 +149,3 @@ def _patches(
         return network.patch(label, part, rank)
 
     return patch
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn app`; see `app`.
-
-    Args:
-        arguments: The command line after `ppn app`.
-    """
-    return run("ppn app", app, arguments)

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 from rich.table import Table
 
-from ppn.commands.parsing import run
 from ppn.io.terminal import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ppn.commands.examination import Examination
 
 
@@ -52,15 +49,6 @@ def check(
         table.add_row(name, value)
     console().print(table)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn check`; see `check`.
-
-    Args:
-        arguments: The command line after `ppn check`.
-    """
-    return run("ppn check", check, arguments)
 
 
 def _certificate(found: Examination) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.commands import parsing
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
@@ -53,15 +52,6 @@ def compare(runs: list[str], out: str | None = None) -> int:
         _write(file, found, notes)
         print(file)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn compare`; see `compare`.
-
-    Args:
-        arguments: The command line after `ppn compare`.
-    """
-    return parsing.run("ppn compare", compare, arguments)
 
 
 def _print(runs: Sequence[FinishedRun], notes: Sequence[str]) -> None:

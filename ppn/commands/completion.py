@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from argparse import ArgumentParser
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from ppn.commands.parsing import make_parser, run
+from ppn.commands.parsing import command_of, make_parser
 from ppn.commands.short_help import ABOUT, SMALL_COMMANDS, lightning_parser
 from ppn.errors import PPNError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def completion(shell: Literal["bash", "zsh", "tcsh"]) -> int:
@@ -53,23 +49,10 @@ def parser_of(name: str) -> ArgumentParser:
     """Return the parser of a command that is not Lightning's.
 
     Args:
-        name: A key of `SMALL_COMMANDS`.
+        name: One of `SMALL_COMMANDS`.
     """
-    module = importlib.import_module(SMALL_COMMANDS[name])
-    own: Any = getattr(module, "make_parser", make_parser)
-    made: ArgumentParser
-    if own is not make_parser:  # of a class, not of a function
-        made = own()
-        return made
-    command = getattr(module, "COMMANDS", None) or getattr(module, name)
-    made = make_parser(f"ppn {name}", command)
-    return made
+    if name == "benchmark":  # of a class, not of a function
+        from ppn.commands.benchmark import make_parser as benchmark
 
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn completion`; see `completion`.
-
-    Args:
-        arguments: The command line after `ppn completion`.
-    """
-    return run("ppn completion", completion, arguments)
+        return benchmark()
+    return make_parser(f"ppn {name}", command_of(name))

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.terminal import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from ppn.commands.parsing import Command
@@ -161,15 +158,6 @@ def preview(
 
 
 COMMANDS: dict[str, Command] = {"list": list_, "check": check, "preview": preview}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn data`.
-
-    Args:
-        arguments: The command line after `ppn data`.
-    """
-    return run("ppn data", COMMANDS, arguments)
 
 
 def _summarise(terminal: Console, name: str, result: CheckResult) -> None:

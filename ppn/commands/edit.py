@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.files import user_path
 from ppn.io.terminal import console
@@ -100,18 +99,6 @@ def edit(
     target = write_edited(network, ckpt, folder, counted)
     _tell(network, effect, target)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn edit`.
-
-    Args:
-        arguments: The rest of the command line.
-
-    Returns:
-        Exit code.
-    """
-    return run("ppn edit", edit, arguments)
 
 
 def _parts(text: str, names: Sequence[str], option: str) -> tuple[str, list[str]]:

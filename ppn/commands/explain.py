@@ -13,7 +13,6 @@ from jsonargparse.typing import PositiveFloat  # noqa: TC002 - the parser reads 
 
 from ppn.commands.explained_files import FORMATS, find_images, names_in, own_name, place_of
 from ppn.commands.explained_text import tell
-from ppn.commands.parsing import run
 from ppn.configured import expect_least
 from ppn.errors import PPNError, nearest
 from ppn.explanation.versus import Versus, expect_two
@@ -124,18 +123,6 @@ def explain(
     if failures:
         raise PPNError(f"{len(failures)} images could not be explained; the first: {failures[0]}")
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn explain`.
-
-    Args:
-        arguments: The rest of the command line.
-
-    Returns:
-        Exit code.
-    """
-    return run("ppn explain", explain, arguments)
 
 
 def _formats(given: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppn.commands.parsing import run
 from ppn.io.files import user_path
 from ppn.io.terminal import console
 
@@ -61,18 +60,6 @@ def export(
         terminal.print(f"Edited: {words}.")
     terminal.print(f"-> {target}, with {', '.join(found['outputs'])} for any batch size")
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn export`.
-
-    Args:
-        arguments: The rest of the command line.
-
-    Returns:
-        Exit code.
-    """
-    return run("ppn export", export, arguments)
 
 
 def _real(network: PrototypeNetwork, files: Sequence[str]) -> Tensor | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.terminal import console
 
@@ -74,15 +73,6 @@ def index(
     made = build_index(shards, labels, None if kind == "auto" else kind)
     _tell(network, made, folder)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn index`; see `index`.
-
-    Args:
-        arguments: The command line after `ppn index`.
-    """
-    return run("ppn index", index, arguments)
 
 
 def training_data(

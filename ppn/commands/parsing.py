@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     Command = Callable[..., int]
+
+
+def command_of(name: str) -> Command | Mapping[str, Command]:
+    """Return the function of a command, or several by their names; see `SMALL_COMMANDS`."""
+    module = import_module(f"ppn.commands.{name}")
+    found: Command | Mapping[str, Command] = getattr(module, "COMMANDS", None) or getattr(
+        module, name
+    )
+    return found
 
 
 def make_parser(prog: str, command: Command | Mapping[str, Command]) -> ArgumentParser:

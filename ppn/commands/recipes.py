@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppn.errors import PPNError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 SCHEME = "ppn:"
 _FOLDERS = ("", "cub", "synthetic", "benchmark")
@@ -95,14 +95,3 @@ def recipes(show: str | None = None) -> int:
         table.add_row(SCHEME + name, about(file))
     console().print(table)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn recipes`; see `recipes`.
-
-    Args:
-        arguments: The command line after `ppn recipes`.
-    """
-    from ppn.commands.parsing import run
-
-    return run("ppn recipes", recipes, arguments)

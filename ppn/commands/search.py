@@ -11,7 +11,6 @@ import numpy as np
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 from rich.table import Table
 
-from ppn.commands.parsing import run
 from ppn.errors import PPNError
 from ppn.io.files import write_bytes
 from ppn.io.terminal import console
@@ -90,15 +89,6 @@ def search(
     _draw(target / "images.png", Path(image).name, module, found, nearest)
     _tell(network, found, nearest, parts, target)
     return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `ppn search`; see `search`.
-
-    Args:
-        arguments: The command line after `ppn search`.
-    """
-    return run("ppn search", search, arguments)
 
 
 _IMAGES = ["image", "class", "cosine", "x0", "y0", "x1", "y1"]

@@ -14,22 +14,23 @@ ABOUT = {
 }
 """Lightning's commands, and `trial`."""
 
-SMALL_COMMANDS: dict[str, str] = {
-    "check": "ppn.commands.check",
-    "explain": "ppn.commands.explain",
-    "edit": "ppn.commands.edit",
-    "export": "ppn.commands.export",
-    "compare": "ppn.commands.compare",
-    "benchmark": "ppn.commands.benchmark",
-    "data": "ppn.commands.data",
-    "app": "ppn.commands.app",
-    "annotate": "ppn.commands.annotate",
-    "index": "ppn.commands.index",
-    "search": "ppn.commands.search",
-    "recipes": "ppn.commands.recipes",
-    "completion": "ppn.commands.completion",
-}
-"""Commands beside Lightning's, and the module whose `main(arguments)` runs each."""
+SMALL_COMMANDS = (
+    "check",
+    "explain",
+    "edit",
+    "export",
+    "compare",
+    "benchmark",
+    "data",
+    "app",
+    "annotate",
+    "index",
+    "search",
+    "recipes",
+    "completion",
+)
+"""Commands beside Lightning's; each is a function of its name in a module of its name, or several
+in that module's `COMMANDS`; `benchmark` parses its own command line."""
 
 FULL = "--help_all"
 """Asks for every option, which takes Lightning some seconds."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torchmetrics
 
 from ppn.configured import Configured
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +120,18 @@ class Metric(Configured, torchmetrics.Metric):
     @abstractmethod
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states; returns itself."""
+
+    def expect_parts(self, shape: EvaluationShape) -> None:
+        """Refuse data without keypoints, for a metric of parts.
+
+        Raises:
+            DataError: If no parts are annotated.
+        """
+        if not shape.part_names:
+            raise DataError(
+                f"{type(self).__name__} needs part annotations but the data has none: use a data "
+                "set with keypoints, or leave this metric out."
+            )
 
     @abstractmethod
     def observe(self, seen: Observation) -> None:

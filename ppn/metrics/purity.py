@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppn.errors import DataError
 from ppn.metrics.base import Metric
 from ppn.metrics.maps import cell_peak
 from ppn.metrics.protocol import scaled
@@ -111,11 +110,7 @@ class Purity(Metric):
         Raises:
             DataError: If no parts are annotated.
         """
-        if not shape.part_names:
-            raise DataError(
-                "Purity needs part annotations but the data has none: use a data set with "
-                "keypoints, or leave this metric out."
-            )
+        self.expect_parts(shape)
         self.size = shape.size
         self.side = scaled(self.patch, shape.size)
         self.parts, self.groups = merged_parts(shape.part_names)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ppn.errors import DataError
 from ppn.metrics.base import Metric
 from ppn.metrics.maps import peak
 from ppn.metrics.protocol import scaled
@@ -117,11 +116,7 @@ class WindowMetric(Metric):
         Raises:
             DataError: If no parts are annotated.
         """
-        if not shape.part_names:
-            raise DataError(
-                f"{type(self).__name__} needs part annotations but the data has none: use a data "
-                "set with keypoints, or leave this metric out."
-            )
+        self.expect_parts(shape)
         self.size = shape.size
         # The score's own window first, then those of the sweep.
         self.half_sizes = [scaled(h, shape.size) for h in (self.half_size, *SWEEP_HALF_SIZES)]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from experiments.sweeping.spec import read_sweep
 from experiments.zoo.crawl import read as read_zoo
-from ppn.commands.compare import main as compare
+from ppn.commands.compare import compare
 from ppn.commands.examination import COLUMNS, Examination
+from ppn.commands.parsing import run
 from ppn.data.class_names import class_names_of
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
@@ -36,7 +37,10 @@ def test_damaged_runs(runs, name, suffix, data):
     contents = rewritten(yaml.safe_load(whole)).map(lambda c: dump(c).encode())
     try:
         file.write_bytes(data.draw(damaged(whole) | contents))
-        outcome(lambda: compare([*folders, "--out", str(base / f"out.{suffix}")]), file)
+        outcome(
+            lambda: run("ppn compare", compare, [*folders, "--out", str(base / f"out.{suffix}")]),
+            file,
+        )
     finally:
         file.write_bytes(whole)
 
