@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.app.answers import checked, said
+from ppn.app.answers import answering
 from ppn.app.serve import asset
 from ppn.errors import DataError
 from ppn.io.schema import Maybe
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from gradio import HTML
 
     from ppn.app.annotation import Annotation
-
-_ANSWER = {"position": int, "part": str, "point": Maybe([float])}
 
 
 def annotate_page(work: Annotation) -> HTML:
@@ -25,29 +23,30 @@ def annotate_page(work: Annotation) -> HTML:
     """
     import gradio
 
-    def begin(given: dict[str, Any]) -> dict[str, Any]:
-        return said(work.start)
+    @answering()
+    def begin(_: dict[str, Any]) -> dict[str, Any]:
+        return work.start()
 
-    def show_image(given: dict[str, Any]) -> dict[str, Any]:
-        return said(lambda: work.image(checked(given, {"position": int})["position"]))
+    @answering({"position": int})
+    def show_image(told: dict[str, Any]) -> dict[str, Any]:
+        return work.image(told["position"])
 
-    def put_answer(given: dict[str, Any]) -> dict[str, Any]:
-        def put() -> dict[str, Any]:
-            told = checked(given, _ANSWER)
-            point = told["point"]
-            if point is not None and len(point) != 2:
-                raise DataError("A point has two coordinates: reload the page.")
-            return work.answer(
-                told["position"], told["part"], None if point is None else (point[0], point[1])
-            )
+    @answering({"position": int, "part": str, "point": Maybe([float])})
+    def put_answer(told: dict[str, Any]) -> dict[str, Any]:
+        point = told["point"]
+        if point is not None and len(point) != 2:
+            raise DataError("A point has two coordinates: reload the page.")
+        return work.answer(
+            told["position"], told["part"], None if point is None else (point[0], point[1])
+        )
 
-        return said(put)
+    @answering()
+    def take_back(_: dict[str, Any]) -> dict[str, Any]:
+        return work.undo()
 
-    def take_back(given: dict[str, Any]) -> dict[str, Any]:
-        return said(work.undo)
-
-    def show_parts(given: dict[str, Any]) -> dict[str, Any]:
-        return said(work.parts_so_far)
+    @answering()
+    def show_parts(_: dict[str, Any]) -> dict[str, Any]:
+        return work.parts_so_far()
 
     return gradio.HTML(
         html_template=asset("annotate.html"),

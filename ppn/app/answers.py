@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ppn.errors import DataError, PPNError
@@ -10,25 +11,29 @@ from ppn.io.schema import mismatch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-def said(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a function returns, or the user's mistake as `error`."""
-    try:
-        return answer()
-    except PPNError as error:
-        return {"error": str(error)}
+    Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def checked(given: Any, schema: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - of a browser
-    """What a page sends, with None for what it may leave out.
+def answering(schema: dict[str, Any] | None = None) -> Callable[[Answer], Answer]:
+    """Let a function answer a page: what that sends is checked, and a mistake is told as `error`.
 
     Args:
-        given: Anything.
-        schema: What it must look like; see `ppn.io.schema`.
-
-    Raises:
-        DataError: If it does not.
+        schema: What a page must send; see `ppn.io.schema`. What it may leave out is None for the
+            function. None: anything.
     """
-    if mismatch(given, schema) is not None:
-        raise DataError("The page does not fit the program: reload it.")
-    return {**dict.fromkeys(schema), **given}
+
+    def decorate(answer: Answer) -> Answer:
+        @wraps(answer)
+        def checked(given: dict[str, Any]) -> dict[str, Any]:
+            try:
+                if schema is None:
+                    return answer(given)
+                if mismatch(given, schema) is not None:
+                    raise DataError("The page does not fit the program: reload it.")
+                return answer({**dict.fromkeys(schema), **given})
+            except PPNError as error:
+                return {"error": str(error)}
+
+        return checked
+
+    return decorate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppn.app.answers import checked, said
+from ppn.app.answers import answering
 from ppn.app.serve import asset
 from ppn.app.workbench import Asked
 from ppn.errors import DataError
@@ -24,7 +24,6 @@ _ASKED = {
     "against": Maybe(int),
     "off": [[int]],
 }
-_KEPT = {"off": [[int]], "flags": [{"label": int, "part": int, "reason": str}]}
 _REASON = 200
 
 
@@ -36,42 +35,31 @@ def workbench_page(work: Workbench) -> HTML:
     """
     import gradio
 
-    def begin_bench(given: dict[str, Any]) -> dict[str, Any]:
-        return said(work.start)
+    @answering()
+    def begin_bench(_: dict[str, Any]) -> dict[str, Any]:
+        return work.start()
 
-    def explain_image(given: dict[str, Any]) -> dict[str, Any]:
-        def look() -> dict[str, Any]:
-            told = checked(given, _ASKED)
-            asked = Asked(told["label"], told["against"], _pairs(told["off"]))
-            if told["upload"] is not None:
-                return work.upload(told["upload"], told["name"] or "", asked)
-            if told["example"] is not None:
-                return work.example(told["example"], asked)
-            return work.again(told["image"] or "", asked)
+    @answering(_ASKED)
+    def explain_image(told: dict[str, Any]) -> dict[str, Any]:
+        asked = Asked(told["label"], told["against"], _pairs(told["off"]))
+        if told["upload"] is not None:
+            return work.upload(told["upload"], told["name"] or "", asked)
+        if told["example"] is not None:
+            return work.example(told["example"], asked)
+        return work.again(told["image"] or "", asked)
 
-        return said(look)
+    @answering({"image": str, "label": int})
+    def show_maps(told: dict[str, Any]) -> dict[str, Any]:
+        return work.pictures(told["image"], told["label"])
 
-    def show_maps(given: dict[str, Any]) -> dict[str, Any]:
-        def draw() -> dict[str, Any]:
-            told = checked(given, {"image": str, "label": int})
-            return work.pictures(told["image"], told["label"])
+    @answering({"label": int, "part": int})
+    def show_patches(told: dict[str, Any]) -> dict[str, Any]:
+        return work.patches(told["label"], told["part"])
 
-        return said(draw)
-
-    def show_patches(given: dict[str, Any]) -> dict[str, Any]:
-        def find() -> dict[str, Any]:
-            told = checked(given, {"label": int, "part": int})
-            return work.patches(told["label"], told["part"])
-
-        return said(find)
-
-    def save_network(given: dict[str, Any]) -> dict[str, Any]:
-        def keep() -> dict[str, Any]:
-            told = checked(given, _KEPT)
-            flags = [(f["label"], f["part"], f["reason"][:_REASON]) for f in told["flags"]]
-            return {"folder": work.save(_pairs(told["off"]), flags)}
-
-        return said(keep)
+    @answering({"off": [[int]], "flags": [{"label": int, "part": int, "reason": str}]})
+    def save_network(told: dict[str, Any]) -> dict[str, Any]:
+        flags = [(f["label"], f["part"], f["reason"][:_REASON]) for f in told["flags"]]
+        return {"folder": work.save(_pairs(told["off"]), flags)}
 
     return gradio.HTML(
         html_template=asset("workbench.html"),

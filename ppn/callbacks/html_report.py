@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
+from ppn.callbacks.results import evaluated_split
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.report.collect import Selection, collect
 from ppn.report.content import Fact
@@ -21,7 +22,7 @@ from ppn.tasks.prototypes import PrototypeTask
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
 
-    from ppn.types import Batch, Split
+    from ppn.types import Batch
 
 
 class HTMLReport(Callback):
@@ -50,8 +51,7 @@ class HTMLReport(Callback):
         """Begin to look at images, unless this is part of `fit` or has no prototypes to show."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(pl_module, PrototypeTask) and isinstance(data, FineGrainedDataModule):
-            evaluating = trainer.state.fn in ("validate", "test")
-            self._seen = Examination(pl_module.network) if evaluating else None
+            self._seen = Examination(pl_module.network) if evaluated_split(trainer) else None
 
     def on_test_batch_end(
         self,
@@ -73,10 +73,9 @@ class HTMLReport(Callback):
         seen, self._seen = self._seen.result(), None
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(pl_module, PrototypeTask)
-        assert pl_module.per_class is not None
-        if not trainer.is_global_zero:
+        split = evaluated_split(trainer)
+        if not trainer.is_global_zero or pl_module.per_class is None or split is None:
             return
-        split: Split = "test" if trainer.state.fn == "test" else "val"
         report = collect(pl_module.network, data, split, pl_module.per_class, seen, self.selection)
         report = replace(report, run=_run(trainer, data))
         path = write_report(report, Path(trainer.default_root_dir) / "report")

@@ -67,9 +67,9 @@ class Explainer(Configured, ABC):
     fitted: ClassVar[tuple[str, ...]] = ()
 
     @property
-    @abstractmethod
     def maps_per_class(self) -> int:
         """Number of maps k that it gives for one class."""
+        return 1
 
     @property
     def places(self) -> int:

@@ -175,9 +175,7 @@ class ClassificationTask(LightningModule):
         """Keep the results for `metrics.json`."""
         self.results = {"accuracy": float(self.accuracy.compute())}
 
-    def on_test_epoch_end(self) -> None:
-        """Keep the results for `metrics.json`."""
-        self.on_validation_epoch_end()
+    on_test_epoch_end = on_validation_epoch_end
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its cosine schedule with warm-up, stepped per batch."""

@@ -184,9 +184,7 @@ class ProtoPNetTask(LightningModule):
         """Keep the results for `metrics.json`."""
         self.results = {"accuracy": float(self.accuracy.compute())}
 
-    def on_test_epoch_end(self) -> None:
-        """Keep the results for `metrics.json`."""
-        self.on_validation_epoch_end()
+    on_test_epoch_end = on_validation_epoch_end
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return one optimiser for the first stage, and one for the last layer."""

@@ -227,10 +227,6 @@ class PrototypeTask(LightningModule):
         """Never called: prototypes are found before the first epoch, of which there is none."""
         raise NotImplementedError
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Update all metrics on validation images; see `test_step`."""
-        return self.test_step(batch, batch_idx)
-
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Update all metrics on test images.
 
@@ -245,6 +241,8 @@ class PrototypeTask(LightningModule):
         output = self.network.head(inputs.tokens)
         self.evaluation.update(batch, inputs, noisy, output)
         return {"tokens": inputs.tokens, "output": output}
+
+    validation_step = test_step
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return index, logits, prediction and the predicted class's contributions.

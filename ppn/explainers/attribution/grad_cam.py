@@ -72,11 +72,6 @@ class LayerMaps(Explainer):
         if layer is not None:
             self.title = f"{self.title}, {layer}"
 
-    @property
-    def maps_per_class(self) -> int:
-        """One."""
-        return 1
-
     def prepare(self, network: PrototypeNetwork) -> None:
         """Note the classifier.
 

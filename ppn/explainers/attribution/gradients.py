@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 class PixelGradients(Explainer):
     """One map of pixels for each class, the sum over colour channels with its sign."""
 
-    @property
-    def maps_per_class(self) -> int:
-        """One."""
-        return 1
-
     def prepare(self, network: PrototypeNetwork) -> None:
         """Note the classifier.
 

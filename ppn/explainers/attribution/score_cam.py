@@ -44,11 +44,6 @@ class ScoreCAM(Explainer):
         self.batch_size = batch_size
         self._expect_least(1, "channels", "batch_size")
 
-    @property
-    def maps_per_class(self) -> int:
-        """One."""
-        return 1
-
     def prepare(self, network: PrototypeNetwork) -> None:
         """Note the classifier.
 
