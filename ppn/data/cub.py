@@ -112,7 +112,4 @@ class CUBDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> CUB:
-        """Return an official split."""
-        return CUB(folder, split)
+    reader = CUB

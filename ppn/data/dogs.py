@@ -85,7 +85,4 @@ class DogsDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> Dogs:
-        """Return an official split."""
-        return Dogs(folder, split)
+    reader = Dogs

@@ -94,7 +94,4 @@ class FlowersDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> Flowers:
-        """Return an official split."""
-        return Flowers(folder, split)
+    reader = Flowers

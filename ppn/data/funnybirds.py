@@ -206,10 +206,7 @@ class FunnyBirdsDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> FunnyBirds:
-        """Return an official split."""
-        return FunnyBirds(folder, split)
+    reader = FunnyBirds
 
 
 def _shared(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:

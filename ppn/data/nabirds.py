@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
 from ppn.data.lists import ListedBirds, read_rows
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CARD = Card(
     name="nabirds",
@@ -91,7 +86,4 @@ class NABirdsDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> NABirds:
-        """Return an official split."""
-        return NABirds(folder, split)
+    reader = NABirds

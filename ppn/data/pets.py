@@ -85,7 +85,4 @@ class PetsDataModule(PublishedDataModule):
     """
 
     card = CARD
-
-    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> Pets:
-        """Return an official split."""
-        return Pets(folder, split)
+    reader = Pets

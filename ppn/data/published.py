@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -121,6 +120,8 @@ class PublishedDataModule(FineGrainedDataModule):
     """
 
     card: Card
+    reader: ClassVar[type[Any]]
+    """Of the images of a folder and split."""
 
     def __init__(self, root: str, download: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -161,9 +162,10 @@ class PublishedDataModule(FineGrainedDataModule):
         """
         return self.read_folder(self.folder, split)
 
-    @abstractmethod
     def read_folder(self, folder: Path, split: Literal["train", "test"]) -> AnnotatedDataset:
         """Return an official split of the data set in a folder whose layout is complete."""
+        found: AnnotatedDataset = self.reader(folder, split)
+        return found
 
     def setup(self, stage: str) -> None:
         """Say so if only a part of the data set is there."""
