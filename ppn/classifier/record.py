@@ -71,6 +71,8 @@ def read_record(path: str | Path, content: dict[str, Any] | None = None) -> Reco
             f"Checkpoint {path} was not written by ppn: give one made by `ppn fit`, or a state "
             "dict together with architecture."
         )
+    if found["model"] == "ClassificationTask":  # whose data may have fewer classes
+        found["structure"].setdefault("classifier_classes", found["num_classes"])
     return Record(**{name: found[name] for name in _SCHEMA})
 
 

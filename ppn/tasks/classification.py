@@ -25,8 +25,9 @@ from ppn.classifier.record import (
     read_record,
 )
 from ppn.configured import expect_least
-from ppn.data.class_names import expect_same_names
-from ppn.errors import DataError, PPNError
+from ppn.data.class_names import class_names_of, names_in_checkpoint
+from ppn.data.datamodule import FineGrainedDataModule
+from ppn.errors import CheckpointError, DataError, PPNError
 from ppn.io.schema import Maybe
 from ppn.tasks.last_epoch import keep_last_epoch
 
@@ -60,6 +61,13 @@ class ClassificationTask(LightningModule):
         weight_decay: Weight decay of matrices and kernels; biases and norms have none.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         label_smoothing: Of the cross-entropy, in [0, 1).
+        class_names: File with the names of the trained classifier's classes, in any form that
+            `class_names_of` reads; None takes those of its checkpoint, or of a config.json beside
+            that. By these names, or by the classifier's numbers, data is matched that has only
+            some of its classes.
+        classifier_classes: Number of the trained classifier's classes, if there are more than the
+            data has, whose images are then only counted; read from checkpoints. With it, `weights`
+            must hold the whole classifier.
 
     Raises:
         DataError: If there are fewer than two classes.
@@ -81,6 +89,8 @@ class ClassificationTask(LightningModule):
         weight_decay: float = 0.05,
         warmup_epochs: float = 1.0,
         label_smoothing: float = 0.1,
+        class_names: str | None = None,
+        classifier_classes: int | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -94,9 +104,16 @@ class ClassificationTask(LightningModule):
                 f"label_smoothing is {label_smoothing}, but must be at least 0 and less than 1."
             )
         self.save_hyperparameters(logger=False)  # config.yaml has them
+        self.count = classifier_classes or num_classes
+        more = self.count > num_classes
         self.classifier = build_classifier(
-            architecture, num_classes, weights, pretrained, image_size, model_options
+            architecture, self.count, weights, pretrained, image_size, model_options, whole=more
         )
+        self.trained_names: list[str] | None = None
+        if class_names is not None:
+            self.trained_names = class_names_of(class_names, self.count)
+        elif weights is not None and more:
+            self.trained_names = names_in_checkpoint(weights, self.count)
         self.frozen = (
             [self.classifier]
             if freeze_backbone
@@ -111,8 +128,8 @@ class ClassificationTask(LightningModule):
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
         self.loss = torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.train_accuracy = MulticlassAccuracy(self.count, average="micro")
+        self.accuracy = MulticlassAccuracy(self.count, average="micro")
         # Lightning's own mean over processes is wrong where they have unequally many images.
         self.mean_loss = MeanMetric()
         self.results: dict[str, Any] = {}
@@ -128,11 +145,19 @@ class ClassificationTask(LightningModule):
         return self.classifier.classify(images)
 
     def setup(self, stage: str) -> None:
-        """Take the names of classes from the data; see to it that training saves its last epoch."""
+        """Take the names of classes from the data; see to it that training saves its last epoch.
+
+        Raises:
+            CheckpointError: If the data's classes are not those of the classifier, or, without
+                training, not among them.
+        """
+        if stage == "fit":
+            self._expect_all()
+            keep_last_epoch(self.trainer)
+        elif self.trained_names is not None:
+            self._find_classes("The classifier", self.trained_names)
         data = getattr(self.trainer, "datamodule", None)
         self.class_names = list(getattr(data, "class_names", []))
-        if stage == "fit":
-            keep_last_epoch(self.trainer)
 
     def train(self, mode: bool = True) -> ClassificationTask:
         """Switch to training mode; what is frozen stays in evaluation mode."""
@@ -199,15 +224,28 @@ class ClassificationTask(LightningModule):
         structure: dict[str, Any] = {"weights": None, "pretrained": False}
         for name in ("architecture", "image_size", "model_options"):
             structure[name] = self.hparams[name]
-        Record(type(self).__name__, self.hparams["num_classes"], structure).write(checkpoint)
+        Record(type(self).__name__, self.count, structure).write(checkpoint)
         checkpoint[CLASS_NAMES] = self.class_names or None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other classes."""
+        """Refuse a checkpoint of other classes; find the data's among its own."""
         record = read_record("to load", checkpoint)
-        expect_classes("to load", record, self.hparams["num_classes"])
+        expect_classes("to load", record, self.count)
         expect_content("to load", checkpoint, self, {CLASS_NAMES: Maybe([str])})
-        expect_same_names("Checkpoint to load", checkpoint.get(CLASS_NAMES), self.class_names)
+        self._find_classes("Checkpoint to load", self.trained_names or checkpoint.get(CLASS_NAMES))
+
+    def _expect_all(self) -> None:
+        """Refuse to train on some classes of a classifier: the others would be forgotten."""
+        if self.count > self.hparams["num_classes"]:
+            raise CheckpointError(
+                f"The classifier has {self.count} classes, the data {self.hparams['num_classes']}: "
+                "train it on the data of all of them, or only test it."
+            )
+
+    def _find_classes(self, place: str, names: list[str] | None) -> None:
+        data = getattr(self._trainer, "datamodule", None)
+        if isinstance(data, FineGrainedDataModule):
+            data.follow_classes(place, names, self.count)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch["image"])

@@ -17,6 +17,7 @@ from ppn.classifier.weights import read_checkpoint
 from ppn.data.class_names import labels_in
 from ppn.data.folder import ImageFolderDataModule
 from ppn.errors import CheckpointError, DataError
+from ppn.tasks.classification import ClassificationTask
 from ppn.tasks.prototypes import PrototypeTask
 from tests import ddp
 from tests.data.test_folder import split_tree
@@ -119,6 +120,38 @@ def test_evaluation_counts_what_it_can(world):
     assert sorted(path.stem for path in (world / "fit/gallery").glob("*.jpg")) == [
         f"{label:05d}" for label in LABELS
     ]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "state dict"])
+def test_the_black_box_alone_is_counted_by_the_classifiers_numbers(world, kind, tmp_path, capsys):
+    options = ["--model=ClassificationTask"]
+    if kind == "checkpoint":
+        model = ClassificationTask(7, "test_resnet", image_size=128)
+        model.class_names = NAMES
+        weights = timm.create_model("test_resnet", num_classes=7)
+        weights.load_state_dict(torch.load(world / "box.pth", weights_only=True)["state_dict"])
+        model.classifier.model.load_state_dict(weights.state_dict())
+        content = {"state_dict": model.state_dict(), "pytorch-lightning_version": "2.5.0"}
+        model.on_save_checkpoint(content)
+        torch.save(content, tmp_path / "box.ckpt")
+        options += [f"--ckpt_path={tmp_path / 'box.ckpt'}"]
+    else:
+        made = ["--model.architecture=test_resnet", "--model.image_size=128"]
+        options += [f"--model.weights={world / 'box.pth'}", "--model.classifier_classes=7", *made]
+    assert command("test", world, tmp_path / "test", *options) == 0
+    network = json.loads((world / "test/metrics.json").read_text())
+    measured = json.loads((tmp_path / "test/metrics.json").read_text())
+    assert measured["accuracy"] == pytest.approx(network["blackbox_accuracy"])
+    assert command("predict", world, tmp_path / "predict", *options) == 0
+    with (
+        (tmp_path / "predict/predictions.csv").open() as ours,
+        (world / "predict/predictions.csv").open() as theirs,
+    ):
+        both = [[row["predicted_class"] for row in csv.DictReader(file)] for file in (ours, theirs)]
+    assert both[0] == both[1]
+    capsys.readouterr()
+    assert command("fit", world, tmp_path / "fit", *options) == 2
+    assert "has 7 classes, the data 3: train it on the data of all" in capsys.readouterr().err
 
 
 def test_predictions_of_other_classes_have_no_contributions(world):
