@@ -28,7 +28,9 @@ FULL = [p for p in FAMILIES if p.values[1] in (TOKEN, OTHER)]
 def made(name, size=SIZE, **options):
     """A classifier with a head that is not zero, and two smooth pictures."""
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=5, **OPTIONS.get(name, {}), **options).eval()
+    if size == SIZE:
+        options = {**OPTIONS.get(name, {}), **options}
+    model = timm.create_model(name, num_classes=5, **options).eval()
     classifier = Classifier(model, InputConfig((size, size)))
     for linear in classifier.linears:
         nn.init.normal_(linear.weight, std=0.1)
