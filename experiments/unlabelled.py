@@ -69,7 +69,9 @@ class ForegroundNMF(Discoverer):
         for item in group:
             tokens = positive_tokens(item, k)
             front = foreground(tokens, tokens @ weight[item.label].float())
-            seen = item._replace(tokens=(tokens * front[:, None].sqrt()).view_as(item.tokens))
+            seen = item._replace(
+                tokens=(tokens * front[:, None].sqrt()).view_as(item.tokens), earlier=None
+            )
             parts = NMF().discover([seen], weight, k)[0].parts
             found.append(Parts(parts, nonnegative_coefficients(tokens, parts)))
         return found
@@ -119,9 +121,12 @@ class StableNMF(Discoverer):
 
     def _one(self, item: ClassTokens, weight: Tensor, k: int) -> Parts:
         halves = [
-            item._replace(tokens=item.tokens[first::2], indices=item.indices[first::2])
+            item._replace(
+                tokens=item.tokens[first::2], indices=item.indices[first::2], earlier=None
+            )
             for first in (0, 1)
         ]
+        item = item._replace(earlier=None)
         ways = [NMF(), *(NMF(init="kmeans", seed=seed) for seed in range(self.count - 1))]
         best: tuple[float, Tensor] | None = None
         every = []
@@ -140,7 +145,10 @@ class StableNMF(Discoverer):
 
 
 WAYS: dict[str, Callable[[], Discoverer]] = {
+    "nmf of the last features": lambda: NMF(earlier=0.0),
     "nmf": NMF,
+    "nmf, earlier layer": lambda: NMF(earlier=1.0),
+    "nmf, earlier layer, twice": lambda: NMF(earlier=2.0),
     "foreground, nmf": ForegroundNMF,
     "foreground, balanced clusters": BalancedClusters,
     "activation, balanced clusters": lambda: BalancedClusters(front=False),

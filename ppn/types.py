@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
+import torch
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
     from typing_extensions import NotRequired
@@ -72,7 +74,8 @@ class Tokens(NamedTuple):
     `pooled` (B, D) the vector z on which the effective head acts, mostly the mean token; `scale`
     (B,) the positive factor 1/s of a normalised head, ones otherwise; `logits` (B, C) the black
     box's own output; `attribute` turns directions (B, k, D) into maps (B, k, N) whose mean over N
-    is near <z, direction>; None where <token, direction> are the maps.
+    is near <z, direction>; None where <token, direction> are the maps; `earlier` (B, N, E)
+    features of an earlier layer on the same grid, where they are asked for.
     """
 
     tokens: Tensor
@@ -81,9 +84,29 @@ class Tokens(NamedTuple):
     scale: Tensor
     logits: Tensor
     attribute: Callable[[Tensor], Tensor] | None = None
+    earlier: Tensor | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[Tokens]) -> Tokens:
+        """Return the images of several batches as one; without `attribute`."""
+        earlier = [one.earlier for one in parts if one.earlier is not None]
+        return Tokens(
+            torch.cat([one.tokens for one in parts]),
+            parts[0].grid,
+            torch.cat([one.pooled for one in parts]),
+            torch.cat([one.scale for one in parts]),
+            torch.cat([one.logits for one in parts]),
+            earlier=torch.cat(earlier) if earlier else None,
+        )
 
     def rows(self, rows: list[int]) -> Tokens:
         """Return some of the images; `attribute` belongs to whole batches and is left out."""
-        return Tokens(
-            self.tokens[rows], self.grid, self.pooled[rows], self.scale[rows], self.logits[rows]
+        earlier = None if self.earlier is None else self.earlier[rows]
+        return self._replace(
+            tokens=self.tokens[rows],
+            pooled=self.pooled[rows],
+            scale=self.scale[rows],
+            logits=self.logits[rows],
+            attribute=None,
+            earlier=earlier,
         )

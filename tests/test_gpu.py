@@ -101,7 +101,9 @@ def test_refinements_are_exact(root, way):
 
 
 @pytest.mark.parametrize(
-    "way", [NMF(), KMeans(), Vocabulary(6), NamedParts()], ids=lambda way: way.name
+    "way",
+    [NMF(), NMF(earlier=1.0), KMeans(), Vocabulary(6), NamedParts()],
+    ids=lambda way: way.name,
 )
 def test_discoverers_find_what_they_find_on_the_cpu(root, way):
     k = None if way.name == "named_parts" else 2

@@ -46,10 +46,12 @@ class Setting(NamedTuple):
         self, discoverer: Discoverer, k: int, labels: Iterable[int] | None = None
     ) -> Iterator[tuple[int, ClassProblem]]:
         """Find the parts of one class after the other; None: of all."""
-        extracted, tokens = self.extracted, self.extracted.train.tokens["clean"]
+        extracted, kinds = self.extracted, self.extracted.train.tokens
+        tokens, earlier = kinds["clean"], kinds.get("earlier")
         for label in range(len(self.seen)) if labels is None else labels:
             rows = self.seen[label]
-            item = ClassTokens(label, str(label), tokens[rows], rows, None, extracted.grid)
+            more = None if earlier is None else earlier[rows]
+            item = ClassTokens(label, str(label), tokens[rows], rows, None, extracted.grid, more)
             (problem,) = find_parts([item], extracted.weight, k, discoverer)
             yield label, problem
 

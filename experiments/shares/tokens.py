@@ -25,7 +25,8 @@ METRIC_SEED = 0
 class Images(NamedTuple):
     """One official split.
 
-    `tokens`: "clean", or "metric" with the metric's noise -> (n, N, D); `labels` (n,); `keypoints`
+    `tokens`: "clean", or "metric" with the metric's noise -> (n, N, D), and "earlier" (n, N, E) of
+    an earlier layer, where there is one; `labels` (n,); `keypoints`
     (n, P, 3) in input pixels; `indices` (n,).
     """
 
@@ -72,7 +73,7 @@ def extract(
     """
     fragment = yaml.safe_load((ROOT / f"configs/data/{name}.yaml").read_text())
     given = {**fragment.get("init_args", {}), **options, "val_fraction": 0.0, "num_workers": 0}
-    content = repr((name, root, architecture, weights, sorted(given.items())))
+    content = repr(("earlier", name, root, architecture, weights, sorted(given.items())))
     bits = b"" if weights == "pypi" else Path(weights).read_bytes()
     file = cache / f"tokens-{hashlib.sha256(content.encode() + bits).hexdigest()[:12]}.pt"
     if not file.is_file():
@@ -99,19 +100,24 @@ def _extract(
     for split in ("train", "test"):
         view = data.view(split)  # type: ignore[arg-type]
         tokens: dict[str, list[Tensor]] = {"clean": [], "metric": []}
+        earlier: list[Tensor] = []
         rest: list[list[Tensor]] = [[], [], []]
         for batch in DataLoader(view, batch_size=32):
             noise = stability_noise(batch["image"], batch["index"], METRIC_SEED)
             for kind, own in tokens.items():
                 noisy = batch["image"] + noise if kind == "metric" else batch["image"]
-                found = classifier(noisy)
+                with classifier.looking_earlier():
+                    found = classifier(noisy)
                 if found.attribute is not None:
                     raise HeadError(f"Maps of {architecture} are no products of tokens.")
                 grid = found.grid
                 own.append(found.tokens.float())
+                if kind == "clean" and found.earlier is not None:
+                    earlier.append(found.earlier)
             for column, key in zip(rest, ("label", "keypoints", "index"), strict=True):
                 column.append(batch[key])  # type: ignore[literal-required]
-        joined = {kind: torch.cat(found) for kind, found in tokens.items()}
+        every = {**tokens, **({"earlier": earlier} if earlier else {})}
+        joined = {kind: torch.cat(found) for kind, found in every.items()}
         splits.append((joined, *(torch.cat(column) for column in rest)))
     if probed:
         pooled = splits[0][0]["clean"].mean(1)  # type: ignore[attr-defined]

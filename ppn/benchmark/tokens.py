@@ -78,6 +78,10 @@ class StoredTraining(TrainingImages):
             for label in self.labels:
                 yield self._read(label)
             return
+        with self.network.classifier.looking_earlier():
+            yield from self._compute()
+
+    def _compute(self) -> Iterator[TrainingBatch]:
         for found in super().classes():
             batch = {f"{_PREFIX}{name}": value for name, value in found.batch.items()}
             content: dict[str, Tensor] = {**_tensors(found.tokens), **batch}  # type: ignore[dict-item]
@@ -99,6 +103,8 @@ class StoredTraining(TrainingImages):
 
 def _tensors(tokens: Tokens) -> dict[str, Tensor]:
     named = {name: getattr(tokens, name) for name in _FIELDS}
+    if tokens.earlier is not None:
+        named["earlier"] = tokens.earlier
     return _apart({**named, "grid": torch.tensor(tokens.grid)})
 
 
@@ -110,4 +116,5 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _tokens(content: dict[str, Tensor]) -> Tokens:
     height, width = content["grid"].tolist()
     tokens, pooled, scale, logits = (content[name] for name in _FIELDS)
-    return Tokens(tokens, (height, width), pooled, scale, logits)
+    earlier = content.get("earlier")
+    return Tokens(tokens, (height, width), pooled, scale, logits, earlier=earlier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,17 @@ from torch import Tensor, nn
 from ppn.classifier.candidates import last_modules
 from ppn.classifier.cut import gradient_maps, lift, run
 from ppn.classifier.cut_point import logits_of
+from ppn.classifier.earlier import earlier_layer
 from ppn.classifier.effective import effective_head, head_vector, live_cut
 from ppn.classifier.inspection import inspect_head
-from ppn.classifier.running import guarded
+from ppn.classifier.running import guarded, hooked
 from ppn.errors import HeadError
 from ppn.types import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ppn.classifier.earlier import EarlierLayer
     from ppn.classifier.head_case import HeadInspection
     from ppn.types import InputConfig
 
@@ -45,6 +50,7 @@ class Classifier(nn.Module):
         self.model = observable(model)
         self.config = config
         self.features = features
+        self.earlier: EarlierLayer | None = None
         self.inspect()
         # What was found about other weights may not hold for these (shares of averaged heads).
         self.register_load_state_dict_post_hook(_inspect_again)  # type: ignore[no-untyped-call]
@@ -85,8 +91,30 @@ class Classifier(nn.Module):
             patches: Whether patch tokens are wanted. Where the head has to be run on each of them
                 they cost most of the time, and maps do not need them: False leaves them empty.
         """
-        with guarded(self.model):
-            return self._tokens(images, patches)
+        if self.earlier is None or not patches:
+            with guarded(self.model):
+                return self._tokens(images, patches)
+        layer, kept = self.earlier, list[Tensor]()
+        watched = self.model.get_submodule(layer.name)
+        with (
+            guarded(self.model),
+            hooked([(watched, lambda *call: kept.append(layer.read(call[-1])))]),
+        ):
+            tokens = self._tokens(images, patches)
+        size = (images.shape[-2], images.shape[-1])
+        return tokens._replace(earlier=layer.on_grid(kept[0], tokens.grid, size))
+
+    @contextmanager
+    def looking_earlier(self) -> Iterator[None]:
+        """Give, with patch tokens, features of an earlier layer where there is one."""
+        before = self.earlier
+        if before is None:
+            config, grid = self.config, self.inspection.grid
+            self.earlier = earlier_layer(self.model, config.channels, config.size, grid)
+        try:
+            yield
+        finally:
+            self.earlier = before
 
     def _tokens(self, images: Tensor, patches: bool) -> Tokens:
         report = self.inspection

@@ -20,7 +20,8 @@ class ClassTokens(NamedTuple):
     """The un-augmented training images of one class.
 
     `label`; `name`; `tokens` (n_c, N, D) patch tokens; `indices` (n_c,) which images; `pooled`
-    (n_c, D) what the head acts on, None where it is the mean token; `grid` (H, W) of the tokens.
+    (n_c, D) what the head acts on, None where it is the mean token; `grid` (H, W) of the tokens;
+    `earlier` (n_c, N, E) features of an earlier layer on that grid, None unless asked for.
     """
 
     label: int
@@ -29,6 +30,7 @@ class ClassTokens(NamedTuple):
     indices: Tensor
     pooled: Tensor | None = None
     grid: tuple[int, int] = (0, 0)
+    earlier: Tensor | None = None
 
 
 class Parts(NamedTuple):
@@ -90,6 +92,11 @@ class Discoverer(Configured, ABC):
         """
         del training
         return None
+
+    def looks_earlier(self, k: int) -> bool:
+        """Say whether features of an earlier layer are wanted too, for k parts per class."""
+        del k
+        return False
 
     def fit(self, classes: Iterable[ClassTokens], weight: Tensor, k: int) -> None:
         """Learn what all classes share; called only if `shared`.

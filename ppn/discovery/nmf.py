@@ -19,6 +19,7 @@ from ppn.discovery.factorization import (
 )
 from ppn.discovery.faiss_search import spherical_kmeans
 from ppn.discovery.positive import positive_tokens
+from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Init = Literal["kmeans", "nndsvda"]
 TokenWeighting = Literal["none", "cam"]
+_MANY = 5
+"""Parts from which on the last features alone do not tell them apart."""
 
 
 class NMF(Discoverer):
@@ -40,6 +43,11 @@ class NMF(Discoverer):
             activation, so that it models what the classifier uses; coefficients always refer to
             the unweighted tokens. A class with fewer than k positive activations is not weighted.
             "none" takes all tokens as they are.
+        earlier: Weight >= 0 of features of an earlier layer, in which more parts differ than in
+            the last ones: they are appended to the tokens, with as large a mean square times the
+            square of this. None: 1 from five parts on, else 0 (docs/refinement/unlabelled.md).
+            Where tokens come without them, or the classifier has no such layer, the last features
+            are all there is.
         seed: Seed of k-means or of the randomised SVD.
 
     Raises:
@@ -47,26 +55,43 @@ class NMF(Discoverer):
     """
 
     def __init__(
-        self, init: Init = "nndsvda", token_weighting: TokenWeighting = "cam", seed: int = 0
+        self,
+        init: Init = "nndsvda",
+        token_weighting: TokenWeighting = "cam",
+        seed: int = 0,
+        earlier: float | None = None,
     ) -> None:
         self.init: Init = init
         self.token_weighting: TokenWeighting = token_weighting
         self.seed = seed
+        self.earlier = earlier
         self._expect_word("init", Init)
         self._expect_word("token_weighting", TokenWeighting)
         self._expect_seed()
+        if earlier is not None and not earlier >= 0:
+            raise DiscoveryError(f"earlier is {earlier}, but must be at least 0.")
+
+    def looks_earlier(self, k: int) -> bool:
+        """Say whether an earlier layer has a weight for k parts."""
+        return self._earlier_weight(k) > 0
+
+    def _earlier_weight(self, k: int) -> float:
+        return float(k >= _MANY) if self.earlier is None else self.earlier
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Factorise the tokens of each class."""
-        positive = [positive_tokens(item, k) for item in group]
+        share = self._earlier_weight(k)
+        positive = [_with_earlier(positive_tokens(item, k), item.earlier, share) for item in group]
+        width = group[0].tokens.shape[-1]
         if self.token_weighting == "none":
-            return [Parts(f.parts, f.coefficients) for f in self._factorise(positive, k)]
+            found = self._factorise(positive, k)
+            return [Parts(_directions(f.parts, width), f.coefficients) for f in found]
         seen = [
             _weighted(tokens, item.tokens.float().flatten(0, 1) @ weight[item.label].float(), k)
             for tokens, item in zip(positive, group, strict=True)
         ]
         return [
-            Parts(found.parts, nonnegative_coefficients(tokens, found.parts))
+            Parts(_directions(found.parts, width), nonnegative_coefficients(tokens, found.parts))
             for tokens, found in zip(positive, self._factorise(seen, k), strict=True)
         ]
 
@@ -84,6 +109,22 @@ class NMF(Discoverer):
         if self.init == "nndsvda":
             return nndsvda(tokens, k, sketch)
         return spherical_kmeans(tokens, k, self.seed).centroids.clamp(min=0)
+
+
+def _with_earlier(tokens: Tensor, earlier: Tensor | None, share: float) -> Tensor:
+    """Append features (n_c, N, E) of an earlier layer to tokens (n, D); negative ones apart."""
+    if earlier is None or share == 0:
+        return tokens
+    more = earlier.float().flatten(0, 1)
+    if bool((more < 0).any()):
+        more = torch.cat([more.clamp(min=0), more.clamp(max=0).neg()], dim=1)
+    size = tokens.square().sum(1).mean() / more.square().sum(1).mean().clamp(min=1e-12)
+    return torch.cat([tokens, share * size.sqrt() * more], dim=1)
+
+
+def _directions(parts: Tensor, width: int) -> Tensor:
+    """Return what of parts (k, D + E) is in the space of the tokens (k, D), of unit norm."""
+    return parts if parts.shape[1] == width else functional.normalize(parts[:, :width], dim=1)
 
 
 def _together(tokens: list[Tensor], starts: list[Tensor], sketches: list[Sketch]) -> list[Factors]:

@@ -78,15 +78,7 @@ class TrainingImages:
 def _joined(batches: Sequence[TrainingBatch]) -> TrainingBatch:
     names = batches[0].batch.keys()
     batch = {name: torch.cat([one.batch[name] for one in batches]) for name in names}  # type: ignore[literal-required]
-    seen = [one.tokens for one in batches]
-    tokens = Tokens(
-        torch.cat([one.tokens for one in seen]),
-        seen[0].grid,
-        torch.cat([one.pooled for one in seen]),
-        torch.cat([one.scale for one in seen]),
-        torch.cat([one.logits for one in seen]),
-    )
-    return TrainingBatch(cast("Batch", batch), tokens)
+    return TrainingBatch(cast("Batch", batch), Tokens.joined([one.tokens for one in batches]))
 
 
 def fit_explainers(

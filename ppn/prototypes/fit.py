@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from ppn.refinement.base import ClassProblem, Refined, exact_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -75,7 +77,8 @@ class Fit:
             names: Name of each class.
         """
         classes = class_by_class(batches, names, sort=sort)
-        self.discoverer.fit(classes, self.weight, self.network.k)
+        with self._looking():
+            self.discoverer.fit(classes, self.weight, self.network.k)
 
     @torch.no_grad()
     @without_autocast()
@@ -105,7 +108,8 @@ class Fit:
         network = self.network
         remaining = class_by_class(batches, names, self.sample, sort)
         for size in repeat(GROUP) if sizes is None else sizes:
-            group = list(islice(remaining, size))
+            with self._looking():
+                group = list(islice(remaining, size))
             if not group:
                 break
             problems = find_parts(group, self.weight, network.k, self.discoverer)
@@ -118,6 +122,12 @@ class Fit:
                     seen(item)
             if finished is not None:
                 finished([item.label for item in group])
+
+    def _looking(self) -> AbstractContextManager[None]:
+        """While batches are read: the classifier gives what the discoverer looks at."""
+        if self.discoverer.looks_earlier(self.network.k):
+            return self.network.classifier.looking_earlier()
+        return nullcontext()
 
     def merge(self) -> None:
         """Take over what other processes have found; a collective call."""

@@ -82,11 +82,8 @@ def class_by_class(
 
 
 def _joined(label: int, names: Sequence[str], pending: list[tuple[Tokens, Tensor]]) -> ClassTokens:
+    found = Tokens.joined([tokens for tokens, _ in pending])
+    indices = torch.cat([indices for _, indices in pending])
     return ClassTokens(
-        label,
-        names[label],
-        torch.cat([tokens.tokens for tokens, _ in pending]),
-        torch.cat([indices for _, indices in pending]),
-        torch.cat([tokens.pooled for tokens, _ in pending]),
-        pending[0][0].grid,
+        label, names[label], found.tokens, indices, found.pooled, found.grid, found.earlier
     )
