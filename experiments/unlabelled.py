@@ -21,7 +21,7 @@ from experiments.shares.present import table
 from experiments.shares.study import held_out, tested
 from experiments.shares.tokens import extract
 from ppn.data.build import parse_options
-from ppn.discovery import NMF, Discoverer, Parts, Vocabulary
+from ppn.discovery import NMF, Discoverer, Parts
 from ppn.discovery.factorization import nonnegative_coefficients
 from ppn.discovery.faiss_search import spherical_kmeans
 from ppn.discovery.positive import positive_tokens
@@ -146,7 +146,6 @@ class StableNMF(Discoverer):
 
 WAYS: dict[str, Callable[[], Discoverer]] = {
     "nmf of the last features": lambda: NMF(earlier=0.0),
-    "nmf": NMF,
     "nmf, earlier layer": lambda: NMF(earlier=1.0),
     "nmf, earlier layer, twice": lambda: NMF(earlier=2.0),
     "foreground, nmf": ForegroundNMF,
@@ -154,22 +153,11 @@ WAYS: dict[str, Callable[[], Discoverer]] = {
     "activation, balanced clusters": lambda: BalancedClusters(front=False),
     "nmf, chosen by halves": StableNMF,
     "nmf, averaged over restarts": lambda: StableNMF(average=True),
-    "vocabulary of 20": lambda: Vocabulary(20),
-    "vocabulary of 10": lambda: Vocabulary(10),
 }
 
 
 def prototypes(setting: Setting, way: Discoverer) -> Tensor:
     """Return prototypes (C, k, D) of one way."""
-    if way.shared:
-        extracted, tokens = setting.extracted, setting.extracted.train.tokens["clean"]
-        from ppn.discovery import ClassTokens
-
-        items = (
-            ClassTokens(label, str(label), tokens[rows], rows, None, extracted.grid)
-            for label, rows in enumerate(setting.seen)
-        )
-        way.fit(items, extracted.weight, setting.k)
     found = setting.empty(setting.k)
     for label, problem in setting.problems(way, setting.k):
         found[label] = CompactSplit().refine(problem).prototypes

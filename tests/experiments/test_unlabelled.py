@@ -18,8 +18,6 @@ def item():
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_finds_parts(name):
     way, weight = WAYS[name](), torch.ones(1, 12, dtype=torch.float64)
-    if way.shared:
-        way.fit([item()], weight, 2)
     (found,) = way.discover([item()], weight, 2)
     assert found.coefficients.shape == (96, 2)
     assert bool((found.coefficients >= 0).all())
