@@ -27,11 +27,12 @@ from ppn.allocator import keep_memory
 def run(function, *args, processes=2):
     """Call `function(*args)` once per rank and return the results in the order of the ranks.
 
-    The function must be importable (module level) and its result picklable; an exception in any
-    rank is raised here. Starting the processes takes seconds: do many things in one call.
+    The function's result must be picklable; an exception in any rank is raised here. The processes
+    are forked, hence import nothing anew.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, (processes, folder, function, args), nprocs=processes)
+        given = (processes, folder, function, args)
+        mp.start_processes(_rank, given, nprocs=processes, start_method="fork")
         return [pickle.loads(Path(folder, f"{rank}.pkl").read_bytes()) for rank in range(processes)]
 
 
@@ -90,6 +91,8 @@ def forked(function, output, environment):
         torch.set_num_threads(1)
         os.environ.update(environment)
         code = function()
+    except SystemExit as end:
+        code = end.code
     except BaseException:
         traceback.print_exc()
     finally:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from experiments.sweeping.space import proposals
 from experiments.sweeping.spec import read_sweep
 from ppn.cli import PrototypeCLI
 from ppn.commands.run_directory import run_directory
-from tests import fakes
+from tests import ddp, fakes
 from tests.callbacks.wandb_files import read
 
 ROOT = Path(__file__).parents[1]
@@ -265,8 +266,16 @@ def small(tmp_path):
     return path, ["--out", str(tmp_path / "out"), "--", *more], tmp_path / "out"
 
 
-def test_the_local_runner_finishes_and_goes_on(small, monkeypatch, capfd):
+def test_the_local_runner_finishes_and_goes_on(small, monkeypatch, capfd, tmp_path):
     path, more, out = small
+
+    def forked(words, env, check):
+        """As `subprocess.run`, in a process that has imported everything."""
+        assert words[:3] == [sys.executable, "-m", "ppn"]
+        ((code, _),) = ddp.commands([words[3:]], tmp_path / "said")
+        return subprocess.CompletedProcess(words, code)
+
+    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(run=forked))
     monkeypatch.chdir(ROOT)
     assert runner.main([str(path), "--trials", "1", *more]) == 0
     (first,) = out.glob("*/trial.json")

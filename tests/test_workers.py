@@ -11,7 +11,7 @@ from ppn.__main__ import main
 from ppn.classifier.weights import read_checkpoint
 from tests import fakes
 
-WORKERS = [0, 1, 2]
+WORKERS = [0, 2]
 
 
 @pytest.fixture(scope="module")

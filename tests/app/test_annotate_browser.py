@@ -1,9 +1,8 @@
-import socket
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
+
+from tests.app.serving import kill, serving
 
 pytest.importorskip("gradio")
 
@@ -11,22 +10,11 @@ PARTS = ["beak", "wing", "tail"]
 WAIT = 60_000
 
 
-@contextmanager
-def serving(path):
+def annotating(path):
     """`ppn annotate` and its address; it is killed at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = ["--data", "synthetic_birds", "--set", "num_classes=3", "--set", "train_per_class=3"]
     words += ["--set", "draw_size=96", "--parts", ",".join(PARTS), "--out", str(path)]
-    command = [sys.executable, "-m", "ppn", "annotate", *words, "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            said = process.stdout.readline()
-            assert f"http://127.0.0.1:{port}/" in said
-            yield process, f"http://127.0.0.1:{port}/"
-        finally:
-            process.kill()
+    return serving(path.parent, "annotate", *words)
 
 
 @contextmanager
@@ -65,7 +53,7 @@ def answered(path):
 
 def test_parts_are_clicked_and_nothing_is_lost_when_it_is_killed(browser, tmp_path):
     path = tmp_path / "clicks.csv"
-    with serving(path) as (process, address), visited(browser, address, 1280) as page:
+    with annotating(path) as (process, address), visited(browser, address, 1280) as page:
         asked(page, "beak")
         first = page.locator("figcaption").inner_text().split(" · ")[1]
         page.mouse.click(*at(page, 0.25, 0.5))
@@ -104,15 +92,14 @@ def test_parts_are_clicked_and_nothing_is_lost_when_it_is_killed(browser, tmp_pa
         asked(page, "wing")
         assert len(answered(path)) == 4
         assert page.complaints == []
-        process.kill()
-        process.wait()
+        kill(process)
         page.keyboard.press("n")
         page.locator(".notice").wait_for()
         assert "The program does not answer" in page.locator(".notice").inner_text()
         asked(page, "wing")
     with path.open("a") as file:
         file.write(f"{second},wing,12.5,1")  # the machine went down in the middle of a line
-    with serving(path) as (_, address), visited(browser, address, 390, touch=True) as page:
+    with annotating(path) as (_, address), visited(browser, address, 390, touch=True) as page:
         asked(page, "wing")
         assert "cut off" in page.locator(".notice").inner_text()
         assert page.locator("figcaption").inner_text().endswith(second)

@@ -1,15 +1,13 @@
 import base64
 import io
 import json
-import socket
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 from PIL import Image
 
 import ppn
+from tests.app.serving import serving
 from tests.commands.conftest import CLASSES, world  # noqa: F401 - a fixture
 
 pytest.importorskip("gradio")
@@ -21,21 +19,11 @@ def served(world, tmp_path_factory):  # noqa: F811
     """`ppn app` of a small network and its images: address, folder of photos, --out, clicks."""
     base, _ = world
     out = tmp_path_factory.mktemp("app")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = ["--ckpt", base / "run/checkpoints/prototypes.ckpt", "--data", "folder"]
     words += ["--root", base / "photos", "--set", "num_workers=0"]
     words += ["--out", out / "edited", "--clicks", out / "clicks.csv", "--parts", "handle,rim"]
-    command = [sys.executable, "-m", "ppn", "app", *map(str, words), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stdout:
-                if f"http://127.0.0.1:{port}/" in line:
-                    break
-            yield f"http://127.0.0.1:{port}/", base, out
-        finally:
-            process.kill()
+    with serving(out, "app", *map(str, words)) as (_, address):
+        yield address, base, out
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """A killed discovery goes on where it stopped, to the same bits."""
 
-import subprocess
-import sys
+import functools
+import os
+import signal
 
 import pytest
 import torch
 
 from ppn.__main__ import main
 from ppn.classifier.weights import read_checkpoint
-from tests import fakes
+from ppn.prototypes.journal import Journal
+from tests import ddp, fakes
 
 QUIET = [
     "--trainer.accelerator=cpu",
@@ -69,8 +71,6 @@ class Stop(Exception):
 
 def stop_after(monkeypatch, groups):
     """Let discovery die after it has journaled some groups of classes."""
-    from ppn.prototypes.journal import Journal
-
     done = []
     write = Journal.write
 
@@ -148,30 +148,28 @@ def test_other_weights_have_another_journal(world, tmp_path, monkeypatch, caplog
     assert "Going on" not in caplog.text
 
 
+def interrupted(arguments):
+    """Run a command that is interrupted after a group of classes."""
+    # A job in the background of a shell inherits that interrupts are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    write = Journal.write
+
+    def then_interrupt(self, labels):
+        write(self, labels)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Journal.write = then_interrupt
+    return main(arguments)
+
+
 def test_ctrl_c_says_how_to_go_on(world, tmp_path):
     """In a process of its own: Lightning answers an interrupt by leaving."""
-    code = (
-        "import os, signal, sys\n"
-        # A job in the background of a shell inherits that interrupts are ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from ppn.prototypes.journal import Journal\n"
-        "write = Journal.write\n"
-        "def interrupted(self, labels):\n"
-        "    write(self, labels)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "Journal.write = interrupted\n"
-        "from ppn.__main__ import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command(world, tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode != 0
-    assert "run the same command again to go on" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    output = tmp_path / "output"
+    run = functools.partial(interrupted, command(world, tmp_path / "run"))
+    (code,) = ddp.waited([ddp.forked(run, output, {})], timeout=120)
+    assert code != 0
+    assert "run the same command again to go on" in output.read_text()
+    assert "Traceback" not in output.read_text()
     assert main(command(world, tmp_path / "run")) == 0
     assert_same(tmp_path / "run", world / "whole/run")
 

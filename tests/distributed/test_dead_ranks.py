@@ -1,6 +1,8 @@
 """A process that ends early, by whatever cause, ends the others within seconds."""
 
+import functools
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import timm
 import torch
 
 from ppn.distributed import LOST
-from tests import fakes
+from tests import ddp, fakes
 from tests.callbacks.test_journal import command
 
 ROOT = Path(__file__).parents[2]
@@ -48,15 +50,16 @@ def arguments(base, run_dir):
 
 
 def started(base):
-    """Start both processes; return the first one, which is to start the other."""
-    with (base / "output").open("w") as output:
-        return subprocess.Popen(
-            [sys.executable, str(base / "slow.py"), *arguments(base, base / "run")],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=base,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
+    """Start the first process, which is to start the other; return its id."""
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return ddp.forked(functools.partial(first, base), base / "output", environment)
+
+
+def first(base):
+    """What `python slow.py ...` does, in a process that has imported everything."""
+    os.chdir(base)
+    sys.argv = [str(base / "slow.py"), *arguments(base, base / "run")]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def in_the_middle(base, *ranks):
@@ -78,7 +81,7 @@ def gone(process):
 
 
 def all_ended(base, launcher, others):
-    code = launcher.wait(SECONDS)
+    (code,) = ddp.waited([launcher], SECONDS)
     end = time.monotonic() + SECONDS
     while not all(map(gone, others)):
         assert time.monotonic() < end
@@ -102,8 +105,8 @@ def test_the_second_process_killed_ends_the_first(base):
 def test_the_first_process_killed_ends_the_second_and_a_second_run_goes_on(base):
     launcher = started(base)
     processes = in_the_middle(base, 0, 1)
-    assert processes[0] == launcher.pid
-    launcher.kill()
+    assert processes[0] == launcher
+    os.kill(launcher, signal.SIGKILL)
     code, output = all_ended(base, launcher, processes)
     assert code == -signal.SIGKILL
     assert output.count("ppn: ") == 1
@@ -135,7 +138,7 @@ def test_an_image_that_one_process_cannot_read_ends_the_other(base, rank):
 def test_sigterm_ends_all_and_says_how_to_go_on(base):
     launcher = started(base)
     processes = in_the_middle(base, 0, 1)
-    launcher.terminate()
+    os.kill(launcher, signal.SIGTERM)
     code, output = all_ended(base, launcher, processes)
     assert code == 128 + signal.SIGTERM
     assert "run the same command again to go on" in output.split("ppn: ")[0]
