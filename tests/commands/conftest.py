@@ -23,6 +23,7 @@ def world(tmp_path_factory):
     base = tmp_path_factory.mktemp("user")
     rng = np.random.default_rng(0)
     images, labels = [], []
+    torch.manual_seed(0)  # a fixture of the session comes before that of each test
     for label, name in enumerate(CLASSES):
         (base / "photos" / name).mkdir(parents=True)
         for i in range(6):

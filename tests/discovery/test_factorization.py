@@ -2,7 +2,6 @@ import itertools
 
 import pytest
 import torch
-from sklearn.decomposition import NMF
 
 from ppn.discovery import factorization as module
 from ppn.discovery.factorization import (
@@ -33,6 +32,7 @@ def planted(n=300, width=40, k=3, noise=0.05):
 @pytest.mark.parametrize("sketched", [True, False])
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_objective_is_as_low_as_scikit_learns(k, sketched):
+    NMF = pytest.importorskip("sklearn.decomposition").NMF
     tokens = planted(k=5)
     ours = nmf(tokens, nndsvda(tokens, k), sketch(tokens) if sketched else None)
     theirs = NMF(k, init="nndsvda", solver="cd", tol=1e-4, max_iter=200, random_state=0)

@@ -38,7 +38,7 @@ def made(name):
     return network, images
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(scope="module")
 def case(request):
     """An edited network of each head case, images, and which maps its graph can hold."""
     network, images = made(request.param)
@@ -53,7 +53,18 @@ def run(path, images):
     return [torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})]
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch"])
+# ONNX is made of the graph that "torch" saves, so one fast case of the latter is enough.
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        *((name, "onnx") for name in SIZES),
+        *(
+            pytest.param(name, "torch", marks=[pytest.mark.slow] * (name != "test_vit"))
+            for name in SIZES
+        ),
+    ],
+    indirect=["case"],
+)
 def test_the_file_gives_what_the_edited_network_gives(case, kind, tmp_path):
     network, images, maps = case
     path = tmp_path / f"network.{'onnx' if kind == 'onnx' else 'pt2'}"
