@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,11 @@ def test_commands_run_one_after_another(world, tmp_path, monkeypatch, capsys):  
     pytest.importorskip("onnxruntime")
     base, _ = world
     monkeypatch.chdir(tmp_path)
-    for name in ("photos", "more"):
-        (tmp_path / name).symlink_to(base / "photos")
+    for file in sorted(base.glob("photos/*/[0-2].png")):
+        for name in ("photos", "more"):
+            copy = tmp_path / name / file.parent.name / file.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
     for line in LINES:
         if line.startswith("ppn "):
             words = shlex.split(adapted(line, base / "run"))[1:]
