@@ -100,7 +100,7 @@ def real(root: Path, ckpt: Path, out: Path) -> None:
                 continue
             bird = drawn(points.numpy(), data.part_names, image.shape[-1])
             told = replace(explanation, image=bird, patches=(None,) * network.k)
-            told.save(out / f"real-{wanted.pop(label).lower().replace(' ', '-')}.png")
+            told.save(out / f"real-{wanted.pop(label).lower().replace(' ', '-')}.webp")
         if not wanted:
             return
 
@@ -117,7 +117,7 @@ def small_transformer(file: Path, out: Path) -> None:
     for image, label in zip(tests, own.tolist(), strict=True):
         explanation = network.explain(image)
         if explanation.label == label and not explanation.caution:
-            explanation.save(out / "transformer.png")
+            explanation.save(out / "transformer.webp")
             return
 
 
@@ -126,12 +126,12 @@ def edited(demo: Path, out: Path) -> None:
     network = ppn.load(demo / "prototypes/checkpoints/prototypes.ckpt")
     bird = demo / f"birds/{EDITED.lower().replace(' ', '-')}.png"
     before = network.explain(bird)
-    before.save(out.parent / "explanation.png")
+    before.save(out.parent / "explanation.webp")
     network.remove(before.label, before.order[0] + 1)
-    network.explain(bird, before.label).save(out / "edited.png")
+    network.explain(bird, before.label).save(out / "edited.webp")
     rival = before.ranking[1].label
     network.undo()
-    network.explain(bird).versus(rival).save(out / "versus.png")
+    network.explain(bird).versus(rival).save(out / "versus.webp")
 
 
 def report(page: Path, file: Path) -> None:
@@ -142,7 +142,7 @@ def report(page: Path, file: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        tab = browser.new_page(viewport={"width": 1240, "height": 748})
+        tab = browser.new_page(viewport={"width": 1240, "height": 890})
         tab.goto(page.resolve().as_uri())
         with replacing(file) as temporary:
             temporary.write_bytes(tab.screenshot())

@@ -14,10 +14,12 @@ import yaml
 
 import ppn
 from ppn.data.synthetic import SyntheticBirdsDataModule
-from ppn.discovery.factorization import make_sketch, nmf, nndsvda
+from ppn.discovery import NMF
+from ppn.discovery.base import ClassTokens, Parts
 from ppn.io.files import write_bytes
 from ppn.visualization.heatmap import overlay, scale_tops
 from ppn.visualization.images import data_uri
+from ppn.visualization.numbers import MINUS, printed_sum
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
@@ -100,42 +102,48 @@ class Drawing:
         )
 
 
-def discover(drawing: Drawing, tokens: Tensor, picture: Image.Image) -> None:
-    """Step 1: patches of images, their tokens, and what they are factorised into."""
-    flat = tokens.flatten(0, 1).clamp(min=0)
-    factors = nmf(flat, nndsvda(flat, K, make_sketch(flat, 24)))
+def discover(drawing: Drawing, tokens: Tensor, found: Parts, picture: Image.Image) -> None:
+    """Step 1: patches of images, their tokens (n, N, D), and what they are factorised into."""
     grid = round(tokens.shape[1] ** 0.5)
     drawing.text(0, 26, "1  Discover: patches of a class share parts", "h")
     drawing.tile(picture, 0, 50, 140)
-    lines = "".join(
-        f"M{140 * i / grid:.1f} 50v140M0 {50 + 140 * i / grid:.1f}h140" for i in range(1, grid)
-    )
+    places = [140 * i / grid for i in range(1, grid)]
+    lines = "".join(f"M{place:.1f} 50v140M0 {50 + place:.1f}h140" for place in places)
     drawing.elements.append(f'<path d="{lines}" stroke="#ffffff" stroke-opacity=".75"/>')
     colours = [identity_colour(i) for i in range(K)]
-    channels = factors.parts.amax(0).topk(CHANNELS // 2).indices
-    rows = torch.cat(
-        [factors.coefficients[:, i].topk(ROWS).indices[:: ROWS // 9] for i in range(K)]
-    )
-    rows = rows.sort().values[:ROWS]
-    shown = flat[rows][:, channels]
+    channels = strongest(found.parts, CHANNELS // 2)
+    rows = strongest(found.coefficients.T[:, : 6 * tokens.shape[1]], ROWS).sort().values
+    height = 140 / len(rows)
+    shown = tokens.flatten(0, 1)[rows][:, channels].clamp(min=0)
     drawing.text(160, 126, "\N{RIGHTWARDS ARROW}")
-    drawing.matrix(shown / shown.max(), (196, 50), (10, 140 / len(rows)), "row", ["g"] * len(rows))
+    grey = ["g"] * len(rows)
+    drawing.matrix(shown / shown.amax(0), (196, 50), (10, height), "row", grey)
     drawing.text(330, 126, "\N{ALMOST EQUAL TO}")
-    found = factors.coefficients[rows] / factors.coefficients[rows].amax(0)
-    drawing.matrix(found, (364, 50), (20, 140 / len(rows)), "column", colours)
+    coefficients = found.coefficients[rows]
+    drawing.matrix(coefficients / coefficients.amax(0), (364, 50), (20, height), "column", colours)
     drawing.text(438, 126, "\N{MULTIPLICATION SIGN}")
-    parts = factors.parts[:, channels]
-    drawing.matrix(parts / parts.amax(1, True), (470, 84), (14, 24), "row", colours)
+    parts = found.parts[:, channels]
+    drawing.matrix(parts / parts.amax(0), (470, 84), (14, 24), "row", colours)
     for x, words in ((70, "patches"), (256, "tokens F"), (394, "E"), (554, "parts P")):
         drawing.text(x, 216, words, "s m")
+
+
+def strongest(values: Tensor, count: int) -> Tensor:
+    """Return the columns in which rows are largest, as many for each row."""
+    each = -(-count // len(values))
+    chosen: list[int] = []
+    for row in values.abs():
+        taken = [i for i in row.argsort(descending=True).tolist() if i not in chosen]
+        chosen += taken[:each]
+    return torch.tensor(chosen[:count])
 
 
 def refine(drawing: Drawing, prototypes: Tensor) -> None:
     """Step 2: the row of the head, and the prototypes that add up to it."""
     row = prototypes.sum(0)
-    channels = row.abs().topk(CHANNELS).indices
+    channels = strongest(prototypes, CHANNELS)
     top = float(prototypes[:, channels].abs().max().maximum(row.abs().max()))
-    drawing.text(0, 274, "2  Refine: the row of the head, as a sum of parts", "h")
+    drawing.text(0, 274, "2  Refine: they sum to the row of the head", "h")
     for place in range(K + 1):
         y = 290 + 52 * place
         sign, name = ("=" if place == 1 else "+"), f'p<tspan dy="5" font-size="15">{place}</tspan>'
@@ -152,22 +160,24 @@ def read(drawing: Drawing, explanation: ppn.Explanation) -> None:
     """Step 3: an image as a sum of maps."""
     drawing.text(0, 580, "3  Read: every logit is a sum of maps", "h")
     side, gap = 128, 24
+    terms = [*explanation.contributions, explanation.bias]
+    texts, total = printed_sum(terms, explanation.logit, explanation.adds_up)
     drawing.tile(explanation.image, 0, 600, side)
-    drawing.text(side / 2, 600 + side + 30, f"{explanation.logit:.2f}", "n")
+    drawing.text(side / 2, 600 + side + 30, total, "n")
     drawing.text(side / 2, 600 + side + 56, "logit", "s m")
     tops = scale_tops(explanation.drawn)
     for index in range(K):
         x, colour = (side + gap) * (index + 1), identity_colour(index)
-        value = explanation.contributions[index]
-        sign = "=" if index == 0 else "\N{MINUS SIGN}" if value < 0 else "+"
+        sign = "=" if index == 0 else MINUS if texts[index].startswith(MINUS) else "+"
         drawing.text(x - gap / 2, 672, sign, "m")
         heat = overlay(explanation.image, explanation.drawn[index], (256, 256), tops[index], colour)
         drawing.tile(heat, x, 600, side, colour)
-        shown = f"{value if index == 0 else abs(value):.2f}"
+        shown = texts[index].lstrip("+" if index == 0 else "+" + MINUS)
         drawing.text(x + side / 2, 600 + side + 30, shown, "n")
         drawing.text(x + side / 2, 600 + side + 56, f"part {index + 1}", "s m")
-    drawing.text(616, 672, "+ b", "m i")
-    drawing.text(616, 600 + side + 30, f"{explanation.bias:.2f}", "n")
+    sign = MINUS if texts[-1].startswith(MINUS) else "+"
+    drawing.text(608, 672, f"{sign} b", "m i")
+    drawing.text(608, 600 + side + 30, texts[-1].lstrip("+" + MINUS), "n")
 
 
 def main() -> None:
@@ -188,14 +198,18 @@ def main() -> None:
         class_names=black_box.class_names,
         config=black_box.input_config,
     )
-    images = batches[0][0]
     with torch.no_grad():
-        tokens = network.classifier(images).tokens
+        seen = [network.classifier(images) for images, _ in batches]
+        tokens = torch.cat([found.tokens for found in seen])
+        weight, _ = network.classifier.effective_head()
+    order = torch.arange(len(tokens))
+    group = [ClassTokens(LABEL, network.class_names[LABEL], tokens, order, grid=seen[0].grid)]
+    (found,) = NMF().discover(group, weight, K)
     split = data.read_split("test")
     bird = next(i for i, label in enumerate(split.labels) if label == LABEL)
     explanation = network.explain(split.read(bird).image, LABEL)
     drawing = Drawing()
-    discover(drawing, tokens, network.explain(images[0], LABEL).image)
+    discover(drawing, tokens, found, network.explain(batches[0][0][0], LABEL).image)
     refine(drawing, network.head.prototypes[LABEL])
     read(drawing, explanation)
     title = "Patches give parts, parts give prototypes that sum to the row of the head, and maps"
