@@ -9,10 +9,16 @@ import pytest
 from ppn.allocator import keep_memory
 
 keep_memory()
-# A GPU's convolutions round to ten bits otherwise, and the CPU's do not.
-torch.backends.cudnn.allow_tf32 = False
 # Beside the project, unless the variable says where.
 SHARED = Path(os.environ.get("PPN_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _full_precision():
+    """A GPU's convolutions round to ten bits otherwise, and the CPU's do not."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.fixture(autouse=True)
