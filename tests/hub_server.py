@@ -87,7 +87,7 @@ def serving(stand_in):
                 self._file(stand_in.files[found[3]])
             elif "/tree/" in self.path:
                 self._json(stand_in.tree())
-            elif self.path.startswith("/api/models/") and stand_in.files:
+            elif self.path.startswith("/api/models/") and stand_in.private is not None:
                 self._json(stand_in.info("me/birds"))
             else:
                 self._json({"error": "Repository not found"}, 404)

@@ -101,9 +101,7 @@ def _parse(words: list[str]) -> tuple[Benchmark, Path, str, int] | None:
     try:
         given = parser.parse_args(resolve(words))
         text = parser.dump(given)
-        # Before jsonargparse 4.49 it had the longer name alone.
-        make = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        made = make(given)
+        made = parser.instantiate(given)
     except ArgumentError as error:
         raise PPNError(mistake(error, PROG, parser.format_help()) or str(error)) from None
     except SystemExit:  # --help
