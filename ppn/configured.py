@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ppn.errors import PPNError
 
 
@@ -21,18 +23,26 @@ def expect_least(
     Raises:
         PPNError: Of this kind, for the first that is.
     """
-    for name, value in options.items():
-        if value is not None and not value >= least:
-            raise kind(f"{name}{of} is {value}, but must be at least {least}.")
+    _expect(lambda value: value >= least, f"at least {least}", kind, of, options)
 
 
 def expect_positive(
     kind: type[PPNError] = DiscoveryError, of: str = "", **options: float | None
 ) -> None:
     """Refuse options that are not positive; see `expect_least`."""
+    _expect(lambda value: value > 0, "positive", kind, of, options)
+
+
+def _expect(
+    fits: Callable[[Any], bool], what: str, kind: type[PPNError], of: str, options: dict[str, Any]
+) -> None:
     for name, value in options.items():
-        if value is not None and not value > 0:
-            raise kind(f"{name}{of} is {value}, but must be positive.")
+        try:
+            right = value is None or bool(fits(value))
+        except (TypeError, ValueError):  # a text, or several numbers
+            right = False
+        if not right:
+            raise kind(f"{name}{of} is {value!r:.40}, but must be {what}.")
 
 
 class Configured:

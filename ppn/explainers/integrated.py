@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ppn.classifier.complete import Baseline  # noqa: TC001 - YAML reads the signature
+from ppn.classifier.complete import Baseline
 from ppn.explainers.base import Attribution, Explainer
 from ppn.explanation.attribute import attributed, shown_kind, span_of
 
@@ -39,6 +39,9 @@ class IntegratedMaps(Explainer):
         self.maps = maps
         self.tolerance = tolerance
         self.baseline = baseline
+        self._expect_word("maps", Literal["complete", "pixels"])
+        self._expect_word("baseline", Baseline)
+        self._expect_positive("tolerance")
         self.cut = cut
         self.title = f"path integral, {maps if cut is None else cut}"
 

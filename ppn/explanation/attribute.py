@@ -20,17 +20,15 @@ if TYPE_CHECKING:
     from ppn.explanation.terms import MapKind, MapOptions
     from ppn.prototypes.head import PrototypeHead
 
-KINDS: tuple[MapKind, ...] = ("cells", "complete", "pixels")
-
 
 def shown_kind(classifier: Classifier, maps: MapKind | None, cut: str | None = None) -> MapKind:
-    """Return which kind of maps explains where None was asked for, and check what was.
+    """Return which kind of maps explains where None was asked for.
 
     Cells where their maps are exact; otherwise maps that are made complete, and so where a cut is
     named.
 
     Raises:
-        PPNError: If there is no such kind, or it is not cut anywhere.
+        PPNError: If it is not cut anywhere.
     """
     report = classifier.inspection
     if cut is not None:
@@ -39,8 +37,6 @@ def shown_kind(classifier: Classifier, maps: MapKind | None, cut: str | None = N
         return "complete"
     if maps is None:
         return "cells" if report.averages else "complete"
-    if maps not in KINDS:
-        raise PPNError(f"maps is {maps!r}, but must be one of {', '.join(map(repr, KINDS))}.")
     # Behind a mean the maps of cells are complete.
     return "cells" if maps == "complete" and report.averages else maps
 

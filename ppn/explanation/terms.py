@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ppn.classifier.complete import TOLERANCE
+from ppn.classifier.complete import TOLERANCE, Baseline
+from ppn.configured import expect_positive
+from ppn.errors import PPNError
 from ppn.visualization.numbers import number, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from ppn.classifier.complete import Baseline
 
 MapKind = Literal["cells", "complete", "pixels"]
 """Maps over the cells of the last features, as the head's case has them; path integrals from a
@@ -29,12 +29,26 @@ class MapOptions:
         tolerance: Largest completeness error, over the contributions' standard deviation.
         baseline: What images are compared with.
         cut: Name of the module whose output complete maps are of; None takes the default.
+
+    Raises:
+        PPNError: If there are no such maps or baseline, or the tolerance is not positive.
     """
 
     maps: MapKind | None = None
     tolerance: float = TOLERANCE
     baseline: Baseline = "blurred"
     cut: str | None = None
+
+    def __post_init__(self) -> None:
+        expect_positive(PPNError, tolerance=self.tolerance)
+        words = {
+            "maps": (self.maps, get_args(MapKind)),
+            "baseline": (self.baseline, get_args(Baseline)),
+        }
+        for name, (word, known) in words.items():
+            if word is not None and word not in known:
+                listed = ", ".join(map(repr, known))
+                raise PPNError(f"{name} is {word!r:.40}, but must be one of {listed}.")
 
 
 DEFAULT = MapOptions()

@@ -61,7 +61,7 @@ class PrototypeHead(nn.Module):
         # Half precision would lose what makes the sum exact, and this product is small.
         with torch.autocast(tokens.pooled.device.type, enabled=False):
             pooled = tokens.pooled.float() * tokens.scale.float()[:, None]
-            flat = pooled @ self.prototypes.flatten(0, 1).T
+            flat = pooled.to(self.prototypes) @ self.prototypes.flatten(0, 1).T
             contributions = flat.reshape(flat.shape[0], *self.prototypes.shape[:2])
             return HeadOutput(contributions.sum(-1) + self.bias, contributions)
 

@@ -235,12 +235,12 @@ class PrototypeNetwork(Editable):
             HeadError: If the classifier cannot be cut there.
             PPNError: If there are no such maps.
         """
+        options = MapOptions(maps, tolerance, baseline, cut)
         label = None if target is None else [class_index(target, self.class_names)]
         if label is not None:
             self.expect_prototypes(label[0])
         prepare = self.preprocessing or Preprocessing(self.classifier.config)
         pixels, name = prepare(image)
-        options = MapOptions(maps, tolerance, baseline, cut)
         look = partial(explain, self, patch=self.patch, options=options)
         (explanation,) = look(pixels[None], [name], label)
         self.expect_prototypes(explanation.label)

@@ -1,5 +1,6 @@
 """Explanations whose maps add up: their terms, their words, and how far pixels and cells agree."""
 
+import copy
 import json
 
 import numpy as np
@@ -98,6 +99,30 @@ def test_what_cannot_be_had_is_one_sentence(networks):
         network.explain(images[0], maps="pixels", cut="blocks.2")
     early = networks["test_resnet"]
     expect_sum(early[0].explain(early[1][0], cut="layer2"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"baseline": "black"}, "baseline is 'black', but must be one of 'blurred'"),
+        ({"tolerance": 0}, "tolerance is 0, but must be positive"),
+        ({"tolerance": float("nan")}, "tolerance is nan, but must be positive"),
+        ({"tolerance": "small"}, "tolerance is 'small', but must be positive"),
+        ({"maps": 3}, "maps is 3, but must be one of"),
+    ],
+)
+def test_options_of_maps_are_checked_before_an_image_is_read(networks, options, said):
+    with pytest.raises(PPNError, match=said):
+        networks["test_vit"][0].explain(
+            "there is no such file.png", **{"maps": "pixels", **options}
+        )
+
+
+def test_a_network_in_double_precision_explains(networks):
+    network, images = networks["test_resnet"]
+    found = copy.deepcopy(network).double().explain(images[0].double())
+    assert found.adds_up
+    assert found.contributions == pytest.approx(network.explain(images[0]).contributions, rel=1e-4)
 
 
 def test_an_error_that_was_not_reached_is_told(networks):
