@@ -583,7 +583,10 @@ def test_one_class(capsys, tmp_path):
         (["--data=ppn.data.cub.Data"], "There is no class 'ppn.data.cub.Data' for --data:"),
         (["--model=torch.nn.Linear"], "There is no class 'torch.nn.Linear' for --model:"),
         (["--config={typo}"], "no option --trainer.max_epoks: did you mean '--trainer.max_epochs'"),
-        (["--config={broken}"], "Problems parsing config"),
+        (
+            ["--config={broken}"],
+            "broken.yaml cannot be read as YAML (while parsing a flow sequence",
+        ),
     ],
 )
 def test_a_mistyped_option_is_told_in_one_sentence(capsys, tmp_path, words, message):

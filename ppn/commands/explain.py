@@ -93,7 +93,7 @@ def explain(
     rival = None if versus is None else _class(versus, network.class_names)
     files = find_images(images)
     folder = None if json and out is None else Path(out or "explanations")
-    keep = None if folder is None else _Writer(folder, kinds)
+    keep = None if folder is None else _Writer(folder, kinds, top)
     failures: list[str] = []
     told: Counter[str] = Counter()
     look = {"maps": maps, "tolerance": tolerance, "baseline": baseline, "cut": cut}
@@ -254,8 +254,9 @@ def _line(file: Path, one: Explained) -> str:
 class _Writer:
     """Writes pictures and JSON files, and the page at the end."""
 
-    def __init__(self, folder: Path, kinds: list[str]) -> None:
+    def __init__(self, folder: Path, kinds: list[str], top: int) -> None:
         self.folder = folder
+        self.top = top
         self.kinds = kinds
         self.names, self.given = names_in(folder), set[str]()
         self.name = ""
@@ -264,7 +265,7 @@ class _Writer:
     def __call__(self, file: Path, one: Explained, rank: int) -> Path:
         """Write one explanation, and return its picture, or its JSON file where there is none."""
         if rank == 0:
-            self.name = own_name(file, self.folder, self.names, self.given)
+            self.name = own_name(file, self.folder, self.names, self.given, self.top)
         name = f"{self.name}.top{rank + 1}" if rank else self.name
         pictures = [
             one.save(self.folder / f"{name}.{kind}") for kind in self.kinds if kind != "html"

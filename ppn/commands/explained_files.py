@@ -55,21 +55,24 @@ def names_in(folder: Path) -> dict[str, str]:
     return {f.stem.lower(): f.stem for f in folder.iterdir() if f.suffix[1:] in (*FORMATS, "json")}
 
 
-def own_name(file: Path, folder: Path, names: dict[str, str], given: set[str]) -> str:
+def own_name(file: Path, folder: Path, names: dict[str, str], given: set[str], top: int = 1) -> str:
     """A name for an image's results, under which there is nothing of another image.
 
     Args:
         file: The image.
         folder: Where the results go.
         names: What was there before this call; see `names_in`.
-        given: Names that this call has given, in small letters; gets the new one.
+        given: Names that this call has given, in small letters; gets the new ones.
+        top: How many results the image has; those after the first end in `.top2` and so on.
     """
     number, name = 1, file.stem
     while True:
         key = name.lower()
-        free = key not in names or _explained(folder / f"{names[key]}.png") == place_of(file)
-        if free and key not in given:
-            given.add(key)
+        keys = [key, *(f"{key}.top{rank}" for rank in range(2, top + 1))]
+        theirs = (names[one] for one in keys if one in names)
+        free = all(_explained(folder / f"{one}.png") == place_of(file) for one in theirs)
+        if free and given.isdisjoint(keys):
+            given.update(keys)
             return names.get(key, name)
         number += 1
         name = f"{file.stem}-{number}"

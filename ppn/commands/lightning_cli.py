@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.callbacks.predictions import PredictionsFile
 from ppn.classifier.record import expect_model, expect_trusted, read_record
-from ppn.commands.mistakes import sentence
+from ppn.commands.mistakes import damaged, sentence
 from ppn.commands.next_step import next_step
 from ppn.commands.results_table import show
 from ppn.commands.run_directory import (
@@ -71,7 +71,8 @@ class PrototypeCLI(LightningCLI):
             words = args if isinstance(args, list) else sys.argv[1:]
             prog = " ".join(["ppn", *words[:1]])
             known = parsers.get("".join(words[:1]), self._parsers[-1])
-            raise PPNError(sentence(str(error), prog, known.format_help())) from error
+            said = damaged(words) or sentence(str(error), prog, known.format_help())
+            raise PPNError(said) from error
         command = self.config.get("subcommand")
         self._ckpt_path = self.config[command].get("ckpt_path") if command else None
         if self._ckpt_path is None:

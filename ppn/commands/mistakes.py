@@ -6,11 +6,13 @@ import errno
 import importlib
 import re
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ppn.errors import PPNError, nearest
+from ppn.io.files import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -117,6 +119,18 @@ def sentence(message: str, prog: str, help_text: str = "") -> str:
         hint = nearest(helped[2], _subclasses([f"lightning.{kind}"]))
         return f"There is no class '{helped[2]}' for --{helped[1]}.help: {hint or more}"
     return _of_value(message, more)
+
+
+def damaged(words: Iterable[str]) -> str | None:
+    """Return what is wrong with the first file of a command line that is not YAML, if one is."""
+    for word in words:
+        path = Path(word.partition("=")[2] if word.startswith("--") else word)
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            try:
+                parse_yaml(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                return f"{path} cannot be read as YAML ({error}): correct it."
+    return None
 
 
 def _of_value(message: str, more: str) -> str:

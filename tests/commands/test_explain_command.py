@@ -127,6 +127,19 @@ def test_no_image_takes_the_name_of_another(world, tmp_path):
     assert {name: (out / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_image_takes_the_name_of_anothers_second_class(world, tmp_path, order):
+    base, _ = world
+    out = tmp_path / "out"
+    names = ("a.png", "a.top2.png")
+    files = [str(photo(base, tmp_path / name, index=i)) for i, name in enumerate(names)]
+    assert explain(base, *files[::order], "--top", "2", "--out", str(out)) == 0
+    first = explained(out)
+    assert sorted(first.values()) == sorted(files * 2)
+    assert explain(base, *files[::-order], "--top", "2", "--out", str(out)) == 0
+    assert explained(out) == first
+
+
 def test_a_picture_of_the_users_is_never_overwritten(world, tmp_path):
     base, _ = world
     own = photo(base, tmp_path / "own.png")
