@@ -39,6 +39,7 @@ def explain(
     versus: str | None = None,
     top: int = 1,
     format: list[str] = [],  # noqa: B006 - the parser copies it
+    fiftyone: str | None = None,
     json: bool = False,
     batch_size: int = 32,
     num_workers: int = -1,
@@ -62,9 +63,10 @@ def explain(
         top: Explain so many of the most likely classes of each image.
         format: png (the default), pdf, svg, html for one page with all pictures, or none for JSON
             files alone; can be repeated.
+        fiftyone: Name of a FiftyOne dataset that is made of the explanations.
         json: Print one line of JSON for each explanation, and nothing else.
         batch_size: Images that run through the classifier together.
-        num_workers: Processes that read images; -1 takes some where there are many images.
+        num_workers: Threads that read images; -1 takes some where there are many images.
         gallery: Folder of the nearest training patches, if it was moved.
         architecture: module:factory, if the model is your own code.
         maps: cells of the last features; complete: add up behind every head; pixels: add up to the
@@ -87,6 +89,13 @@ def explain(
     expect_least(1, PPNError, top=top, batch_size=batch_size)
     if target is not None and top > 1:
         raise PPNError("--target names one class and --top asks for several: leave one out.")
+    if fiftyone is not None and versus is not None:
+        raise PPNError("A FiftyOne sample has one explained class: leave --versus out.")
+    samples = None
+    if fiftyone is not None:
+        from ppn.explanation.fiftyone import FiftyOneSamples
+
+        samples = FiftyOneSamples(fiftyone, Path(out or "explanations") / "fiftyone")
     network = load(ckpt, gallery, architecture)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     chosen = None if target is None else _class(target, network.class_names)
@@ -106,10 +115,14 @@ def explain(
             place = keep(file, one, rank) if keep else None
             first = one.first if isinstance(one, Versus) else one
             told[first.class_name] += rank == 0
+            if samples is not None:
+                samples.add(first)
             if json:
                 print(_line(file, one), flush=number % batch_size == 0)
             elif len(files) <= _TOLD:
                 tell(file, one, place)
+    if samples is not None and told:
+        samples.finish()
     if keep is not None:
         page = keep.finish()
         if not json and len(files) > _TOLD:
@@ -157,31 +170,26 @@ def _run(
     failures: list[str],
 ) -> Iterator[tuple[Path, list[Explained]]]:
     """Yield what explains each image; a sentence for each that cannot be explained goes aside."""
-    import torch
-
     from ppn.commands.image_files import image_batches
 
     for batch in image_batches(network, files, batch_size, num_workers):
-        good = []
-        for index, pixels in batch:
-            if isinstance(pixels, str):
-                failures.append(pixels)
-            else:
-                good.append((index, pixels))
-        waiting = [good] if good else []
+        failures += batch.refused
+        if batch.images is None:
+            continue
+        waiting = [list(range(len(batch.files)))]
         while waiting:
             rows = waiting.pop(0)
-            names = [str(files[index]) for index, _ in rows]
+            some = [batch.files[row] for row in rows]
+            images = batch.images if len(rows) == len(batch.images) else batch.images[rows]
             try:
-                explained = wanted(torch.stack([pixels for _, pixels in rows]), names)
+                explained = wanted(images, [str(file) for file in some])
             except PPNError as error:  # of one class, which has no prototypes: the others have
                 if len(rows) > 1:
                     waiting += [[row] for row in rows]
                 else:
-                    failures.append(f"{names[0]}: {error}")
+                    failures.append(f"{some[0]}: {error}")
                 continue
-            for (index, _), found in zip(rows, explained, strict=True):
-                yield files[index], found
+            yield from zip(some, explained, strict=True)
 
 
 def _explain(

@@ -1,18 +1,20 @@
-"""Image files as batches of what a network takes, read by other processes where there are many."""
+"""Image files as batches of what a network takes, read by threads beside where there are many."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from ppn.data.conversion import Preprocessing
 from ppn.errors import PPNError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from torch import Tensor
@@ -20,50 +22,71 @@ if TYPE_CHECKING:
     from ppn.prototypes.network import PrototypeNetwork
 
 _FEW = 64
-"""Up to so many images, starting processes takes longer than it saves."""
+"""Up to so many images are read between the batches."""
+_AHEAD = 2
+"""Batches for each thread that may wait to be taken."""
 
 
-class _Files(Dataset[tuple[int, "Tensor | str"]]):
-    """The index of each file with its pixels, or with the sentence why there are none."""
+class FileBatch(NamedTuple):
+    """Some files that were read together.
 
-    def __init__(self, files: Sequence[Path], prepare: Preprocessing) -> None:
-        self.files = files
-        self.prepare = prepare
+    Attributes:
+        files: (B) the file of each image.
+        images: (B, C, H, W) what the network takes; None where no file could be read.
+        refused: For each file that could not be read, a sentence that says why.
+    """
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
-        try:
-            return index, self.prepare(self.files[index])[0]
-        except PPNError as error:
-            return index, str(error)
+    files: list[Path]
+    images: Tensor | None
+    refused: list[str]
 
 
 def image_batches(
     network: PrototypeNetwork, files: Sequence[Path], batch_size: int, num_workers: int = -1
-) -> Iterable[list[tuple[int, Tensor | str]]]:
-    """Return batches of files, in order.
+) -> Iterator[FileBatch]:
+    """Yield batches of files, in order.
+
+    Threads, because decoding and resizing let others run, while a process would be a copy of one
+    that holds gigabytes: each of its pages is copied when the network next writes to it.
 
     Args:
         network: The network, which says how images are prepared.
         files: The files.
         batch_size: Files in a batch.
-        num_workers: Processes that read them; -1: some, where there are many files.
+        num_workers: Threads that read them; -1: some, where there are many files. No more than one
+            for a transform of the user's, which may not bear two calls at a time.
     """
     workers = num_workers
     if workers < 0:
-        spare = max(1, (os.cpu_count() or 1) - 1)
-        workers = 0 if len(files) <= _FEW else min(4, spare)
+        workers = 0 if len(files) <= _FEW else min(4, max(1, (os.cpu_count() or 1) - 1))
     prepare = network.preprocessing or Preprocessing(network.input_config)
-    return DataLoader(
-        _Files(files, prepare),
-        batch_size,
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=_one_thread if workers else None,
-    )
+    if prepare.transform is not None:
+        workers = min(workers, 1)
+    pieces = [files[i : i + batch_size] for i in range(0, len(files), batch_size)]
+    if workers == 0:
+        yield from (_read(prepare, piece) for piece in pieces)
+        return
+    pool = ThreadPoolExecutor(workers, "reader")
+    waiting: deque[Future[FileBatch]] = deque()
+    try:
+        for piece in pieces:
+            waiting.append(pool.submit(_read, prepare, piece))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
+def _read(prepare: Preprocessing, files: Sequence[Path]) -> FileBatch:
+    read: list[Path] = []
+    images: list[Tensor] = []
+    refused: list[str] = []
+    for file in files:
+        try:
+            images.append(prepare(file)[0])
+            read.append(file)
+        except PPNError as error:
+            refused.append(str(error))
+    return FileBatch(read, torch.stack(images) if images else None, refused)

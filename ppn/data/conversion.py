@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ppn.data.dataset import Annotated
 from ppn.data.images import as_rgb, read_image
 from ppn.data.transforms import Transform
 from ppn.errors import DataError, PPNError, warn
@@ -77,7 +77,7 @@ class Preprocessing:
         """Return the input (C, H, W) for an RGB picture."""
         if self.transform is None:
             try:
-                return Transform(self.config)(Annotated(picture)).image
+                return self._plain.picture(picture)
             except (ValueError, RuntimeError, ZeroDivisionError) as error:
                 raise DataError(
                     f"The image of {picture.width} x {picture.height} pixels cannot be resized "
@@ -89,6 +89,10 @@ class Preprocessing:
             return self._transformed(picture)
         except DataError:
             return self._transformed(picture.convert("L"))
+
+    @cached_property
+    def _plain(self) -> Transform:
+        return Transform(self.config)
 
     def _opened(self, path: str) -> Any:  # noqa: ANN401 - whatever the data set's loader gives
         assert self.read is not None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
@@ -166,6 +164,8 @@ def alike_directions(parts: Tensor, count: int, seed: int = 0) -> Tensor:
     if len(parts) > _LINKED:
         member = spherical_kmeans(apart, count, seed, iterations=50).assignment
     elif count < len(parts):
+        from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
+
         tree = linkage(apart.double().numpy(), "average")
         member = torch.from_numpy(fcluster(tree, count, "maxclust")).long() - 1
     else:
@@ -180,5 +180,7 @@ def alike_directions(parts: Tensor, count: int, seed: int = 0) -> Tensor:
 def distinct_nearest(parts: Tensor, directions: Tensor) -> list[int]:
     """Return a direction (K, D) for each part (k, D), the nearest ones without using one twice."""
     cosine = functional.normalize(parts, dim=1) @ directions.T
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     rows, columns = linear_sum_assignment(cosine.double().numpy(), maximize=True)
     return [int(column) for _, column in sorted(zip(rows, columns, strict=True))]

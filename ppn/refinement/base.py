@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
-from scipy.optimize import nnls
 
 from ppn.configured import Configured
 
@@ -50,6 +49,8 @@ class ClassProblem:
     @cached_property
     def nonnegative_alpha(self) -> Tensor:
         """(k,) float64, the same over alpha >= 0."""
+        from scipy.optimize import nnls  # slow to import
+
         solution, _ = nnls(self.parts.double().T.cpu().numpy(), self.weight.cpu().numpy())
         return torch.from_numpy(solution).to(self.parts.device)
 

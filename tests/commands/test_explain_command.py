@@ -11,6 +11,7 @@ from PIL import Image
 from ppn.__main__ import main
 from ppn.commands.explain import _class
 from tests.commands.conftest import CLASSES, QUIET
+from tests.explanation.test_fiftyone import library  # noqa: F401 - a fixture
 
 
 def explain(base, *arguments):
@@ -316,3 +317,13 @@ def test_many_images_are_summed_up(world, tmp_path, capsys):
     assert out.startswith("21 images explained: ")
     assert out.count("\n") == 1
     assert len(list((tmp_path / "out").glob("*.json"))) == 21
+
+
+def test_explanations_become_a_dataset_of_fiftyone(world, tmp_path, library, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    base, _ = world
+    words = [str(base / "photos/mug"), "--fiftyone", "mugs", "--format", "none", "--out"]
+    assert explain(base, *words, "here") == 0
+    assert len(library.Dataset.made["mugs"]) == 6
+    assert explain(base, *words, "again") == 2
+    assert not (tmp_path / "again").exists()
