@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.classifier import Classifier
-    from ppn.explanation.record import Patch
+    from ppn.explanation.record import ClassImages, Patch
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import Tokens
 
@@ -47,6 +47,9 @@ class Explainable(Protocol):
     @property
     def independent(self) -> bool:
         """Whether each class has a probability of its own, by sigmoid."""
+
+    def class_images(self, label: int) -> ClassImages:
+        """How many training images a class has, and how like each other they are."""
 
     def edited_words(self, label: int) -> tuple[str, ...]:
         """What was done to a class's parts since they were found, in words."""
@@ -93,6 +96,7 @@ def explain(
     cells = head.maps(tokens, labels)
     shown, terms = maps_and_terms(network, accepted, labels, everyones, cells, options)
     grids = shown.cpu().numpy()
+    training = {label: network.class_images(label) for label in set(labels.tolist())}
     explained = []
     for row, label in enumerate(labels.tolist()):
         ranking, probabilities = ranked(logits[row], network.class_names, network.independent)
@@ -116,6 +120,7 @@ def explain(
                 true_class="" if true is None else network.class_names[true[row]],
                 edits=network.edited_words(label),
                 change=float(change[row, label]),
+                training=training[label],
             )
         )
     return explained

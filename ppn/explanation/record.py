@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,9 +30,6 @@ _CARRIES = 0.05
 """A part that adds less, over the part that adds most, carries nothing worth a comparison."""
 _CLOSE = 0.5
 """A prediction is uncertain below this probability, or where the runner-up has this much of it."""
-_UNLIKE = 0.25
-"""An image is unlike the training images where its patches match parts by less than this, over the
-nearest training patches. A round number, chosen by eye on birds: a caution, not a test."""
 _SQUARES = 28
 """Squares in a row in which maps of pixels are drawn."""
 
@@ -54,6 +51,19 @@ class Patch:
     score: float
     name: str
     heatmap: NDArray[np.floating[Any]] | None = None
+
+
+class ClassImages(NamedTuple):
+    """The training images of a class.
+
+    Attributes:
+        images: How many there are.
+        least_likeness: `likeness` of the one that is least like the others, which are the training
+            images then; 0 where it is not known.
+    """
+
+    images: int
+    least_likeness: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,7 @@ class Explanation(Drawable):
         change: What that adds to the black box's logit.
         against: Explains the same image again, held against another class; None where the network
             is not at hand, as in another process.
+        training: The training images of the class; None where they are not known.
         terms: What of each contribution is in its map and what is not, for maps that were made
             complete; None for the maps of cells.
     """
@@ -121,6 +132,7 @@ class Explanation(Drawable):
     terms: MapTerms | None = None
     edits: tuple[str, ...] = ()
     change: float = 0.0
+    training: ClassImages | None = None
     against: Callable[[int | str], Versus] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -165,12 +177,14 @@ class Explanation(Drawable):
         """How well patches of the image match the class's parts, over the nearest training patches.
 
         The sum of the maps' maxima over that of the nearest patches' scores, 1 for patches that are
-        as near as the nearest; None where maps are not <token, prototype> or patches not at hand.
+        as near as the nearest; None where maps are not <token, prototype>, patches not at hand,
+        or parts of the class edited.
         """
         kept = [index for index, value in enumerate(self.contributions) if value != 0]
         cells = self.maps if self.terms is None else self.terms.cells
         if (
             not self.inspection.averages
+            or self.edits
             or not cells
             or not kept
             or any(self.patches[i] is None for i in kept)
@@ -179,6 +193,15 @@ class Explanation(Drawable):
         best = sum(max(0.0, float(np.max(cells[i]))) for i in kept) / self.scale
         nearest = sum(max(0.0, patch.score) for i in kept if (patch := self.patches[i]))
         return best / nearest if nearest > 0 else None
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the image is less like the training images of its class than each of them is.
+
+        Of images like n training ones, 1 in n + 1 is, were the classifier not fitted to them.
+        """
+        likeness, seen = self.likeness, self.training
+        return likeness is not None and seen is not None and likeness < seen.least_likeness
 
     @property
     def caution(self) -> str:
@@ -193,11 +216,12 @@ class Explanation(Drawable):
             )
         elif first.probability < _CLOSE and self.label == first.label and len(self.ranking) > 1:
             found.append(f"The prediction is uncertain: {percent(first.probability)}.")
-        likeness = self.likeness
-        if likeness is not None and likeness < _UNLIKE and self.label == first.label:
+        if self.unlike and self.label == first.label and self.training is not None:
             found.append(
                 "The image is unlike the training images: its patches match the class's parts by "
-                f"{percent(likeness)} of what the nearest training patches do."
+                f"{percent(self.likeness)} of what the nearest training patches do, and those of "
+                f"each of the {self.training.images} training images of the class by at least "
+                f"{percent(self.training.least_likeness)} of what the others' do."
             )
         return " ".join(found)
 

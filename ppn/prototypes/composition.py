@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ppn.types import InputConfig, Tokens
 
 
+DEFAULT_PATCHES = 20
+"""Nearest training patches kept for each prototype: 28 bytes each, and the name of an image."""
+
+
 class Composition(nn.Module):
     """A classifier, and prototypes whose sums are the rows of its head, without what they are for.
 
@@ -66,7 +70,7 @@ class Composition(nn.Module):
         classifier: Classifier,
         k: int,
         refinements: Mapping[str, bool],
-        num_patches: int = 5,
+        num_patches: int = DEFAULT_PATCHES,
     ) -> None:
         super().__init__()
         expect_least(1, k=k)

@@ -76,8 +76,28 @@ def _record_patches(
     ranked = score.sort(dim=0, descending=True, stable=True)
     count = min(dictionary.patch_index.shape[2], len(score))
     nearest = ranked.indices[:count]
+    if len(score) > 1:
+        dictionary.least_likeness[item.label] = leave_one_out(score).min()
     dictionary.patch_score[item.label] = -torch.inf
     dictionary.patch_score[item.label, :, :count] = ranked.values[:count].T
     dictionary.patch_index[item.label, :, :count] = item.indices[nearest].T
     boxes = grid.boxes(cell[:, 0].gather(0, nearest)).transpose(0, 1)
     dictionary.patch_box[item.label, :, :count] = boxes
+
+
+def leave_one_out(score: Tensor) -> Tensor:
+    """Return how like the others each training image of a class is.
+
+    Args:
+        score: (n, k) largest value of each prototype's map on each of at least two images.
+
+    Returns:
+        (n,) the sum of an image's scores over that of the best scores of the other images;
+        negative scores count as 0. See `Explanation.likeness`.
+    """
+    positive = score.clamp(min=0)
+    best, second = positive.topk(2, dim=0).values
+    first = positive.argmax(0, keepdim=True)
+    there = torch.arange(len(score), device=score.device)[:, None] == first
+    others = torch.where(there, second, best)
+    return positive.sum(1) / others.sum(1).clamp(min=1e-12)

@@ -27,6 +27,8 @@ class PartDictionary(nn.Module):
         patch_score: (C, k, m) inner product of patch and refined prototype, descending; -inf
             where the class has fewer than m images.
         images: (C,) int64, training images the class was discovered on.
+        least_likeness: (C,) `likeness` of the training image of the class that is least like the
+            others, see `leave_one_out`; 0 where the class has but one.
         residual_share: (C,) ||r|| / ||v||.
         exactness: (C,) max |sum_i p~_i - v| / max |v|.
         cosine: (C, k) cos(p~_i, p_i).
@@ -43,6 +45,7 @@ class PartDictionary(nn.Module):
     patch_box: Tensor
     patch_score: Tensor
     images: Tensor
+    least_likeness: Tensor
     residual_share: Tensor
     exactness: Tensor
     cosine: Tensor
@@ -62,6 +65,7 @@ class PartDictionary(nn.Module):
             ("patch_box", (c, k, m, 4), real),
             ("patch_score", (c, k, m), real),
             ("images", (c,), whole),
+            ("least_likeness", (c,), real),
             ("residual_share", (c,), real),
             ("exactness", (c,), real),
             ("cosine", (c, k), real),

@@ -15,6 +15,7 @@ from ppn.classifier.running import without_autocast
 from ppn.data.conversion import Preprocessing
 from ppn.errors import DataError
 from ppn.explanation.explain import explain
+from ppn.explanation.record import ClassImages
 from ppn.explanation.terms import MapOptions
 from ppn.explanation.versus import Versus, expect_two
 from ppn.io.files import user_path
@@ -63,6 +64,11 @@ class PrototypeNetwork(Editable):
         from ppn.prototypes.effects import cache_images  # reading loaders takes much to import
 
         return cache_images(self, loader)
+
+    def class_images(self, label: int) -> ClassImages:
+        """Return how many training images a class has, and how like each other they are."""
+        found = self.dictionary
+        return ClassImages(int(found.images[label]), float(found.least_likeness[label]))
 
     def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the picture of a training patch near a prototype; None where there is none.

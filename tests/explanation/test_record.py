@@ -14,7 +14,7 @@ from PIL import Image
 
 from ppn.classifier.head_case import WORDS, HeadInspection
 from ppn.errors import DataError
-from ppn.explanation.record import Explanation, Patch, Ranked
+from ppn.explanation.record import ClassImages, Explanation, Patch, Ranked
 
 
 def inspection(case="mean_linear", **found):
@@ -184,12 +184,17 @@ def test_an_uncertain_prediction_comes_with_a_caution(shares, said):
     assert (found.to_dict()["caution"] or "") == found.caution
 
 
-@pytest.mark.parametrize(("score", "like"), [(1.0, True), (4.5, False)])
-def test_an_image_unlike_the_training_images_comes_with_a_caution(score, like):
-    patch = replace(explanation().patches[0], score=score)
-    found = explanation(patches=(patch, patch))
-    assert found.likeness == pytest.approx(1.0 / score)
+@pytest.mark.parametrize(("least", "like"), [(0.4, True), (0.6, False), (0.0, True)])
+def test_an_image_less_like_the_training_images_than_each_of_them_gets_a_caution(least, like):
+    patch = replace(explanation().patches[0], score=2.0)
+    found = explanation(patches=(patch, patch), training=ClassImages(12, least))
+    assert found.likeness == pytest.approx(0.5)
     assert ("unlike the training images" in found.caution) != like
+    assert ("each of the 12 training images" in found.caution) != like
+    assert not explanation(patches=(patch, patch)).unlike
+    edited = replace(found, edits=("part 1 of gull scaled by 2",))
+    assert edited.likeness is None
+    assert not edited.unlike
     # Where a map is not what the score of a patch is, nothing is claimed.
     assert explanation(patches=(patch, patch), inspection=inspection("pre_logits")).likeness is None
     assert explanation(patches=(patch, None)).likeness is None

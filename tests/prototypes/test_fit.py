@@ -184,6 +184,19 @@ def test_patches_are_the_best_of_different_images():
             assert dictionary.patch_box[item.label, part, 0].tolist() == expected
 
 
+def test_each_training_image_is_held_against_the_others():
+    items = group([0], images=4)
+    network, _ = run(items)
+    best = (items[0].tokens @ network.head.prototypes[0].T).amax(1).clamp(min=0)
+    found = []
+    for index in range(4):
+        others = torch.cat([best[:index], best[index + 1 :]]).amax(0)
+        found.append(float(best[index].sum() / others.sum()))
+    assert float(network.dictionary.least_likeness[0]) == pytest.approx(min(found), rel=1e-4)
+    assert network.class_images(0).images == 4
+    assert network.class_images(1).least_likeness == 0
+
+
 def test_missing_patches_are_marked():
     network, _ = run(group([0], images=2))
     assert network.dictionary.patch_score[0, 0].isinf().tolist() == [False, False, True]
