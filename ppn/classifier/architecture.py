@@ -15,12 +15,13 @@ import torchvision
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from ppn.classifier.hugging_face import HUGGING_FACE, make_classifier
 from ppn.classifier.weights import classifiers, zero_
 from ppn.errors import CheckpointError
 from ppn.types import InputConfig, Interpolation
 
 TORCHVISION = "torchvision:"
-_CODE = re.compile(r"(?!timm:|hf_hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CODE = re.compile(r"(?!timm:|hf_hub:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """`package.module:factory`; timm's own names with a colon have a hyphen, a slash or its prefix."""
 
 
@@ -50,8 +51,10 @@ def make_model(
     """Make a model from its name.
 
     Args:
-        architecture: timm's name, `torchvision:NAME`, or `package.module:factory`, a class or
-            function that returns an nn.Module and is given `num_classes` if it accepts it.
+        architecture: timm's name, `torchvision:NAME`, `hf:NAME` or `hf:FOLDER` for an image
+            classifier of transformers, which has its own number of classes, or
+            `package.module:factory`, a class or function that returns an nn.Module and is given
+            `num_classes` if it accepts it.
         num_classes: Number of classes.
         pretrained: Load timm's or torchvision's pretrained weights.
         image_size: Side of the square input in pixels; None takes the model's own.
@@ -62,6 +65,11 @@ def make_model(
         CheckpointError: If there is no such model, or it cannot be made like this.
     """
     options = dict(model_options or {})
+    if architecture.startswith(HUGGING_FACE):
+        made, expected = make_classifier(architecture, pretrained, options)
+        if image_size is not None:
+            expected = replace(expected, size=(image_size, image_size))
+        return Made(made, expected, options.get("features"))
     timms = not is_code(architecture) and not architecture.startswith(TORCHVISION)
     features = None if timms else options.pop("features", None)
     try:

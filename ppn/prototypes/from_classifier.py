@@ -10,6 +10,14 @@ import torch
 
 from ppn.classifier import Classifier
 from ppn.classifier.architecture import input_config
+from ppn.classifier.hugging_face import (
+    HUGGING_FACE,
+    class_names_in,
+    describe_processor,
+    is_processor,
+    make_classifier,
+    processor_of,
+)
 from ppn.classifier.model import observable
 from ppn.classifier.running import without_autocast
 from ppn.data.annotated import training_images
@@ -43,7 +51,7 @@ _BATCH = 16
 @torch.no_grad()
 @without_autocast()
 def from_classifier(
-    model: nn.Module,
+    model: nn.Module | str,
     loader: Iterable[Any] | FineGrainedDataModule,
     k: int | None = None,
     class_names: Any = None,  # noqa: ANN401 - whatever people keep names in
@@ -59,7 +67,8 @@ def from_classifier(
 
     Args:
         model: A classifier that ends in a linear layer: any such timm or torchvision model, or one
-            of yours.
+            of yours; or `hf:NAME` or `hf:FOLDER`, an image classifier of transformers, whose
+            processor prepares image files unless `transform` or the loader's data set says how.
         loader: Training images without augmentation, preprocessed as for the classifier: a
             DataLoader of (images, labels) or of dicts with "image" and "label", one of ppn's
             DataModules, or any iterable of such batches. A DataLoader's shuffling is left out.
@@ -87,6 +96,10 @@ def from_classifier(
         DataError: If there is no image, or labels do not fit the classifier.
         DiscoveryError: If a class has too few patches for k, or k is not positive.
     """
+    processor, theirs = None, None
+    if isinstance(model, str) and model.startswith(HUGGING_FACE):
+        processor = processor_of(model)
+        model, theirs = make_classifier(model, True, {})
     model = observable(model)
     k = None if k is None else whole_number("k", k, 1, DiscoveryError)
     refinement = CompactSplit() if refinement is None else refinement
@@ -94,7 +107,7 @@ def from_classifier(
     if discoverer is not None:
         instance_of("discoverer", discoverer, Discoverer, "NMF()")
     expect_transform(transform)
-    expected = input_config(model) if config is None else input_config_of(config)
+    expected = (theirs or input_config(model)) if config is None else input_config_of(config)
     source = Source(loader, expected)
     channels, height, width = source.shape()
     if config is None:
@@ -105,6 +118,8 @@ def from_classifier(
             f"{(expected.channels, *expected.size)}: resize them, or give another config."
         )
     preprocessing = find_preprocessing(source, expected, transform)
+    if preprocessing.transform is None and processor is not None and source.data is None:
+        preprocessing = find_preprocessing(source, expected, processor)
     expected = preprocessing.config
     classifier = Classifier(model, expected, features)
     discoverer = NMF() if discoverer is None else discoverer
@@ -112,7 +127,7 @@ def from_classifier(
     if discoverer.shared:
         chosen = discoverer.choose(training_images(source, classifier.effective_head()[0].device))
     k = k or len(discoverer.part_names) or DEFAULT_K
-    network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact}, num_patches=1)
+    network = PrototypeNetwork(classifier, k, {refinement.name: refinement.exact})
     count = len(network.class_names)
     if source.data is not None and source.data.num_classes < count:
         known = None if class_names is None else class_names_of(class_names, count)
@@ -120,6 +135,8 @@ def from_classifier(
         source = Source(loader, expected)
     mode = source.mode(count)
     given = source.class_names(count) if class_names is None else class_names
+    if given is None and theirs is not None:
+        given = class_names_in(model)
     # One logit may come with two names: it is for the class that is labelled 1.
     pair = mode == "binary" and isinstance(given, Sized) and len(given) == 2
     names = network.class_names if given is None else class_names_of(given, 2 if pair else count)
@@ -136,7 +153,9 @@ def from_classifier(
     fit.finish(names, source.name)
     network.structure = {"features": features}
     network.preprocessing = preprocessing
-    if preprocessing.transform is not None:
+    if is_processor(preprocessing.transform):
+        network.settings["processor"] = describe_processor(preprocessing.transform)
+    elif preprocessing.transform is not None:
         network.settings["transform"] = True
     if mode != "single":
         network.settings["labels"] = mode

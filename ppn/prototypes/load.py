@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn.classifier import Classifier
+from ppn.classifier.hugging_face import read_processor
 from ppn.data.conversion import Preprocessing, expect_transform
 from ppn.errors import CheckpointError, DataError
 from ppn.io.files import user_path
@@ -42,7 +43,7 @@ def load(
         model: The classifier that a folder of prototypes was found for. It is used as it is, on
             its device.
         transform: What image files, pictures and arrays go through before the classifier; None
-            does as the input config says.
+            does as the processor that is kept with the prototypes, or else the input config, says.
 
     Raises:
         CheckpointError: If files are unreadable, hold something else, or belong to another
@@ -71,6 +72,8 @@ def load(
     if place.is_dir():
         scores = network.dictionary.patch_score[:, :, 0]
         network.patches = Gallery(place, network.image_names, scores).patch
+    if transform is None and network.settings.get("processor"):
+        transform = read_processor(network.settings["processor"])
     doubt = _UNSAVED if transform is None and network.settings.get("transform") else None
     network.preprocessing = Preprocessing(network.input_config, transform, doubt=doubt)
     return network

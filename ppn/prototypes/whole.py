@@ -8,6 +8,7 @@ import timm
 from safetensors.torch import save
 
 from ppn.classifier.architecture import TORCHVISION, is_code, make_model
+from ppn.classifier.hugging_face import HUGGING_FACE, describe
 from ppn.errors import CheckpointError, DataError
 from ppn.io.files import write_bytes
 from ppn.io.tensors import misfit, parse_tensors
@@ -41,8 +42,8 @@ def write_classifier(network: PrototypeNetwork, folder: Path) -> None:
     model = network.classifier.model
     if not _makes(structure, len(network.class_names), model.state_dict()):
         raise DataError(
-            "The classifier is not one that timm or torchvision make by name, so its weights alone "
-            "would not bring it back: leave it out, and give it to ppn.load as model=."
+            "The classifier is not one that timm, torchvision or transformers make by name, so its "
+            "weights would not bring it back: leave it out, and give it to ppn.load as model=."
         )
     network.structure = structure
     state = model.state_dict()
@@ -83,7 +84,7 @@ def read_classifier(folder: Path, stored: Prototypes) -> nn.Module:
 
 def _structure(network: PrototypeNetwork) -> dict[str, Any]:
     """How the module is made, as far as it says so itself."""
-    structure = dict(network.structure)
+    structure = {**network.structure, **(describe(network.classifier.model) or {})}
     if not structure.get("architecture"):
         said = getattr(network.classifier.model, "pretrained_cfg", None) or {}
         structure["architecture"] = said.get("architecture")
@@ -101,6 +102,8 @@ def _allowed(structure: dict[str, Any]) -> bool:
     name, options = structure.get("architecture"), structure.get("model_options") or {}
     if not isinstance(name, str) or is_code(name):
         return False
+    if name.startswith(HUGGING_FACE):
+        return isinstance(options.get("config"), dict)
     known = name.startswith(TORCHVISION) or timm.is_model(name)
     plain = all(isinstance(value, _OPTIONS) for value in options.values())
     return known and plain and not any(str(key).startswith(_LOADING) for key in options)

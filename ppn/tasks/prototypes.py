@@ -10,6 +10,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from ppn.classifier.build import build_classifier, freeze
+from ppn.classifier.hugging_face import HUGGING_FACE, class_names_in, describe
 from ppn.classifier.record import (
     Record,
     classifier_record,
@@ -28,6 +29,7 @@ from ppn.metrics.flagging import flag_figures, network_flags
 from ppn.metrics.noise import stability_noise
 from ppn.metrics.part_figures import part_figures
 from ppn.prototypes.checkpoint import read_entry, write_entry
+from ppn.prototypes.composition import DEFAULT_PATCHES
 from ppn.prototypes.files import read_prototypes
 from ppn.prototypes.network import DEFAULT_K, PrototypeNetwork
 from ppn.refinement import CompactSplit, Refinement
@@ -52,7 +54,8 @@ class PrototypeTask(LightningModule):
     Args:
         num_classes: Number of the data's classes; the command line links it from the data.
         classifier_ckpt: The trained classifier: a checkpoint of `ClassificationTask`, or, together
-            with `architecture`, a `.pth` or `.safetensors` state dict. None when a checkpoint of
+            with `architecture`, a `.pth` or `.safetensors` state dict; or `hf:NAME` or `hf:FOLDER`,
+            an image classifier of transformers. None when a checkpoint of
             this class is loaded, which holds the classifier's weights too.
         architecture: timm's name of the model, `torchvision:NAME` or `package.module:factory`;
             read from the checkpoint if that is ours and of the first two kinds.
@@ -85,7 +88,7 @@ class PrototypeTask(LightningModule):
         image_size: int | None = None,
         model_options: dict[str, Any] | None = None,
         k: int | None = None,
-        num_patches: int = 5,
+        num_patches: int = DEFAULT_PATCHES,
         refinement: Refinement | None = None,
         compare: list[Refinement] | None = None,
         seed: int = 0,
@@ -96,6 +99,8 @@ class PrototypeTask(LightningModule):
         classifier_classes: int | None = None,
     ) -> None:
         super().__init__()
+        # Names that the data's are to be compared with, and where they come from.
+        self.trained_names: dict[str, list[str] | None] = {}
         stored = None
         count = classifier_classes or num_classes
         if prototypes is not None:
@@ -112,6 +117,9 @@ class PrototypeTask(LightningModule):
         self.trained = classifier_ckpt is not None
         self.k_given = k is not None
         k = DEFAULT_K if k is None else k
+        named = classifier_ckpt if (classifier_ckpt or "").startswith(HUGGING_FACE) else None
+        if named is not None:
+            architecture, classifier_ckpt = named, None
         if classifier_ckpt is not None and architecture is None:
             trained = classifier_record(classifier_ckpt)
             made, count = trained.structure, trained.num_classes
@@ -127,8 +135,17 @@ class PrototypeTask(LightningModule):
             logger=False, ignore=["refinement", "compare", "metrics", "explainers"]
         )
         classifier = build_classifier(
-            architecture, count, classifier_ckpt, False, image_size, model_options, whole=True
+            architecture,
+            count,
+            classifier_ckpt,
+            named is not None,
+            image_size,
+            model_options,
+            whole=True,
         )
+        if named is not None:  # the config in place of the folder, which may be gone later
+            model_options = (describe(classifier.model) or {})["model_options"]
+            self.trained_names[named] = class_names_in(classifier.model)
         freeze(classifier)
         count = len(classifier.effective_head()[0])
         found = [refinement or CompactSplit(), *(compare or [])]
@@ -156,8 +173,6 @@ class PrototypeTask(LightningModule):
         self.explainers = list(explainers or [])
         self.results: dict[str, Any] = {}
         self.per_class: Results | None = None
-        # Names that the data's are to be compared with, and where they come from.
-        self.trained_names: dict[str, list[str] | None] = {}
         if classifier_ckpt is not None:
             names = names_in_checkpoint(classifier_ckpt, count)
             if class_names is not None:

@@ -81,7 +81,9 @@ def test_a_classifier_of_ones_own_stays_with_its_owner(server, tmp_path):
     torch.manual_seed(0)
     model = Plain().eval()
     network = ppn.from_classifier(model, DataLoader(Named(), batch_size=5), k=2)
-    with pytest.raises(DataError, match="not one that timm or torchvision make by name"):
+    with pytest.raises(
+        DataError, match="not one that timm, torchvision or transformers make by name"
+    ):
         network.push_to_hub("me/birds")
     network.push_to_hub("me/birds", classifier=False)
     assert "classifier.safetensors" not in server.files
