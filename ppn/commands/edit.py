@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ppn.prototypes.effects import Effect
+    from ppn.prototypes.flags import Flag, FlagKind
     from ppn.prototypes.network import PrototypeNetwork
 
 _LISTED = 10
@@ -31,10 +32,13 @@ def edit(
     merge: list[str] = [],  # noqa: B006
     restore: list[str] = [],  # noqa: B006
     undo: bool = False,
+    flagged: list[str] = [],  # noqa: B006
+    measured: str | None = None,
     data: str | None = None,
     root: str | None = None,
     split: str = "test",
     set: list[str] = [],  # noqa: B006 - as in `ppn data`
+    changed: list[str] = [],  # noqa: B006
     architecture: str | None = None,
 ) -> int:
     """Edit the parts of a network in closed form, and save it as another one.
@@ -48,10 +52,15 @@ def edit(
         merge: CLASS:1,3 adds part 3 to part 1; the logit stays as it is.
         restore: CLASS or CLASS:PART whose edits are taken back first, or "all".
         undo: Take back the last edit, before anything else.
+        flagged: Kind of flag whose parts are taken out: outside (mostly background), foreign,
+            unsteady or little; duplicate merges a part into the one that it is like.
+        measured: Directory of the ppn test that raised the flags.
         data: Data set on which to count what the edits do; see ppn data list.
         root: Its folder.
         split: Which of its images: train, val or test.
         set: KEY=VALUE, an option of the data set.
+        changed: KEY=VALUE, an option with which images are counted a second time, such as
+            background=1 to have another background behind the same birds.
         architecture: module:factory, if the model is your own code.
 
     Returns:
@@ -66,11 +75,19 @@ def edit(
 
     if split not in ("train", "val", "test"):
         raise PPNError(f"There is no split '{split}': choose train, val or test.")
-    if not (remove or scale or merge or restore or undo):
-        raise PPNError("There is nothing to edit: give --remove, --scale, --merge or --restore.")
+    if not (remove or scale or merge or restore or undo or flagged):
+        raise PPNError(
+            "There is nothing to edit: give --remove, --scale, --merge, --restore or --flagged."
+        )
+    if flagged and measured is None:
+        raise PPNError("--flagged needs --measured, the directory of a `ppn test` with flags.")
+    if changed and data is None:
+        raise PPNError("--changed needs --data, the data set whose images are counted again.")
     folder = user_path(out)
     expect_free(folder)
-    module = None if data is None else build(data, root, parse_options(set))
+    modules = {} if data is None else {"as they are": build(data, root, parse_options(set))}
+    if data is not None and changed:
+        modules[" ".join(changed)] = build(data, root, parse_options([*set, *changed]))
     network = load(ckpt, architecture=architecture)
     if undo:
         network.undo()
@@ -89,15 +106,17 @@ def edit(
     for text in merge:
         name, parts = _parts(text, network.class_names, "merge")
         network.merge(name, *parts)
-    effect = None
-    if module is not None:
+    kept = [] if measured is None else _drop(network, measured, flagged)
+    if flagged and not (network.edits or restore or undo):
+        raise PPNError(f"No part is flagged as {' or '.join(flagged)}: there is nothing to edit.")
+    effects = {}
+    for images, module in modules.items():
         if list(module.class_names) != network.class_names:
             raise PPNError(f"{data} has other classes than {ckpt}: give the data it was fitted on.")
         module.input_config = network.input_config
-        effect = _effect(network, module, split)
-    counted = None if effect is None else {"data": data, "split": split, **effect.to_dict()}
-    target = write_edited(network, ckpt, folder, counted)
-    _tell(network, effect, target)
+        effects[images] = _effect(network, module, split)
+    target = write_edited(network, ckpt, folder, _counted(effects, data, split, changed))
+    _tell(network, effects, kept, target)
     return 0
 
 
@@ -116,6 +135,24 @@ def _restored(text: str, names: Sequence[str]) -> tuple[str, str | None]:
     return name, parts[0]
 
 
+def _drop(network: PrototypeNetwork, measured: str, kinds: Sequence[str]) -> list[Flag]:
+    from ppn.prototypes.dropping import drop
+
+    chosen: list[FlagKind] = list(kinds)  # type: ignore[arg-type]  # `flagged` checks them
+    return drop(network, network.flagged(measured, *chosen)) if chosen else []
+
+
+def _counted(
+    effects: dict[str, Effect], data: str | None, split: str, changed: Sequence[str]
+) -> dict[str, Any] | None:
+    """What `edits.json` says of the effects."""
+    if not effects:
+        return None
+    first, *others = effects.values()
+    again = {"again": {"set": list(changed), **others[0].to_dict()}} if others else {}
+    return {"data": data, "split": split, **first.to_dict(), **again}
+
+
 def _effect(network: PrototypeNetwork, module: Any, split: str) -> Effect:  # noqa: ANN401
     import torch
     from torch.utils.data import DataLoader
@@ -127,7 +164,9 @@ def _effect(network: PrototypeNetwork, module: Any, split: str) -> Effect:  # no
     return network.cache(DataLoader(view, module.batch_size)).effect(network)
 
 
-def _tell(network: PrototypeNetwork, effect: Effect | None, target: Path) -> None:
+def _tell(
+    network: PrototypeNetwork, effects: dict[str, Effect], kept: Sequence[Flag], target: Path
+) -> None:
     """Print what was edited, what it does, and where the network is."""
     terminal = console()
     for made in network.edits:
@@ -138,11 +177,15 @@ def _tell(network: PrototypeNetwork, effect: Effect | None, target: Path) -> Non
         terminal.print("Logits are still the black box's.")
     else:
         terminal.print("This network is no longer the black box: its certificate says so.")
-    if effect is not None:
+    for flag in kept:
+        name = network.class_names[flag.label]
+        terminal.print(f"Part {flag.number} of {name} stays: it is the only one left.")
+    for images, effect in effects.items():
         before, after = effect.accuracy
+        which = f" ({images})" if len(effects) > 1 else ""
         terminal.print(
-            f"Accuracy {percent(before, 2)} -> {percent(after, 2)} on {effect.images} images; "
-            f"{effect.changed} predictions change."
+            f"Accuracy {percent(before, 2)} -> {percent(after, 2)} on {effect.images} images"
+            f"{which}; {effect.changed} predictions change."
         )
         table = Table("edited class", "images", "found", "predicted as it", "mean change of logit")
         for item in effect.classes:

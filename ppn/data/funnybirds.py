@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ppn.data.dataset import Annotated, AnnotatedDataset
 from ppn.data.download import Archive
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL import Image
     from torch import Tensor
 
 # Colours of the part maps, as in the authors' reader; the last one is the rest of the bird.
@@ -73,6 +73,8 @@ class FunnyBirds(AnnotatedDataset):
     Args:
         root: The folder `FunnyBirds`.
         split: Official split.
+        background: 0 leaves images as they are; other numbers put each bird before the background
+            of another image of the split. Objects that hide some of the bird go with its own.
 
     Attributes:
         removed: Parts that each image lacks, of "beak", "eye", "foot", "tail" and "wing".
@@ -98,9 +100,12 @@ class FunnyBirds(AnnotatedDataset):
         },
     )
 
-    def __init__(self, root: Path, split: Literal["train", "test"]) -> None:
+    def __init__(self, root: Path, split: Literal["train", "test"], background: int = 0) -> None:
+        if background < 0:
+            raise DataError(f"background is {background}, but must be at least 0.")
         self.root = root
         self.split = split
+        self.background = background
         classes = _read_list(root / "classes.json", "class_idx")
         self.kinds = sorted(str(kind) for kind in (classes[0].get("parts") or {}))
         label_of = {entry["class_idx"]: label for label, entry in enumerate(classes)}
@@ -128,6 +133,8 @@ class FunnyBirds(AnnotatedDataset):
         They are found in the part map once; all workers of a loader share what was found.
         """
         image = read_image(self.root / self.name(index))
+        if self.background:
+            image = self._moved(index, image)
         if not self._known[index]:
             self._boxes[index], self._keypoints[index] = self._locate(self.mask(index))
             self._known[index] = True  # last, so that nobody reads half of it
@@ -135,9 +142,32 @@ class FunnyBirds(AnnotatedDataset):
         keypoints = self._keypoints[index].numpy().copy()
         return Annotated(image, None if np.isnan(box).any() else box, keypoints)
 
+    def _moved(self, index: int, image: Image.Image) -> Image.Image:
+        """Put a bird before another image's background, from which that bird is taken.
+
+        The backdrop is one colour, so that nothing is invented where the other bird was.
+        """
+        rng = np.random.default_rng([self.background, index])
+        other = (index + 1 + int(rng.integers(max(1, len(self) - 1)))) % len(self)
+        there = read_image(self.root / self.name(other))
+        if there.size != image.size:
+            raise DataError(
+                f"{self.name(index)} and {self.name(other)} differ in size, so that birds cannot "
+                "change places: leave background out."
+            )
+        pixels, covered = np.array(there), _bird(self.mask(other))
+        # One pixel more: outlines are drawn around the bird, too.
+        for axis in (0, 1):
+            covered |= np.roll(covered, 1, axis) | np.roll(covered, -1, axis)
+        colours, counts = np.unique(pixels[~covered], axis=0, return_counts=True)
+        pixels[covered] = colours[counts.argmax()]
+        bird = _bird(self.mask(index))
+        pixels[bird] = np.asarray(image)[bird]
+        return Image.fromarray(pixels)
+
     def _locate(self, mask: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Return box (4,), NaN without a bird, and keypoints (P, 3) of a part map."""
-        bird = np.flatnonzero((mask > 0) & (mask < 255))
+        bird = np.flatnonzero(_bird(mask))
         rows, columns = np.divmod(bird, mask.shape[1])
         box = np.full(4, np.nan)
         if len(bird):
@@ -202,11 +232,22 @@ class FunnyBirdsDataModule(PublishedDataModule):
         root: The folder `FunnyBirds`, or the folder that holds it.
         download: Get it from its official source first if it is not there. The source publishes no
             checksum; the archive's own are verified.
+        background: Puts each bird before another image's background; see `FunnyBirds`.
         options: See `FineGrainedDataModule`.
     """
 
     card = CARD
     reader = FunnyBirds
+
+    def __init__(
+        self, root: str, download: bool = False, background: int = 0, **options: Any
+    ) -> None:
+        super().__init__(root, download, **options)
+        self.background = background
+
+    def read_folder(self, folder: Path, split: Literal["train", "test"]) -> FunnyBirds:
+        """Return an official split."""
+        return FunnyBirds(folder, split, self.background)
 
 
 def _shared(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -214,6 +255,11 @@ def _shared(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     zeros = torch.zeros(*shape, dtype=dtype)
     zeros.share_memory_()  # type: ignore[no-untyped-call]
     return zeros
+
+
+def _bird(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a part map shows the bird; mixed colours may be edges of other things."""
+    return (mask > 0) & (mask < 255)
 
 
 def _centre(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> list[float]:

@@ -114,6 +114,9 @@ def test_edits_are_taken_back_in_files_too(edited, tmp_path):
         (["--merge", "mug:1"], "at least two parts"),
         (["--remove", "mug:1", "--split", "all"], "There is no split 'all'"),
         (["--remove", "mug:1", "--data", "synthetic_birds"], "has other classes"),
+        (["--flagged", "outside"], "--flagged needs --measured"),
+        (["--flagged", "ugly", "--measured", "."], "There is no flag 'ugly'"),
+        (["--remove", "mug:1", "--changed", "background=1"], "--changed needs --data"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_written(
@@ -130,3 +133,24 @@ def test_a_network_is_never_overwritten(edited, capsys):
     base, out = edited
     assert edit(base, "--remove", "mug:1", "--out", out) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_flagged_parts_are_dropped_and_counted_on_two_sets(world, tmp_path, capsys):
+    flags = [
+        {"flag": "outside", "label": 1, "prototype": n, "value": value, "other": None}
+        for n, value in ((1, 0.7), (2, 0.9), (3, 0.8))
+    ]
+    flags.append({**flags[0], "label": 0, "flag": "foreign"})
+    (tmp_path / "metrics.json").write_text(json.dumps({"flags": {"prototypes": flags}}))
+    base, out = world[0], tmp_path / "out"
+    options = ["--flagged", "outside", "--measured", tmp_path, "--set", "num_workers=0"]
+    options += ["--data", "folder", "--root", base / "photos", "--changed", "crop=frame"]
+    assert edit(base, *options, "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "Part 1 of plate stays" in told
+    assert "(crop=frame)" in told
+    content = json.loads((out / "edits.json").read_text())
+    assert content["what"] == ["part 2 of plate removed", "part 3 of plate removed"]
+    again = content["effect"].pop("again")
+    assert again.pop("set") == ["crop=frame"]
+    assert again == {key: content["effect"][key] for key in again}

@@ -155,3 +155,15 @@ def test_real_masks_show_the_part_at_its_keypoint_after_transforms(
     assert len(hits) > 30
     assert exact > 0.93
     assert near > 0.97
+
+
+def test_a_bird_before_another_background_is_the_same_bird(root):
+    own, other = FunnyBirds(root, "test"), FunnyBirds(root, "test", background=1)
+    for index in range(len(own)):
+        before, after = (np.asarray(data.read(index).image) for data in (own, other))
+        mask = own.mask(index)
+        bird = (mask > 0) & (mask < 255)
+        assert np.array_equal(before[bird], after[bird])
+        assert not np.array_equal(before[~bird], after[~bird])
+    with pytest.raises(DataError, match="background is -1"):
+        FunnyBirds(root, "test", -1)

@@ -219,3 +219,16 @@ def test_the_splits_have_the_sizes_asked_for():
 def test_arguments_out_of_range_are_refused(wrong):
     with pytest.raises(DataError, match=str(next(iter(wrong.values())))):
         SyntheticBirds(**wrong)
+
+
+def test_another_background_leaves_the_bird_as_it_is():
+    own, other = (SyntheticBirds(3, 2, "test", size=96, background=n) for n in (0, 1))
+    for index in (0, 3):
+        first, second = own.read(index), other.read(index)
+        assert np.array_equal(first.keypoints[:, :2], second.keypoints[:, :2])
+        both = (first.mask > 0) & (second.mask > 0)
+        assert both.sum() > 0.9 * (first.mask > 0).sum()  # but for grass in front
+        apart = np.abs(np.asarray(first.image, float) - np.asarray(second.image, float)).mean(2)
+        assert apart[both].mean() < 0.2 * apart[(first.mask == 0) & (second.mask == 0)].mean()
+    with pytest.raises(DataError, match="background is -1"):
+        SyntheticBirds(3, 2, background=-1)

@@ -35,6 +35,8 @@ class SyntheticBirds(AnnotatedDataset):
         split: "train" or "test"; no drawing is in both.
         seed: Seed of all drawings, at least 0.
         size: Height and width of the images in pixels, at least 64.
+        background: 0 draws each bird where it is; other numbers draw the same birds, each with
+            another background that does not depend on its own.
 
     Attributes:
         anatomies: What makes each class; the position is the label.
@@ -50,12 +52,14 @@ class SyntheticBirds(AnnotatedDataset):
         split: Literal["train", "test"] = "train",
         seed: int = 0,
         size: int = 224,
+        background: int = 0,
     ) -> None:
         if split not in _STREAMS:
             raise DataError(f"split is {split!r}, but must be 'train' or 'test'.")
         expect_least(1, DataError, images_per_class=images_per_class)
         expect_least(0, DataError, seed=seed)
         expect_least(64, DataError, size=size)
+        expect_least(0, DataError, background=background)
         self.anatomies = anatomies(num_classes)
         self.class_names = class_names(self.anatomies)
         self.part_names = list(PART_NAMES)
@@ -65,6 +69,7 @@ class SyntheticBirds(AnnotatedDataset):
         self.split = split
         self.seed = seed
         self.size = size
+        self.background = background
 
     def read(self, index: int) -> Annotated:
         """Draw image `index`; the box is that of the visible bird."""
@@ -73,14 +78,22 @@ class SyntheticBirds(AnnotatedDataset):
         pose = Pose.sample(self.size, rng)
         plumage = Plumage.sample(anatomy, rng)
         light = Light.sample(rng)
-        scene = Scene(self.size, rng)
-        canvas = Canvas(scene.backdrop(), self.size)
-        scene.behind(canvas, pose)
+        scene, canvas = self._surroundings(pose, rng)
+        if self.background:  # drawn after its own, so that the bird has the same chance as before
+            own = [self.seed, _STREAMS[self.split], index, self.background]
+            scene, canvas = self._surroundings(pose, np.random.default_rng(own))
         points = draw_bird(canvas, anatomy, plumage, pose, rng)
         scene.front(canvas, pose)
         image = light.apply(canvas, canvas.coverage(), canvas.coverage("wing"))
         mask = canvas.parts()
         return Annotated(image, _box(mask), _with_visibility(points, mask), mask)
+
+    def _surroundings(self, pose: Pose, rng: np.random.Generator) -> tuple[Scene, Canvas]:
+        """Draw what is behind a bird."""
+        scene = Scene(self.size, rng)
+        canvas = Canvas(scene.backdrop(), self.size)
+        scene.behind(canvas, pose)
+        return scene, canvas
 
     def name(self, index: int) -> str:
         """Return class and number of image `index`."""
@@ -112,6 +125,8 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         test_per_class: Test images of each class.
         seed: Seed of all drawings, at least 0.
         draw_size: Height and width of the drawings in pixels, before any transform.
+        background: 0 draws each bird where it is; other numbers draw the same birds, each with
+            another background that does not depend on its own.
         options: See `FineGrainedDataModule`.
     """
 
@@ -122,6 +137,7 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         test_per_class: int = 20,
         seed: int = 0,
         draw_size: int = 224,
+        background: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -130,8 +146,11 @@ class SyntheticBirdsDataModule(FineGrainedDataModule):
         self.test_per_class = test_per_class
         self.seed = seed
         self.draw_size = draw_size
+        self.background = background
 
     def read_split(self, split: Literal["train", "test"]) -> SyntheticBirds:
         """Return the drawings of a split."""
         count = self.train_per_class if split == "train" else self.test_per_class
-        return SyntheticBirds(self.num_bird_classes, count, split, self.seed, self.draw_size)
+        return SyntheticBirds(
+            self.num_bird_classes, count, split, self.seed, self.draw_size, self.background
+        )
