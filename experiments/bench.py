@@ -32,6 +32,7 @@ from experiments.benchmarks.maps import map_rows  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
 from experiments.benchmarks.patches import patch_row  # noqa: E402
 from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
+from experiments.benchmarks.report import report_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
 from ppn.classifier.build import build_classifier  # noqa: E402
 from ppn.data.cub import CUBDataModule  # noqa: E402
@@ -82,6 +83,7 @@ def rows(root: str | None, device: str) -> Iterator[Row]:
     yield from explain_rows(classifier, "tf_efficientnet_lite0", batches, CLASSES, FILES)
     if device == "cpu":
         yield patch_row()
+        yield from report_rows()
 
 
 def main() -> int:

@@ -32,8 +32,8 @@ class HTMLReport(Callback):
         samples: Explained images.
         classes: Most classes on one page. Where there are more, the report has a page for each
             beside it, in `report/classes/`.
-        patches: Nearest training patches shown for each prototype; on pages of classes as many as
-            the network keeps (`num_patches`), at most 24.
+        patches: Nearest training patches shown for each prototype, as far as the network keeps them
+            (`num_patches`); on pages of classes all of these, at most 24.
         maps: Which maps are shown: of cells, complete, or of pixels; see `ppn explain`.
     """
 
@@ -41,7 +41,7 @@ class HTMLReport(Callback):
         self,
         samples: int = 10,
         classes: int = 40,
-        patches: int = 4,
+        patches: int = 20,
         maps: Literal["cells", "complete", "pixels"] | None = None,
     ) -> None:
         self.selection = Selection(samples, classes, patches, maps)

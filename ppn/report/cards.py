@@ -123,37 +123,34 @@ def _pictures(
 ) -> dict[tuple[int, int], list[Patch]]:
     """The nearest training patches of each (class, prototype), with the prototype's map."""
     found, source = network.dictionary, data.train_source
-    shown = [
-        (label, index, rank)
-        for label in labels
-        for index in range(network.k)
-        for rank in range(min(count, len(network.image_names[label][index])))
-        # Of other training images than those of `fit`, the same index may be another image.
-        if _is_named(source, int(found.patch_index[label, index, rank]))
-        == network.image_names[label][index][rank]
-    ]
-    pictures: dict[tuple[int, int], list[Patch]] = {
-        (label, index): [] for label in labels for index in range(network.k)
-    }
     view = data.view("train")
-    indices = [int(found.patch_index[key]) for key in shown]
-    wanted = view.at(indices)
-    remaining = iter(shown)
-    for batch in batches(wanted, data.batch_size, network):
-        tokens = network.tokens(batch["image"])
-        maps = network.head.maps(tokens, batch["label"]).cpu().numpy()
-        for row, image in enumerate(batch["image"]):
-            label, index, rank = next(remaining)
-            x0, y0, x1, y1 = found.patch_box[label, index, rank].tolist()
-            pictures[label, index].append(
-                Patch(
-                    image=to_picture(image, network.input_config),
-                    box=(x0, y0, x1, y1),
-                    score=float(found.patch_score[label, index, rank]),
-                    name=view.source.name(int(batch["index"][row])),
-                    heatmap=maps[row, index],
+    pictures: dict[tuple[int, int], list[Patch]] = {}
+    for label in labels:
+        # Of other training images than those of `fit`, the same index may be another image.
+        shown = {
+            part: [
+                (rank, int(found.patch_index[label, part, rank]))
+                for rank, name in enumerate(names[:count])
+                if _is_named(source, int(found.patch_index[label, part, rank])) == name
+            ]
+            for part, names in enumerate(network.image_names[label])
+        }
+        seen: dict[int, tuple[Any, Any, str]] = {}  # each image once, whatever parts it is near
+        wanted = sorted({index for ranks in shown.values() for _, index in ranks})
+        for batch in batches(view.at(wanted), data.batch_size, network):
+            maps = network.head.maps(network.tokens(batch["image"]), batch["label"])
+            for row, index in enumerate(batch["index"].tolist()):
+                picture = to_picture(batch["image"][row], network.input_config)
+                seen[index] = picture, maps[row].cpu().numpy(), view.source.name(index)
+        for part, ranks in shown.items():
+            pictures[label, part] = []
+            for rank, index in ranks:
+                image, grids, name = seen[index]
+                x0, y0, x1, y1 = found.patch_box[label, part, rank].tolist()
+                score = float(found.patch_score[label, part, rank])
+                pictures[label, part].append(
+                    Patch(image, (x0, y0, x1, y1), score, name, grids[part])
                 )
-            )
     return pictures
 
 

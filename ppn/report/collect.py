@@ -54,7 +54,7 @@ class Selection:
 
     samples: int = 10
     classes: int = 40
-    patches: int = 4
+    patches: int = 20
     maps: MapKind | None = None
 
 

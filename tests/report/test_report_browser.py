@@ -239,3 +239,23 @@ def test_nothing_serious_stands_in_anyone_s_way(make_report, page, tmp_path):
         found = page.evaluate("axe.run()")["violations"]
         assert not [one for one in found if one["impact"] in ("serious", "critical")]
         page.emulate_media(color_scheme="dark")
+
+
+@pytest.mark.slow
+def test_every_class_of_two_hundred_is_found(browser, tmp_path):
+    from experiments.benchmarks.report import folder_size, many_classes
+
+    report = many_classes(200, 10, 20)
+    path = write_report(report, tmp_path)
+    assert folder_size(tmp_path) <= 100e6
+    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page.goto(path.as_uri())
+    search = page.get_by_role("searchbox")
+    for line in report.lines[::40]:
+        search.fill(line.name)
+        assert page.locator(".listed a:visible").count() == 1
+    page.locator(".listed a:visible").click()
+    assert page.locator(".prototype").count() == 10
+    tiles = page.get_by_alt_text("15 more training patches of Part 1")
+    assert tiles.evaluate("image => image.decode().then(() => image.naturalWidth)") > 600
+    page.close()
