@@ -92,7 +92,10 @@ def describe(model: nn.Module) -> dict[str, Any] | None:
     if not type(model).__module__.startswith("transformers.") or config is None:
         return None
     plain = json.loads(config.to_json_string(use_diff=False))
-    name = getattr(model, "name_or_path", "") or type(model).__name__
+    plain.pop("_name_or_path", None)
+    name = str(getattr(model, "name_or_path", "") or type(model).__name__)
+    if Path(name).is_dir():  # which is nobody's business, and not needed any more
+        name = Path(name).resolve().name
     return {"architecture": HUGGING_FACE + name, "model_options": {"config": plain}}
 
 

@@ -153,8 +153,8 @@ class PrototypeNetwork(Editable):
         Args:
             folder: Gets `prototypes.safetensors`, `prototypes.json` and, where training images are
                 at hand, `gallery/` with the nearest patches; it is made.
-            classifier: Write the classifier too, where timm or torchvision can make it by name, so
-                that `ppn.load(folder)` needs no model.
+            classifier: Write the classifier too, where timm, torchvision or transformers make it:
+                then `ppn.load(folder)` needs no model.
 
         Returns:
             The folder.

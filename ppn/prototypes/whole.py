@@ -35,8 +35,8 @@ def write_classifier(network: PrototypeNetwork, folder: Path) -> None:
         folder: Where its prototypes go, too.
 
     Raises:
-        DataError: If the module cannot be made by a name of timm or torchvision, or the file cannot
-            be written.
+        DataError: If the module cannot be made by timm, torchvision or transformers, or the file
+            cannot be written.
     """
     structure = _structure(network)
     model = network.classifier.model

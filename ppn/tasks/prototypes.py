@@ -144,7 +144,8 @@ class PrototypeTask(LightningModule):
             whole=True,
         )
         if named is not None:  # the config in place of the folder, which may be gone later
-            model_options = (describe(classifier.model) or {})["model_options"]
+            made = describe(classifier.model) or {}
+            architecture, model_options = made["architecture"], made["model_options"]
             self.trained_names[named] = class_names_in(classifier.model)
         freeze(classifier)
         count = len(classifier.effective_head()[0])

@@ -63,7 +63,8 @@ def test_a_folder_goes_in_and_the_network_comes_out_with_its_processor(folder, t
     again = ppn.load(tmp_path)
     assert again.explain(photo).contributions == mine.contributions
     kept = json.loads((tmp_path / "prototypes.json").read_text())
-    assert kept["classifier"]["architecture"].startswith("hf:")
+    assert kept["classifier"]["architecture"] == "hf:model"
+    assert str(folder) not in (tmp_path / "prototypes.json").read_text()
     assert kept["settings"]["processor"]["crop_pct"] == 0.8
 
 
