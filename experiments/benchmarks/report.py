@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.benchmarks.measure import Row
-from ppn.report.content import Sighting
+from ppn.report.parts import Sighting
 from ppn.report.render import write_report
 from tests.report.conftest import build, card, heatmap, picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ppn.report.content import ClassCard, Report
+    from ppn.report.content import Report
+    from ppn.report.parts import ClassCard
 
 
 def many_classes(classes: int, k: int, patches: int) -> Report:
