@@ -59,12 +59,7 @@ class Span:
             return flattened(images, images), vector(classifier, images)[1]
         if self.kind == "features":
             return vector(classifier, images)
-        kept: list[Features] = []
-
-        def keep(_: nn.Module, __: object, output: object) -> None:
-            kept.append(flattened(output, images))
-
-        with guarded(model), hooked([(model.get_submodule(self.name), keep)]):
+        with self.noting(classifier, images) as kept:
             _, found = vector(classifier, images)
         if len(kept) != 1:
             raise HeadError(
@@ -72,6 +67,24 @@ class Span:
                 "image: name one to cut at that runs once."
             )
         return kept[0], found
+
+    @contextmanager
+    def noting(self, classifier: Classifier, images: Tensor) -> Iterator[list[Features]]:
+        """Note what is at the cut as images go through the classifier while the context lasts.
+
+        Nothing is noted of the last features, which need no module.
+        """
+        noted: list[Features] = []
+
+        def note(_: nn.Module, __: object, output: object) -> None:
+            noted.append(flattened(output, images))
+
+        if self.kind != "module":
+            yield [flattened(images, images)] if self.kind == "pixels" else noted
+            return
+        model = classifier.model
+        with guarded(model), hooked([(model.get_submodule(self.name), note)]):
+            yield noted
 
     def respond(self, classifier: Classifier, features: Features) -> Tensor:
         """Return y (B, D) for what is at the cut, of any batch size; gradients go through."""

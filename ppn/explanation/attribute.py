@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import TOLERANCE, complete_maps
@@ -11,14 +12,18 @@ from ppn.errors import HeadError, PPNError
 from ppn.explanation.terms import MapTerms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from ppn.classifier import Classifier
     from ppn.classifier.complete import Baseline, CompleteMaps
+    from ppn.classifier.cut_point import Features
     from ppn.classifier.span import Span
     from ppn.explanation.explain import Explainable
     from ppn.explanation.terms import MapKind, MapOptions
     from ppn.prototypes.head import PrototypeHead
+    from ppn.types import Tokens
 
 
 def shown_kind(classifier: Classifier, maps: MapKind | None, cut: str | None = None) -> MapKind:
@@ -67,6 +72,7 @@ def attributed(
     contributions: Tensor,
     tolerance: float = TOLERANCE,
     baseline: Baseline = "blurred",
+    begun: tuple[Features, Tensor] | None = None,
 ) -> CompleteMaps:
     """Return path-integrated maps of the prototypes of one class per image.
 
@@ -79,13 +85,54 @@ def attributed(
         contributions: (B, C, k) of all prototypes, whose standard deviation errors are relative to.
         tolerance: Largest error allowed.
         baseline: What the images are compared with.
+        begun: What `span.start` gives for the images, where they went through before.
     """
     found = head.prototypes.flatten(1).any(1)  # some classes may have none
     flat = contributions[:, found].double().flatten(1)
     spread = flat.std(1) if flat.shape[1] > 1 else flat.abs()[:, 0]
+    directions = head.prototypes[labels]
     return complete_maps(
-        classifier, span, images, head.prototypes[labels], spread, tolerance, baseline
+        classifier, span, images, directions, spread, tolerance, baseline, begun=begun
     )
+
+
+class Way(NamedTuple):
+    """How maps are made.
+
+    `span`: what is integrated over, None where there are maps of cells alone; `noted`: what was at
+    its beginning as the images went through, once they have.
+    """
+
+    span: Span | None
+    noted: list[Features]
+
+
+@contextmanager
+def way(classifier: Classifier, images: Tensor, options: MapOptions) -> Iterator[Way]:
+    """Note what integrated maps begin with, as images go through while the context lasts.
+
+    Args:
+        classifier: The classifier.
+        images: (B, C, H, W) as the classifier takes them.
+        options: What is to be shown; maps of cells stand in where others were not asked for, and
+            cannot be had.
+
+    Raises:
+        HeadError: If what was asked for cannot be had of this classifier.
+        PPNError: If there are no such maps.
+    """
+    kind = shown_kind(classifier, options.maps, options.cut)
+    span = None
+    try:
+        span = None if kind == "cells" else span_of(classifier, images, kind, options.cut)
+    except HeadError:
+        if options.maps is not None or options.cut is not None:
+            raise
+    if span is None:
+        yield Way(None, [])
+        return
+    with span.noting(classifier, images) as noted:
+        yield Way(span, noted)
 
 
 def maps_and_terms(
@@ -94,6 +141,8 @@ def maps_and_terms(
     labels: Tensor,
     contributions: Tensor,
     cells: Tensor,
+    way: Way,
+    tokens: Tokens,
     options: MapOptions,
 ) -> tuple[Tensor, list[MapTerms | None]]:
     """Return the maps (B, k, H, W) to show, and for each image the terms that they leave.
@@ -103,23 +152,16 @@ def maps_and_terms(
         images: (B, C, H, W) as the classifier takes them.
         labels: (B,) the class explained on each.
         contributions: (B, C, k) of all prototypes.
-        cells: (B, k, h, w) the maps of cells; they stand in where other maps were not asked for,
-            and cannot be had.
+        cells: (B, k, h, w) the maps of cells.
+        way: What is integrated over.
+        tokens: What the classifier gave for the images.
         options: What is to be shown.
-
-    Raises:
-        HeadError: If what was asked for cannot be had of this classifier.
-        PPNError: If there are no such maps.
     """
-    kind = shown_kind(network.classifier, options.maps, options.cut)
-    if kind == "cells":
+    span = way.span
+    if span is None:
         return cells, [None] * len(labels)
-    try:
-        span = span_of(network.classifier, images, kind, options.cut)
-    except HeadError:
-        if options.maps is not None or options.cut is not None:
-            raise
-        return cells, [None] * len(labels)
+    kind: MapKind = "pixels" if span.kind == "pixels" else "complete"
+    y = tokens.pooled * tokens.scale[:, None]
     found = attributed(
         network.classifier,
         network.head,
@@ -129,6 +171,7 @@ def maps_and_terms(
         contributions,
         options.tolerance,
         options.baseline,
+        (way.noted[0], y) if len(way.noted) == 1 else None,
     )
     place = {"pixels": "the pixels", "features": "the last features"}.get(
         span.kind, f"the output of '{span.name}'"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ppn.data.transforms import to_picture
-from ppn.explanation.attribute import maps_and_terms
+from ppn.explanation.attribute import maps_and_terms, way
 from ppn.explanation.record import Explanation, Ranked
 from ppn.explanation.terms import DEFAULT, MapOptions
 
@@ -84,8 +84,9 @@ def explain(
     """
     classifier, head = network.classifier, network.head
     accepted = classifier.accept(images)
-    if tokens is None:
-        tokens = classifier(accepted, patches=False)
+    with way(classifier, accepted, options) as taken:
+        if tokens is None:
+            tokens = classifier(accepted, patches=False)
     assert tokens is not None
     change = head.change(tokens)
     logits = tokens.logits.float() + change
@@ -94,7 +95,9 @@ def explain(
     everyones = head(tokens).contributions
     contributions = everyones[rows, labels].tolist()
     cells = head.maps(tokens, labels)
-    shown, terms = maps_and_terms(network, accepted, labels, everyones, cells, options)
+    shown, terms = maps_and_terms(
+        network, accepted, labels, everyones, cells, taken, tokens, options
+    )
     grids = shown.cpu().numpy()
     training = {label: network.class_images(label) for label in set(labels.tolist())}
     explained = []
