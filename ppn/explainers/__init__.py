@@ -2,6 +2,8 @@
 
 from ppn.explainers.attribution import (
     CAM,
+    LRP,
+    AttentionRollout,
     GradCAM,
     GradCAMPlusPlus,
     InputXGradient,
@@ -35,7 +37,9 @@ __all__ = [
     "CRAFT",
     "EPIC",
     "ICE",
+    "LRP",
     "MCD",
+    "AttentionRollout",
     "Attribution",
     "Ceiling",
     "CentreMaps",

@@ -21,7 +21,11 @@ from tests.zoo import size_of
 SIZE = 64
 SMALL = {"test_vit": TOKEN, "test_vit3": OTHER, "test_mambaout": OTHER, "lcnet_035": OTHER}
 MEAN = ("test_resnet", "test_convnext", "test_efficientnet")
-OPTIONS = {"test_vit": {"img_size": SIZE}, "test_vit3": {"img_size": SIZE}}
+OPTIONS = {
+    "test_vit": {"img_size": SIZE},
+    "test_vit3": {"img_size": SIZE},
+    "vgg11": {"mlp_ratio": 0.125},  # two layers of 4,096 units take minutes
+}
 FULL = [p for p in FAMILIES if p.values[1] in (TOKEN, OTHER)]
 
 
@@ -102,8 +106,8 @@ def test_each_family_has_maps_that_add_up(name, case):
     assert classifier.inspection.case == case
     span = default_span(classifier, images)
     expect_complete(classifier, images, span, 0.01)
-    if name != "vgg11":  # its two layers of 4,096 units take minutes
-        expect_complete(classifier, images, span, 1e-4, most=1024)
+    # Kinks, as ReLU has, cost nodes: the error halves where a smooth network's vanishes.
+    expect_complete(classifier, images, span, 1e-4, most=4096)
 
 
 def test_what_comes_through_the_class_token_grows_from_nothing_block_by_block():
