@@ -79,6 +79,8 @@ def _support(found: Examination) -> str:
         return f"{found.support}: {found.reason}" if found.reason else found.support
     where = f"from '{found.complete_cut}' on" if found.complete_cut else "from the last features on"
     return (
-        f"{found.support}: error {found.complete_error:.1e} with {found.complete_nodes} nodes "
-        f"{where}; {found.elsewhere:.0%} comes through tokens without a place"
+        f"{found.support}: error {found.complete_error:.1e}, compared with the blurred image "
+        f"{where}; {found.elsewhere:.0%} of what an image changes comes through tokens without a "
+        f"place; costs {found.complete_nodes} runs of that part, each with a pass back for each "
+        "prototype, and a forward pass of the blurred image"
     )

@@ -147,7 +147,8 @@ class MapTerms:
             f"Contributions exact, {self._state}: they miss contributions by at most "
             f"{percent(self.error, 2)} of the contributions' standard deviation. Gradients are "
             f"integrated from {_BASELINES[self.compared]} to the image at {self.place}, over "
-            f"{self.nodes} points. A contribution is its map's mean, plus what it already is for "
+            f"{self.nodes} points, each a run of what is behind and a pass back for each part. A "
+            f"contribution is its map's mean, plus what it already is for "
             f"{_BASELINES[self.compared]} ({self._listed(self.baseline)})"
         )
         if self.leaks(contributions):
@@ -156,6 +157,8 @@ class MapTerms:
                 f", plus what comes through tokens without a place, such as the class token "
                 f"({self._listed(self.elsewhere)}; {share} of what the image changes)"
             )
+        elif self.kind == "complete":
+            said += "; 0 % of what the image changes comes through tokens without a place"
         if not self.reached:
             said += f"; {percent(self.tolerance, 2)} was not reached with so many points"
         return said + "."
