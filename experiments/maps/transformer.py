@@ -25,9 +25,18 @@ NAMES = list(SyntheticBirds(CLASSES, 1, size=SIZE).class_names)
 def architecture() -> VisionTransformer:
     """Return the untrained network: 8 x 8 patches and a class token through 6 blocks."""
     torch.manual_seed(0)
-    return VisionTransformer(
+    model = VisionTransformer(
         img_size=SIZE, patch_size=14, num_classes=CLASSES, embed_dim=96, depth=6, num_heads=4
     )
+    # What `ppn` reads of a model that is named by its function.
+    model.pretrained_cfg = {
+        "input_size": (3, SIZE, SIZE),
+        "mean": INPUT.mean,
+        "std": INPUT.std,
+        "crop_pct": INPUT.crop_pct,
+        "interpolation": INPUT.interpolation,
+    }
+    return model
 
 
 def birds(split: str, per_class: int) -> tuple[Tensor, Tensor, Tensor]:

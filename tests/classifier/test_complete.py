@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from ppn.classifier import Classifier
 from ppn.classifier.blocks import block_names, default_span
@@ -254,6 +255,8 @@ def test_images_that_are_done_cost_no_further_nodes():
 
 def test_baselines_are_pictures_of_the_same_light():
     images = torch.rand(2, 3, 40, 56)
+    literal = gaussian_blur(images, [15, 15], [2.5, 2.5])
+    assert torch.allclose(baseline_images(images, "blurred"), literal, atol=1e-5)
     assert not baseline_images(images, "grey").any()
     for kind in ("blurred", "colour"):
         other = baseline_images(images, kind)

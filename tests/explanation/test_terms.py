@@ -10,6 +10,8 @@ import torch
 
 import ppn
 from ppn.errors import HeadError, PPNError
+from ppn.explanation import attribute
+from ppn.explanation.attribute import Way
 from ppn.explanation.terms import Agreement, agreement
 from ppn.visualization.heatmap import averaged
 
@@ -58,6 +60,23 @@ def test_a_class_tokens_maps_add_up_unless_cells_are_asked_for(networks):
     assert cells.terms is None
     assert "indicative" in cells.notes[0]
     assert cells.contributions == found.contributions
+
+
+@pytest.mark.parametrize("options", [{"cut": "blocks.4"}, {"maps": "pixels"}])
+def test_the_pass_that_predicts_the_class_is_not_done_again(networks, options, monkeypatch):
+    network, images = networks["test_vit"]
+    found = network.explain(images[0], **options)
+    runs = []
+    block = network.classifier.model.blocks[0]
+    handle = block.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    network.explain(images[0], **options)
+    assert runs.count(False) == 2  # the image, and its baseline
+    handle.remove()
+    with monkeypatch.context() as patched:
+        patched.setattr(attribute, "Way", lambda span, _: Way(span, []))
+        again = network.explain(images[0], **options)
+    for ours, theirs in zip(found.maps, again.maps, strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def test_exact_maps_stay_as_they_are(networks):
