@@ -22,19 +22,15 @@ from tests.zoo import size_of
 SIZE = 64
 SMALL = {"test_vit": TOKEN, "test_vit3": OTHER, "test_mambaout": OTHER, "lcnet_035": OTHER}
 MEAN = ("test_resnet", "test_convnext", "test_efficientnet")
-OPTIONS = {
-    "test_vit": {"img_size": SIZE},
-    "test_vit3": {"img_size": SIZE},
-    "vgg11": {"mlp_ratio": 0.125},  # two layers of 4,096 units take minutes
-}
+RESIZED = ("test_vit", "test_vit3")
+OPTIONS = {"vgg11": {"mlp_ratio": 0.125}}  # two layers of 4,096 units take minutes
 FULL = [p for p in FAMILIES if p.values[1] in (TOKEN, OTHER)]
 
 
 def made(name, size=SIZE, **options):
     """A classifier with a head that is not zero, and two smooth pictures."""
     torch.manual_seed(0)
-    if size == SIZE:
-        options = {**OPTIONS.get(name, {}), **options}
+    options |= {"img_size": size} if name in RESIZED else OPTIONS.get(name, {})
     model = timm.create_model(name, num_classes=5, **options).eval()
     classifier = Classifier(model, InputConfig((size, size)))
     for linear in classifier.linears:
