@@ -150,7 +150,8 @@ def test_every_file_and_its_command_are_parsed(path, tmp_path, monkeypatch):
     root = str(fakes.cub(tmp_path / "CUB_200_2011"))
     words = [word.replace("ROOT", root) for word in shlex.split(command)[2:]]
     found = make_parser().parse_args(words)
-    assert len(found.refinements) >= 5
+    # A comparison of maps needs one network; the others compare every way to refine it.
+    assert len(found.refinements) >= (1 if path.stem.startswith("maps") else 5)
     assert {"consistency", *found.columns} >= {"consistency"}
     page = (ROOT / "docs/benchmark.md").read_text()
     assert path.stem != "cub10" or command in page
