@@ -145,7 +145,7 @@ class StableNMF(Discoverer):
 
 
 WAYS: dict[str, Callable[[], Discoverer]] = {
-    "nmf of the last features": lambda: NMF(earlier=0.0),
+    "nmf of the last features": NMF,
     "nmf, earlier layer": lambda: NMF(earlier=1.0),
     "nmf, earlier layer, twice": lambda: NMF(earlier=2.0),
     "foreground, nmf": ForegroundNMF,

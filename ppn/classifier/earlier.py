@@ -78,7 +78,8 @@ def earlier_layer(
             nonlocal run
             run += single
             for leaf, tensor in enumerate(tree_leaves(output) if name in names else ()):
-                places = locations(tensor, size) if isinstance(tensor, Tensor) else []
+                one = isinstance(tensor, Tensor) and tensor.dim() and len(tensor) == 1
+                places = locations(tensor, size) if one else []
                 if places and all(a >= b for a, b in zip(places[0].grid(tensor, size), grid)):  # noqa: B905
                     found[name] = (run, EarlierLayer(name, leaf, places[0]))
                     return

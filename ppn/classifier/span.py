@@ -200,6 +200,14 @@ def _made(classifier: Classifier, name: str, images: Tensor) -> Span:
                 f"What '{name}' gives is not all that the head of {type(model).__name__} is made "
                 "of: cut at a whole block, or at the output of a stage."
             )
+        # What is inside of each patch (TNT) comes as a batch of patches.
+        if any(
+            isinstance(leaf, Tensor) and leaf.dim() and len(leaf) != 1 for leaf in features.leaves
+        ):
+            raise HeadError(
+                f"What '{name}' of {type(model).__name__} gives is no batch of images: cut at "
+                "another module."
+            )
         reference = next(model.parameters())
         placements = Placements(split, features, reference, thorough=False)
         report = classifier.inspection

@@ -93,9 +93,8 @@ class Discoverer(Configured, ABC):
         del training
         return None
 
-    def looks_earlier(self, k: int) -> bool:
-        """Say whether features of an earlier layer are wanted too, for k parts per class."""
-        del k
+    def looks_earlier(self) -> bool:
+        """Say whether features of an earlier layer are wanted too."""
         return False
 
     def fit(self, classes: Iterable[ClassTokens], weight: Tensor, k: int) -> None:

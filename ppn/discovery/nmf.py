@@ -19,7 +19,6 @@ from ppn.discovery.factorization import (
 )
 from ppn.discovery.faiss_search import spherical_kmeans
 from ppn.discovery.positive import positive_tokens
-from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 Init = Literal["kmeans", "nndsvda"]
 TokenWeighting = Literal["none", "cam"]
-_MANY = 5
-"""Parts from which on the last features alone do not tell them apart."""
 
 
 class NMF(Discoverer):
@@ -43,11 +40,10 @@ class NMF(Discoverer):
             activation, so that it models what the classifier uses; coefficients always refer to
             the unweighted tokens. A class with fewer than k positive activations is not weighted.
             "none" takes all tokens as they are.
-        earlier: Weight >= 0 of features of an earlier layer, in which more parts differ than in
-            the last ones: they are appended to the tokens, with as large a mean square times the
-            square of this. None: 1 from five parts on, else 0 (docs/refinement/unlabelled.md).
-            Where tokens come without them, or the classifier has no such layer, the last features
-            are all there is.
+        earlier: Weight >= 0 of features of an earlier layer, in which more parts differ than in the
+            last ones: they are appended to the tokens, with as large a mean square times the square
+            of this. 1 helps some classifiers from five parts on (docs/refinement/unlabelled.md).
+            Where a classifier has no such layer, the last features are all there is.
         seed: Seed of k-means or of the randomised SVD.
 
     Raises:
@@ -59,7 +55,7 @@ class NMF(Discoverer):
         init: Init = "nndsvda",
         token_weighting: TokenWeighting = "cam",
         seed: int = 0,
-        earlier: float | None = None,
+        earlier: float = 0.0,
     ) -> None:
         self.init: Init = init
         self.token_weighting: TokenWeighting = token_weighting
@@ -68,20 +64,17 @@ class NMF(Discoverer):
         self._expect_word("init", Init)
         self._expect_word("token_weighting", TokenWeighting)
         self._expect_seed()
-        if earlier is not None and not earlier >= 0:
-            raise DiscoveryError(f"earlier is {earlier}, but must be at least 0.")
+        self._expect_least(0, "earlier")
 
-    def looks_earlier(self, k: int) -> bool:
-        """Say whether an earlier layer has a weight for k parts."""
-        return self._earlier_weight(k) > 0
-
-    def _earlier_weight(self, k: int) -> float:
-        return float(k >= _MANY) if self.earlier is None else self.earlier
+    def looks_earlier(self) -> bool:
+        """Say whether an earlier layer has a weight."""
+        return self.earlier > 0
 
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Factorise the tokens of each class."""
-        share = self._earlier_weight(k)
-        positive = [_with_earlier(positive_tokens(item, k), item.earlier, share) for item in group]
+        positive = [
+            _with_earlier(positive_tokens(item, k), item.earlier, self.earlier) for item in group
+        ]
         width = group[0].tokens.shape[-1]
         if self.token_weighting == "none":
             found = self._factorise(positive, k)

@@ -125,7 +125,7 @@ class Fit:
 
     def _looking(self) -> AbstractContextManager[None]:
         """While batches are read: the classifier gives what the discoverer looks at."""
-        if self.discoverer.looks_earlier(self.network.k):
+        if self.discoverer.looks_earlier():
             return self.network.classifier.looking_earlier()
         return nullcontext()
 
