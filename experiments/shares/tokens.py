@@ -102,20 +102,20 @@ def _extract(
         tokens: dict[str, list[Tensor]] = {"clean": [], "metric": []}
         earlier: list[Tensor] = []
         rest: list[list[Tensor]] = [[], [], []]
-        for batch in DataLoader(view, batch_size=32):
-            noise = stability_noise(batch["image"], batch["index"], METRIC_SEED)
-            for kind, own in tokens.items():
-                noisy = batch["image"] + noise if kind == "metric" else batch["image"]
-                with classifier.looking_earlier():
+        with classifier.looking_earlier():
+            for batch in DataLoader(view, batch_size=32):
+                noise = stability_noise(batch["image"], batch["index"], METRIC_SEED)
+                for kind, own in tokens.items():
+                    noisy = batch["image"] + noise if kind == "metric" else batch["image"]
                     found = classifier(noisy)
-                if found.attribute is not None:
-                    raise HeadError(f"Maps of {architecture} are no products of tokens.")
-                grid = found.grid
-                own.append(found.tokens.float())
-                if kind == "clean" and found.earlier is not None:
-                    earlier.append(found.earlier)
-            for column, key in zip(rest, ("label", "keypoints", "index"), strict=True):
-                column.append(batch[key])  # type: ignore[literal-required]
+                    if found.attribute is not None:
+                        raise HeadError(f"Maps of {architecture} are no products of tokens.")
+                    grid = found.grid
+                    own.append(found.tokens.float())
+                    if kind == "clean" and found.earlier is not None:
+                        earlier.append(found.earlier)
+                for column, key in zip(rest, ("label", "keypoints", "index"), strict=True):
+                    column.append(batch[key])  # type: ignore[literal-required]
         every = {**tokens, **({"earlier": earlier} if earlier else {})}
         joined = {kind: torch.cat(found) for kind, found in every.items()}
         splits.append((joined, *(torch.cat(column) for column in rest)))

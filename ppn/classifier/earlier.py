@@ -30,24 +30,22 @@ class EarlierLayer(NamedTuple):
     location: Location
 
     def read(self, output: object) -> Tensor:
-        """Return a copy of the patches (B, C, H, W) in what the module gives."""
-        features = tree_leaves(output)[self.leaf]
-        if self.location.layout == "NCHW":
-            return features.clone()  # type: ignore[no-any-return]
-        return self.location.read(features).mT.clone()
+        """Return a copy of the tensor, which later modules may change."""
+        tensor: Tensor = tree_leaves(output)[self.leaf]
+        return tensor.clone()
 
-    def on_grid(self, patches: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    def on_grid(self, features: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """Return features (B, H * W, C): the means over the cells of a grid.
 
         Args:
-            patches: What `read` gives.
+            features: What `read` gives.
             grid: Rows H and columns W.
             size: Height and width of the images in pixels.
         """
-        if patches.dim() == 3:
-            grid_here = Location("NCL").grid(patches, size)
-            patches = patches.reshape(*patches.shape[:2], *grid_here)
-        return adaptive_avg_pool2d(patches, grid).flatten(2).mT
+        patches = self.location.read(features).mT
+        rows, columns = self.location.grid(features, size)
+        wide = patches.reshape(*patches.shape[:2], rows, columns)
+        return adaptive_avg_pool2d(wide, grid).flatten(2).mT
 
 
 @torch.no_grad()

@@ -107,21 +107,22 @@ class Fit:
         """
         network = self.network
         remaining = class_by_class(batches, names, self.sample, sort)
-        for size in repeat(GROUP) if sizes is None else sizes:
-            with self._looking():
+        # Batches are read, and go through the classifier, as they are asked for.
+        with self._looking():
+            for size in repeat(GROUP) if sizes is None else sizes:
                 group = list(islice(remaining, size))
-            if not group:
-                break
-            problems = find_parts(group, self.weight, network.k, self.discoverer)
-            for item, problem in zip(group, problems, strict=True):
-                refined = [refine(problem, item.name, way) for way in self.refinements]
-                for head, found in zip(network.each_head(), refined, strict=True):
-                    head.prototypes[item.label] = found.prototypes
-                record(network.dictionary, item, problem, refined[0], network.input_config.size)
-                if seen is not None:
-                    seen(item)
-            if finished is not None:
-                finished([item.label for item in group])
+                if not group:
+                    break
+                problems = find_parts(group, self.weight, network.k, self.discoverer)
+                for item, problem in zip(group, problems, strict=True):
+                    refined = [refine(problem, item.name, way) for way in self.refinements]
+                    for head, found in zip(network.each_head(), refined, strict=True):
+                        head.prototypes[item.label] = found.prototypes
+                    record(network.dictionary, item, problem, refined[0], network.input_config.size)
+                    if seen is not None:
+                        seen(item)
+                if finished is not None:
+                    finished([item.label for item in group])
 
     def _looking(self) -> AbstractContextManager[None]:
         """While batches are read: the classifier gives what the discoverer looks at."""
