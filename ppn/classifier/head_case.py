@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ppn.classifier.placement import LOCATED
+from ppn.classifier.placement import LOCATED, Placed
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Read
@@ -151,6 +151,13 @@ class HeadInspection:
     def located(self) -> bool:
         """Whether patch tokens are of their region of the image; otherwise maps are indicative."""
         return self.places > LOCATED
+
+    @property
+    def placed(self) -> Placed | None:
+        """Where patches are, for who loads the same classifier again; None if that is in doubt."""
+        if not self.located:
+            return None
+        return Placed(self.features, self.leaf, self.layout, self.prefix, self.suffix, self.places)
 
     @property
     def averages(self) -> bool:

@@ -21,6 +21,7 @@ from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import Features
+    from ppn.classifier.placement import Placed
     from ppn.classifier.running import Hook
     from ppn.classifier.search import CutCandidate
 
@@ -42,7 +43,11 @@ class _Ran(NamedTuple):
 
 @torch.no_grad()
 def inspect_head(
-    model: nn.Module, size: tuple[int, int], features: str | None = None, channels: int = 3
+    model: nn.Module,
+    size: tuple[int, int],
+    features: str | None = None,
+    channels: int = 3,
+    placed: Placed | None = None,
 ) -> HeadInspection:
     """Find out by computing which head case of the method holds.
 
@@ -52,6 +57,7 @@ def inspect_head(
         features: Name of the module whose output are the last features; None takes timm's
             `forward_features`, or finds the last module with a grid that nothing bypasses.
         channels: Number of channels of its input.
+        placed: Where its patches were measured to be before; measured again where it is None.
 
     Raises:
         HeadError: If the model does not run on such images, has no last linear layer, no features
@@ -66,7 +72,7 @@ def inspect_head(
     images = noise_like(reference, (2, channels, *size), 0)
     with guarded(model):
         try:
-            seen, report = _best(model, images, features)
+            seen, report = _best(model, images, features, placed)
         except _FAILURES as error:
             if out_of_memory(error):
                 raise
@@ -79,14 +85,14 @@ def inspect_head(
 
 
 def _best(
-    model: nn.Module, images: Tensor, named: str | None
+    model: nn.Module, images: Tensor, named: str | None, placed: Placed | None
 ) -> tuple[CutCandidate, HeadInspection]:
     """Find the last cut that shows how patches become logits, and its head case."""
     found: list[tuple[CutCandidate, HeadInspection]] = []
     misplaced: list[CutCandidate] = []
     further = _FURTHER
     try:
-        for seen in cuts(model, images, named):
+        for seen in cuts(model, images, named, placed):
             if found and further == 0:
                 break
             report = _mean(model, seen)

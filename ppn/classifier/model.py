@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ppn.classifier.earlier import EarlierLayer
     from ppn.classifier.head_case import HeadInspection
+    from ppn.classifier.placement import Placed
     from ppn.types import InputConfig
 
 
@@ -39,27 +40,34 @@ class Classifier(nn.Module):
         model: A classifier; of a wrapped one what is inside is taken, see `observable`.
         config: Input size and normalisation it expects.
         features: Name of the module whose output are the last features; None finds out.
+        placed: Where the patches of this very model were measured to be; None measures it.
 
     Raises:
         HeadError: If this is not an nn.Module, or the classifier has no last linear layer, or no
             features on a grid; the message says why.
     """
 
-    def __init__(self, model: nn.Module, config: InputConfig, features: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: InputConfig,
+        features: str | None = None,
+        placed: Placed | None = None,
+    ) -> None:
         super().__init__()
         self.model = observable(model)
         self.config = config
         self.features = features
         self.earlier: EarlierLayer | None = None
-        self.inspect()
+        self.inspect(placed)
         # What was found about other weights may not hold for these (shares of averaged heads).
         self.register_load_state_dict_post_hook(_inspect_again)  # type: ignore[no-untyped-call]
 
-    def inspect(self) -> None:
+    def inspect(self, placed: Placed | None = None) -> None:
         """Find out what holds for the model's weights as they are now."""
         config = self.config
         self.inspection: HeadInspection = inspect_head(
-            self.model, config.size, self.features, config.channels
+            self.model, config.size, self.features, config.channels, placed
         )
 
     @property

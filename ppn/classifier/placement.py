@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ppn.classifier.cut_point import noise_like
+from ppn.classifier.layout import Location
 from ppn.classifier.running import out_of_memory
 
 if TYPE_CHECKING:
     from ppn.classifier.cut_point import CutPoint, Features
-    from ppn.classifier.layout import Location
+    from ppn.classifier.layout import Layout
 
 LOCATED = 0.9
 """Share of patches whose own token moves most, above which tokens count as located."""
@@ -58,6 +59,17 @@ class Placement(NamedTuple):
     unclear: bool = False
 
 
+class Placed(NamedTuple):
+    """Where the very same classifier was measured to have its patches, and their `share`."""
+
+    features: str | None
+    leaf: int
+    layout: Layout
+    prefix: int
+    suffix: int
+    share: float
+
+
 class Placements:
     """The placements of what a cut gives, each measured once.
 
@@ -66,10 +78,16 @@ class Placements:
         features: What it gives for a batch of images.
         reference: A tensor of the type and device that it takes.
         thorough: Whether to look at a copy with other weights where these show no place.
+        placed: What was measured of this cut before, and is not measured again.
     """
 
     def __init__(
-        self, split: CutPoint, features: Features, reference: Tensor, thorough: bool
+        self,
+        split: CutPoint,
+        features: Features,
+        reference: Tensor,
+        thorough: bool,
+        placed: Placed | None = None,
     ) -> None:
         self.split = split
         self.features = features
@@ -78,6 +96,9 @@ class Placements:
         self.trusting = False
         """Whether tokens that all moved alike may have a place all the same."""
         self._known: dict[tuple[int, Location], Placement] = {}
+        if placed is not None:
+            location = Location(placed.layout, placed.prefix, placed.suffix)
+            self._known[placed.leaf, location] = Placement(placed.share, 1.0)
 
     def somewhere(self, leaf: int, location: Location) -> bool:
         """Whether tokens are of their regions, if blurred over others."""

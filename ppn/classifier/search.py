@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ppn.classifier.cut_point import CutPoint, Features
+    from ppn.classifier.placement import Placed
 
 
 class CutCandidate(NamedTuple):
@@ -49,8 +50,16 @@ class CutCandidate(NamedTuple):
         return isinstance(self.split, ModuleCutPoint) and self.split.in_place
 
 
-def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCandidate]:
+def cuts(
+    model: nn.Module, images: Tensor, named: str | None, placed: Placed | None = None
+) -> Iterator[CutCandidate]:
     """Yield cuts whose features hold a grid and determine what the last layers are given.
+
+    Args:
+        model: A classifier.
+        images: Random ones that it takes.
+        named: Module whose output are the features; None: all that come into question.
+        placed: Where its patches were measured to be before.
 
     Raises:
         HeadError: If there is none; the message says why.
@@ -91,7 +100,9 @@ def cuts(model: nn.Module, images: Tensor, named: str | None) -> Iterator[CutCan
             refused = HeadError(f"{type(model).__name__} {added_to(' and '.join(last.names))}")
             continue
         if difference(head_input(cut, features), inputs) <= TOLERANCE:
-            placements = Placements(split, features, inputs, thorough=not found)
+            name = split.name if isinstance(split, ModuleCutPoint) else None
+            before = placed if placed is not None and placed.features == name else None
+            placements = Placements(split, features, inputs, not found, before)
             seen = CutCandidate(split, last, features, inputs, logits, placements)
             yield seen
             found = found or not seen.in_place

@@ -8,6 +8,7 @@ import torch
 
 from ppn.classifier.architecture import make_model
 from ppn.classifier.model import Classifier
+from ppn.classifier.placement import Placed
 from ppn.classifier.record import (
     KEY,
     expect_content,
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 PREFIX = "network."
 """Of the network's tensors in a checkpoint of `PrototypeTask`."""
 ENTRY = KEY + "_network"
+_PLACED = {
+    "features": Maybe(str),
+    "leaf": int,
+    "layout": str,
+    "prefix": int,
+    "suffix": int,
+    "share": float,
+}
 _SCHEMA = {
     "refinements": [{"name": str, "exact": bool}],
     "class_names": [str],
@@ -41,6 +50,7 @@ _SCHEMA = {
     "settings": dict,
     "parts": Maybe({"names": [str], "remainder": bool}),
     "edits": SCHEMA,
+    "placed": Maybe(_PLACED),
 }
 _HEAD = PREFIX + "heads.0.prototypes"
 
@@ -55,6 +65,9 @@ def write_entry(network: PrototypeNetwork, checkpoint: dict[str, Any]) -> None:
         "settings": network.settings,
         "parts": {"names": network.part_names, "remainder": network.remainder},
     }
+    placed = network.classifier.inspection.placed
+    if placed is not None:
+        checkpoint[ENTRY]["placed"] = placed._asdict()
     if network.edits:
         checkpoint[ENTRY]["edits"] = [edit.to_dict() for edit in network.edits]
         checkpoint["state_dict"] = {**checkpoint["state_dict"], _HEAD: network.head.unedited()}
@@ -132,7 +145,7 @@ def load_checkpoint(path: str, architecture: str | None = None) -> PrototypeNetw
             made.get("model_options"),
         )
         _load_model(path, model.model, content)  # first: what weights do is found by running them
-        classifier = Classifier(model.model, model.config, model.features).eval()
+        classifier = Classifier(model.model, model.config, model.features, _placed(content)).eval()
         network = PrototypeNetwork(classifier, made["k"], {}, made["num_patches"])
     except Exception as error:
         if isinstance(error, PPNError) or architecture is not None:
@@ -174,6 +187,15 @@ def _load_model(path: str, model: nn.Module, content: dict[str, Any]) -> None:
     state = _below(PREFIX + "classifier.model.", kept if isinstance(kept, dict) else {})
     expect_content(path, {"state_dict": state}, model, {})
     model.load_state_dict(state)
+
+
+def _placed(content: dict[str, Any]) -> Placed | None:
+    """Where patches were measured to be: most of the time that loading takes would go into that."""
+    entry = content.get(ENTRY)
+    kept = entry.get("placed") if isinstance(entry, dict) else None
+    if kept is None or mismatch(kept, _PLACED) is not None:
+        return None  # a damaged entry is refused when the rest of it is read
+    return Placed(**{name: kept.get(name) for name in Placed._fields})
 
 
 def _below(prefix: str, state: dict[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from torch import nn
 
 from ppn.classifier.architecture import is_code, make_model
 from ppn.classifier.build import build_classifier
+from ppn.classifier.placement import Placements
 from ppn.classifier.record import KEY, Record
 from ppn.errors import CheckpointError, HeadError
-from ppn.prototypes.checkpoint import load_checkpoint
+from ppn.prototypes.checkpoint import ENTRY, load_checkpoint
 from ppn.tasks.prototypes import PrototypeTask
 
 USERS = """
@@ -169,3 +170,31 @@ def test_a_user_who_names_the_code_may_load_it(users, tmp_path):
     torch.save(content, tmp_path / "w.ckpt")
     loaded = load_checkpoint(str(tmp_path / "w.ckpt"), "users_models:Net")
     assert isinstance(loaded.classifier.model.stem, nn.Conv2d)
+
+
+def test_loading_does_not_measure_again_where_patches_are(tmp_path, monkeypatch):
+    path = tmp_path / "p.ckpt"
+    network = PrototypeTask(3, architecture="test_resnet", image_size=64)
+    content = {"state_dict": network.state_dict()}
+    network.on_save_checkpoint(content)
+    inspection = network.network.classifier.inspection
+    measured = []
+    whole = Placements._measured
+    monkeypatch.setattr(Placements, "_measured", lambda *given: measured.append(1) or whole(*given))
+
+    def loaded():
+        torch.save(content, path)
+        measured.clear()
+        return load_checkpoint(str(path)).classifier.inspection
+
+    assert loaded() == inspection
+    assert not measured
+    content[ENTRY]["placed"]["features"] = "layer1"  # of another cut it says nothing
+    assert loaded() == inspection
+    assert measured
+    content[ENTRY]["placed"]["leaf"] = "first"
+    with pytest.raises(CheckpointError, match="damaged"):
+        loaded()
+    del content[ENTRY]["placed"]
+    assert loaded() == inspection
+    assert measured
