@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppn.metrics.probe import Probe
 
 Change = Literal["blur", "adversarial"]
+_NOTHING = 1e-3
 _STEPS = 10
 _REACH = 2 / 255
 """Of an adversarial change: projected gradient steps, and most change of a pixel in [0, 1]."""
@@ -69,7 +70,7 @@ class SpatialMisalignment(MeanMetric):
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
-        self.add_state("changes", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("changes", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         return super().setup(shape)
 
     @property
@@ -112,20 +113,29 @@ class SpatialMisalignment(MeanMetric):
         values = 1 - iou(boxes.flatten(0, 1), moved[:, 0])
         peaks, peaks_after = (m.flatten(2).amax(2).double() for m in (maps[rows], after))
         own, own_after = peaks[every, parts], peaks_after[every, parts]
-        relative = (own_after - own).abs() / own.abs().clamp(min=1e-12)
+        # What was next to nothing beside the image's parts has no relative change.
+        active = own.abs() > _NOTHING * torch.cat([peaks, peaks_after], 1).abs().amax(1)
+        relative = torch.where(active, (own_after - own).abs() / own.abs(), 0.0)
         rank = ((peaks > own[:, None]).sum(1) - (peaks_after > own_after[:, None]).sum(1)).abs()
         right = (target == labels[rows]).double() - (seen.logits.argmax(1) == labels[rows]).double()
-        self.changes += torch.stack([relative.sum(), rank.double().sum(), right.sum()])
+        sums = (relative.sum(), rank.double().sum(), right.sum(), active.sum().double())
+        self.changes += torch.stack(sums)
         self.add(values.view(count, k), labels, counts)
 
     def further(self) -> dict[str, Tensor]:
         """Return means of the relative change of the map's maximum, of its place, of accuracy.
 
-        The place is that among the class's parts by their maxima; accuracy is what it loses, in
-        [-1, 1].
+        The first is over maps whose maximum is more than a thousandth of the largest of the image's
+        parts, before and after. The place is that among the class's parts by their maxima; accuracy
+        is what it loses, in [-1, 1].
         """
-        means = self.changes / self.count.sum().clamp(min=1)
-        return dict(zip(("activation", "rank", "accuracy"), means, strict=True))
+        count = self.count.sum().clamp(min=1)
+        relative, rank, accuracy, active = self.changes
+        return {
+            "activation": relative / active.clamp(min=1),
+            "rank": rank / count,
+            "accuracy": accuracy / count,
+        }
 
 
 def _attacked(

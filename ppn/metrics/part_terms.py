@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ppn.metrics.probe import Probe
 
 
+_NOTHING = 1e-3
+"""Sum of terms, over the spread of the image's logits, up to which there is nothing to share."""
+
+
 def term_score(before: Tensor, after: Tensor, parts: Tensor) -> Tensor:
     """(D_ii - mean over j != i of D_ij) / sum_j |contribution_j|, D being the fall of a term.
 
@@ -55,7 +59,8 @@ class PartTermDeletion(MeanMetric):
     For each part of the predicted class the `share` of pixels in which its map, upsampled
     bicubically, is largest. Beside the score the same for a random window of that area, and for
     the mask of the next part: what says nothing of the part must score lower. Explainers without
-    contributions, or of one map, have no score.
+    contributions, or of one map, have no score; nor have images whose terms are next to nothing
+    (in sum at most a thousandth of the standard deviation of the image's logits).
 
     Args:
         share: Share of the pixels, in (0, 1).
@@ -109,6 +114,8 @@ class PartTermDeletion(MeanMetric):
         after, elsewhere = (self._after(probe, where) for where in (masks, windows))
         parts = torch.arange(k, device=before.device)
         score = term_score(before, after, parts)
+        told = before.abs().sum(1) > _NOTHING * probe.logits.std(1)
+        score = torch.where(told[:, None], score, torch.nan)
         known = ~score.isnan()
         for state, values in (
             (self.window, term_score(before, elsewhere, parts)),

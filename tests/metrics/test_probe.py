@@ -168,6 +168,34 @@ def test_part_term_deletion_equals_the_literal_loops(classifier, explainer):
         assert found[f"part_term_deletion{name}"] == wanted, name
 
 
+class Fading(PrototypeExplainer):
+    """Says next to nothing of the first image."""
+
+    def attribute(self, inputs, target):
+        found = super().attribute(inputs, target)
+        factor = torch.where(inputs.indices == 0, 1e-9, 1.0)
+        return found._replace(
+            contributions=found.contributions * factor[:, None],
+            maps=found.maps * factor[:, None, None, None],
+        )
+
+
+def test_images_of_which_nothing_is_said_have_no_score(classifier, explainer):
+    fading, labels = Fading(explainer.head), torch.arange(B) % C
+    whole = probe_of(classifier, fading)
+    rest = probe_of(classifier, explainer, rows=range(1, B))
+    # Changed images of the first are not told as faded: shares of its terms would be enormous.
+    whole.see = lambda *given: probe_of(classifier, explainer).see(*given)
+    terms = [measured(PartTermDeletion(), probe) for probe in (whole, rest)]
+    assert terms[0] == pytest.approx(terms[1])
+    parts = [
+        measured(SpatialMisalignment(), probe, labels[-len(probe.logits) :])
+        for probe in (whole, rest)
+    ]
+    name = "spatial_misalignment_activation"
+    assert parts[0][name] == pytest.approx(parts[1][name])
+
+
 def test_windows_have_the_area_and_follow_from_the_image_alone():
     windows = random_windows(torch.arange(40), 3, (S, S), 0.25)
     assert (windows.flatten(2).sum(2) == S * S / 4).all()
