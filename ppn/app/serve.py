@@ -20,6 +20,7 @@ _MOST = 4 * MOST_BYTES // 3 + 200_000
 """Bytes of a request: an image in base64, and what is asked of it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FONT = ["system-ui", "sans-serif"]
+_PAPER = {"body_background_fill": "#fbfaf7", "body_background_fill_dark": "#111317"}
 
 
 def asset(name: str) -> str:
@@ -85,7 +86,7 @@ def serve(
         pwa=False,
         mcp_server=False,
         max_file_size=MOST_BYTES,
-        theme=gradio.themes.Base(font=_FONT, font_mono=["monospace"]),
+        theme=gradio.themes.Base(font=_FONT, font_mono=["monospace"]).set(**_PAPER),
         css=asset("page.css"),
     )
     shown = f"[{host}]" if family == socket.AF_INET6 else host

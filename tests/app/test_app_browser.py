@@ -8,6 +8,7 @@ from PIL import Image
 
 import ppn
 from tests.app.serving import needs_gradio, serving
+from tests.axe import barriers
 from tests.commands.conftest import CLASSES, world  # noqa: F401 - a fixture
 
 pytestmark = needs_gradio
@@ -20,7 +21,7 @@ def served(world, tmp_path_factory):  # noqa: F811
     base, _ = world
     out = tmp_path_factory.mktemp("app")
     words = ["--ckpt", base / "run/checkpoints/prototypes.ckpt", "--data", "folder"]
-    words += ["--root", base / "photos", "--set", "num_workers=0"]
+    words += ["--data.root", base / "photos", "--data.num_workers=0"]
     words += ["--out", out / "edited", "--clicks", out / "clicks.csv", "--parts", "handle,rim"]
     with serving(out, "app", *map(str, words)) as (_, address):
         yield address, base, out
@@ -42,6 +43,15 @@ def visited(browser, address, width):
     assert all(url.startswith((address, "data:")) for url in requests)
     assert complaints == []
     context.close()
+
+
+def expect_open_to_all(page, schemes=("light",)):
+    """Nothing that axe looks for stands in anyone's way."""
+    found = {}
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        found[scheme] = barriers(page)
+    assert not any(found.values()), found
 
 
 def opened(page, path):
@@ -74,7 +84,7 @@ def test_parts_are_seen_taken_out_compared_flagged_and_saved(browser, served):
         page.get_by_role("button", name=f"Show Part {first + 1}").hover()
         page.locator(".bench .over").wait_for()
         page.locator(".like figure").first.wait_for()
-        assert f"Part {first + 1} in training images" in page.locator(".like h3").inner_text()
+        assert f"Part {first + 1} in training images" in page.locator(".like h2").inner_text()
         plain = page.locator(".bench .over").get_attribute("src")
         page.get_by_role("button", name=f"Show Part {second + 1}").hover()
         page.wait_for_function("src => document.querySelector('.over').src !== src", arg=plain)
@@ -98,6 +108,7 @@ def test_parts_are_seen_taken_out_compared_flagged_and_saved(browser, served):
 
         page.get_by_role("button", name=f"Flag Part {second + 1}").click()
         page.locator(".keep input").fill("background")
+        expect_open_to_all(page, ("light", "dark"))
         page.get_by_role("button", name="Save the network").click()
         page.wait_for_function(
             "document.querySelector('.saved').textContent.startsWith('Saved in')"
@@ -120,6 +131,9 @@ def test_a_small_screen_shows_the_same_and_what_is_wrong(browser, served, tmp_pa
         page.locator(".bench .rows .row").first.wait_for()
         page.get_by_role("button", name="Show Part 2").tap()
         page.locator(".like figure").first.wait_for()
+        expect_open_to_all(page)
+        page.evaluate("scrollTo(0, 300)")  # the picture stays in sight
+        page.wait_for_function("document.querySelector('.stage').getBoundingClientRect().y === 0")
         before = page.locator(".logit").inner_text()
         (tmp_path / "no.jpg").write_text("no image")
         page.locator(".open input").set_input_files(tmp_path / "no.jpg")
@@ -139,6 +153,7 @@ def test_parts_are_named_in_another_tab(browser, served):
         page.wait_for_function(
             "document.querySelector('.annotate .question').textContent.startsWith('rim')"
         )
+        expect_open_to_all(page, ("light", "dark"))
     assert (out / "clicks.csv").read_text().splitlines()[1].endswith(",handle,,")
 
 

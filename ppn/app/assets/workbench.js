@@ -79,7 +79,7 @@ async function like(label, part) {
   const found = await likes.get(at);
   if (lit !== part || shown.label !== label) return;
   if (!found) { likes.delete(at); return; }
-  find(".like h3").textContent = told.parts[part].title + " in training images of " + told.classes[label];
+  find(".like h2").textContent = told.parts[part].title + " in training images of " + told.classes[label];
   const strip = find(".like .strip");
   strip.replaceChildren(...found.patches.map(({ whole, name }) => {
     const figure = make("figure"), image = make("img");
@@ -192,7 +192,7 @@ function versus() {
   box.hidden = !found;
   if (!found) return;
   const mine = told.classes[shown.label], theirs = told.classes[found.label];
-  find(".versus h3").textContent = "Why " + mine + " and not " + theirs;
+  find(".versus h2").textContent = "Why " + mine + " and not " + theirs;
   find(".versus .said").textContent = found.verdict;
   const head = make("tr");
   for (const text of [mine, "adds", theirs, "adds", "difference"]) head.append(Object.assign(make("th", "", text), { scope: "col" }));
@@ -223,7 +223,7 @@ function set() {
   const found = shown.set;
   find(".set").hidden = !found;
   if (!found) return;
-  find(".set h3").textContent = "On " + told.set;
+  find(".set h2").textContent = "On " + told.set;
   const line = find(".accuracy");
   line.replaceChildren("Accuracy " + found.after + " ");
   if (found.changed) line.append(make("span", found.gain > 0 ? "up" : found.gain < 0 ? "down" : "", (found.right ? found.right + " right" : "as before") + ", was " + found.before + "; " + found.changed + (found.changed === 1 ? " prediction changes" : " predictions change")));
@@ -290,7 +290,7 @@ find(".save").addEventListener("click", async () => {
   find(".label").replaceChildren(...options([]));
   find(".against").replaceChildren(...options([new Option("no other class", "")]));
   if (told.examples.length) {
-    find(".examples h3").textContent = "From the " + told.set;
+    find(".examples h2").textContent = "From the " + told.set;
     find(".examples .strip").replaceChildren(...told.examples.map(({ position, name, picture, true: true_, wrong }) => {
       const button = make("button"), image = make("img");
       button.type = "button";
