@@ -111,7 +111,7 @@ def small_transformer(file: Path, out: Path) -> None:
     images, labels, _ = transformer.birds("train", 20)
     batches = list(zip(images.split(32), labels.split(32), strict=True))
     network = ppn.from_classifier(
-        model, batches, k=3, class_names=transformer.NAMES, config=transformer.INPUT
+        model, batches, k=3, class_names=transformer.NAMES, input_config=transformer.INPUT
     )
     tests, own, _ = transformer.birds("test", 4)
     for image, label in zip(tests, own.tolist(), strict=True):

@@ -196,7 +196,7 @@ def main() -> None:
         batches,
         k=K,
         class_names=black_box.class_names,
-        config=black_box.input_config,
+        input_config=black_box.input_config,
     )
     with torch.no_grad():
         seen = [network.classifier(images) for images, _ in batches]

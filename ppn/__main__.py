@@ -27,6 +27,7 @@ commands (each has its own --help; options come from YAML files and flags):
   predict    write a table of the test images: prediction and contributions
   trial      fit and then validate in one run, which is what a sweep repeats
   explain    explain images, one or thousands: pictures, JSON, a page, class against class
+  app        see, switch off, compare and flag parts on a page in a browser
   edit       remove, scale or merge parts of a fitted network, and save another one
   export     write a network as one ONNX or torch.export graph: logits, contributions, maps
   compare    put finished runs side by side: a table, and a figure or file

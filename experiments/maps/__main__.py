@@ -117,7 +117,7 @@ def main() -> int:
             [(train, train_labels)],
             k=3,
             class_names=transformer.NAMES,
-            config=transformer.INPUT,
+            input_config=transformer.INPUT,
         )
         images, wanted = test[few], labels[few]
         columns = ("cut", "baseline", "nodes", "error", "without a place", "baseline term")

@@ -188,9 +188,8 @@ def _way_to_data(entry: Entry) -> str:
     by_hand = f"get it from {card.page} and unpack it {place}"
     if not card.archives:
         return by_hand
-    return (
-        f"with a network: ppn data check {entry.name} --root DATA --set download=true; or {by_hand}"
-    )
+    command = f"ppn data check {entry.name} --data.root DATA --data.download true"
+    return f"with a network: {command}; or {by_hand}"
 
 
 def _given_file(architecture: str, folder: Path | None) -> Path | None:

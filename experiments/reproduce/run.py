@@ -150,7 +150,7 @@ def _benchmark(ready: Ready, base: Path, black_boxes: list[Step], seeds: int) ->
         *("benchmark", "--config", str(ROOT / f"experiments/benchmark/{chain.benchmark}.yaml")),
         *ready.data_flags,
         *_flags(chain.options),
-        f"--classifier={base / f'classifier-{number}' / classifier}",
+        f"--classifier_ckpt={base / f'classifier-{number}' / classifier}",
         f"--seeds={list(range(seeds))}",
     )
     depends = (*words, *map(key, black_boxes), code_key())

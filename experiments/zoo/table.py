@@ -39,7 +39,7 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
         "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
         "edit. Each architecture is examined at random initialisation, with 10 classes and its",
         "input size, in a process of its own. The case is found by running the model, never by its",
-        "name; `ppn check MODEL --ckpt FILE` says what holds for yours.",
+        "name; `ppn check MODEL --weights FILE` says what holds for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
@@ -169,7 +169,7 @@ def _places(rows: list[Examination]) -> list[str]:
         f"head is. At random weights it was measured for {len(measured)} architectures of "
         f"{len(families)} families;",
         "tables and counts on this page are by the head alone. Weights decide: fresh ones may give",
-        "nearly the same token everywhere, and `ppn check MODEL --ckpt FILE` measures yours.",
+        "nearly the same token everywhere, and `ppn check MODEL --weights FILE` measures yours.",
         "",
         f"At most 90 %: {', '.join(lost) or 'none'}.",
         "",

@@ -28,8 +28,8 @@ class Benchmark:
 
     Args:
         data: The data set; its test images are scored.
-        classifier: The black box: a checkpoint of `ClassificationTask`, or a state dict together
-            with `architecture`. `{seed}` in it stands for each seed.
+        classifier_ckpt: The black box: a checkpoint of `ClassificationTask`, or a state dict
+            together with `architecture`. `{seed}` in it stands for each seed.
         discoverers: Ways to find parts; each is combined with each of `refinements`.
         refinements: Ways to split the head.
         explainers: What they are compared with, beside ceiling, controls and floors.
@@ -51,7 +51,7 @@ class Benchmark:
     def __init__(
         self,
         data: FineGrainedDataModule,
-        classifier: str,
+        classifier_ckpt: str,
         discoverers: list[Discoverer] | None = None,
         refinements: list[Refinement] | None = None,
         explainers: list[Explainer] | None = None,
@@ -65,7 +65,7 @@ class Benchmark:
         model_options: dict[str, Any] | None = None,
     ) -> None:
         self.data = data
-        self.classifier = classifier
+        self.classifier_ckpt = classifier_ckpt
         self.seeds = [0] if seeds is None else seeds
         self.metrics: list[Metric] = default_metrics() if metrics is None else metrics
         self.columns = columns

@@ -227,7 +227,7 @@ def _taken(job: Job, setting: Setting, patience: float, progress: Progress | Non
 
 
 def _classifier(benchmark: Benchmark, seed: int, data: FineGrainedDataModule) -> Classifier:
-    path = benchmark.classifier.replace("{seed}", str(seed))
+    path = benchmark.classifier_ckpt.replace("{seed}", str(seed))
     architecture, options = benchmark.architecture, benchmark.model_options
     size = benchmark.image_size
     if architecture is None:

@@ -40,8 +40,7 @@ def annotate(
         architecture: Needed only if the checkpoint's model is made by your own code, as
             module:factory.
         root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
-        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
-            repeated.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         host: Address to listen on; others can open the page where it is not this machine's own.
         port: Port to listen on.
 

@@ -44,8 +44,7 @@ def app(
             counts what edits do to accuracy, and offers images and more training patches.
         root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
         split: On which of its images accuracy is counted: train, val or test.
-        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
-            repeated.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         gallery: Folder of the nearest training patches; the run's own, unless given.
         architecture: module:factory, if the model is your own code.
         out: Folder in which edited networks are saved, as 1, 2 and so on; edited, unless given,

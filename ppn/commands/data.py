@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import PositiveInt  # noqa: TC002 - the parser reads the signature
 
@@ -54,21 +54,20 @@ def list_(root: str | None = None, markdown: bool = False) -> int:
 
 
 def check(
-    name: str,
+    data: str,
     root: str | None = None,
     set: tuple[str, ...] = (),
     leaks: bool = False,
-    workers: PositiveInt | None = None,
+    num_workers: PositiveInt | None = None,
 ) -> int:
     """Read every image and annotation, and say what is wrong.
 
     Args:
-        name: Short name, as `ppn data list` shows it.
+        data: A file of configs/data, or a short name, as `ppn data list` shows it.
         root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
-        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
-            repeated.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         leaks: Look for images that are there more than once.
-        workers: Threads that decode images; one for each CPU, but at most 8, unless given.
+        num_workers: Threads that decode images; one for each CPU, but at most 8, unless given.
 
     Returns:
         Exit code: 0, or 2 if the data set is not right.
@@ -78,11 +77,11 @@ def check(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from ppn.data.build import build, parse_options
+    from ppn.data.build import build_config, parse_options
     from ppn.data.check import check as check_data
 
-    data = build(name, root, parse_options(set))
-    total = len(data.train_source) + len(data.test_source)
+    module = build_config(data, root, parse_options(set))
+    total = len(module.train_source) + len(module.test_source)
     shown = console()
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
@@ -90,41 +89,38 @@ def check(
     ) as progress:
         task = progress.add_task("", total=total)
         result = check_data(
-            data,
+            module,
             lambda sentence: _say(shown, f"Error: {sentence}"),
             leaks,
-            workers or min(8, os.cpu_count() or 1),
+            num_workers or min(8, os.cpu_count() or 1),
             lambda: progress.advance(task),
         )
-    _summarise(shown, name, result)
+    _summarise(shown, data, result)
     return 2 if result.errors else 0
 
 
 def preview(
-    name: str,
+    data: str,
     *,
     out: str,
     root: str | None = None,
     set: tuple[str, ...] = (),
     split: Literal["train", "test"] = "train",
-    images: PositiveInt = 12,
+    count: PositiveInt = 12,
     seed: int = 0,
-    crop: Literal["frame", "box"] | None = None,
     transformed: bool = False,
 ) -> int:
     """Draw images with their names, parts, boxes and masks.
 
     Args:
-        name: Short name, as `ppn data list` shows it.
+        data: A file of configs/data, or a short name, as `ppn data list` shows it.
         out: The sheet, a PNG file.
         root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
-        set: KEY=VALUE, an argument of the data set's DataModule, as in configs/data/; can be
-            repeated.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         split: Which images.
-        images: How many.
+        count: Images that are shown.
         seed: Seed of the choice of images.
-        crop: The whole image, or the object's box.
-        transformed: Draw what the network sees, with the augmentation of --set augmentation=NAME.
+        transformed: Draw what the network sees, with the augmentation of --data.augmentation.
 
     Returns:
         Exit code 0.
@@ -135,22 +131,20 @@ def preview(
     if not out.lower().endswith(".png"):
         raise PPNError(f"--out {out} does not end in .png: the sheet is a PNG file.")
 
-    from ppn.data.build import build, parse_options
+    from ppn.data.build import build_config, parse_options
     from ppn.data.contact_sheet import draw_sheet
     from ppn.data.preview import make_sheet, write_png
 
-    options: dict[str, Any] = parse_options(set)
-    if crop is not None:
-        options["crop"] = crop
+    options = parse_options(set)
     if "augmentation" in options and (split == "test" or not transformed):
         raise PPNError(
-            "--set augmentation shows only on training images as the network sees them: add "
+            "--data.augmentation shows only on training images as the network sees them: add "
             "--transformed and --split train, or leave it out."
         )
-    data = build(name, root, options)
-    card = getattr(data, "card", None)
-    title = name if card is None else card.title
-    sheet = make_sheet(data, title, split, images, seed, transformed)
+    module = build_config(data, root, options)
+    card = getattr(module, "card", None)
+    title = data if card is None else card.title
+    sheet = make_sheet(module, title, split, count, seed, transformed)
     target = Path(out).expanduser()
     write_png(draw_sheet(sheet), target)
     _say(console(), f"{target}: {len(sheet.pictures)} images of {title}, {split}.")

@@ -33,7 +33,7 @@ def edit(
     restore: list[str] = [],  # noqa: B006
     undo: bool = False,
     flagged: list[str] = [],  # noqa: B006
-    measured: str | None = None,
+    run: str | None = None,
     data: str | None = None,
     root: str | None = None,
     split: str = "test",
@@ -54,11 +54,12 @@ def edit(
         undo: Take back the last edit, before anything else.
         flagged: Kind of flag whose parts are taken out: outside (mostly background), foreign,
             unsteady or little; duplicate merges a part into the one that it is like.
-        measured: Directory of the ppn test that raised the flags.
-        data: Data set on which to count what the edits do; see ppn data list.
-        root: Its folder.
+        run: Directory of the ppn test that raised the flags.
+        data: The data on which to count what the edits do: a file of configs/data, or a short name,
+            as `ppn data list` shows it.
+        root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
         split: Which of its images: train, val or test.
-        set: KEY=VALUE, an option of the data set.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         changed: KEY=VALUE, an option with which images are counted a second time, such as
             background=1 to have another background behind the same birds.
         architecture: module:factory, if the model is your own code.
@@ -69,7 +70,7 @@ def edit(
     Raises:
         PPNError: If there is no such class or part, or out holds a network already.
     """
-    from ppn.data.build import build, parse_options
+    from ppn.data.build import build_config, parse_options
     from ppn.prototypes.edited import expect_free, write_edited
     from ppn.prototypes.load import load
 
@@ -79,15 +80,15 @@ def edit(
         raise PPNError(
             "There is nothing to edit: give --remove, --scale, --merge, --restore or --flagged."
         )
-    if flagged and measured is None:
-        raise PPNError("--flagged needs --measured, the directory of a `ppn test` with flags.")
+    if flagged and run is None:
+        raise PPNError("--flagged needs --run, the directory of a `ppn test` with flags.")
     if changed and data is None:
         raise PPNError("--changed needs --data, the data set whose images are counted again.")
     folder = user_path(out)
     expect_free(folder)
-    modules = {} if data is None else {"as they are": build(data, root, parse_options(set))}
+    modules = {} if data is None else {"as they are": build_config(data, root, parse_options(set))}
     if data is not None and changed:
-        modules[" ".join(changed)] = build(data, root, parse_options([*set, *changed]))
+        modules[" ".join(changed)] = build_config(data, root, parse_options([*set, *changed]))
     network = load(ckpt, architecture=architecture)
     if undo:
         network.undo()
@@ -106,7 +107,7 @@ def edit(
     for text in merge:
         name, parts = _parts(text, network.class_names, "merge")
         network.merge(name, *parts)
-    kept = [] if measured is None else _drop(network, measured, flagged)
+    kept = [] if run is None else _drop(network, run, flagged)
     if flagged and not (network.edits or restore or undo):
         raise PPNError(f"No part is flagged as {' or '.join(flagged)}: there is nothing to edit.")
     effects = {}
@@ -135,11 +136,11 @@ def _restored(text: str, names: Sequence[str]) -> tuple[str, str | None]:
     return name, parts[0]
 
 
-def _drop(network: PrototypeNetwork, measured: str, kinds: Sequence[str]) -> list[Flag]:
+def _drop(network: PrototypeNetwork, run: str, kinds: Sequence[str]) -> list[Flag]:
     from ppn.prototypes.dropping import drop
 
     chosen: list[FlagKind] = list(kinds)  # type: ignore[arg-type]  # `flagged` checks them
-    return drop(network, network.flagged(measured, *chosen)) if chosen else []
+    return drop(network, network.flagged(run, *chosen)) if chosen else []
 
 
 def _counted(

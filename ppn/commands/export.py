@@ -24,7 +24,7 @@ def export(
     ckpt: str,
     out: str | None = None,
     format: str = "onnx",
-    maps: str = "predicted",
+    maps_of: str = "predicted",
     image: list[str] = [],  # noqa: B006 - the parser copies it
     architecture: str | None = None,
 ) -> int:
@@ -35,7 +35,7 @@ def export(
         out: The file, .onnx or .pt2; left out, it is written beside the checkpoint. A JSON file of
             the same name says what goes in and out.
         format: onnx, or torch for what torch.export.load reads.
-        maps: Maps of the predicted class (predicted), of every class (all), or none.
+        maps_of: Which classes' maps: the predicted one's (predicted), every one's (all), or none.
         image: An image with which the file is checked too; can be repeated. Left out, the
             network's training patches are used, where they are.
         architecture: module:factory, if the model is your own code.
@@ -50,7 +50,7 @@ def export(
     network = load(ckpt, architecture=architecture)
     target = user_path(out) if out else Path(ckpt).with_suffix(SUFFIX.get(format, ".onnx"))
     images = _real(network, image)
-    found = write(network, target, format, maps, images)  # type: ignore[arg-type] # checked there
+    found = write(network, target, format, maps_of, images)  # type: ignore[arg-type]
     terminal = console()
     for name, error in found["difference"].items():
         terminal.print(f"Largest difference on {name} images: {error:.1e} standard deviations.")

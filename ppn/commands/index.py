@@ -24,7 +24,7 @@ def index(
     root: str | None = None,
     set: list[str] = [],  # noqa: B006 - the parser copies it
     out: str | None = None,
-    part: str = "1/1",
+    shard: str = "1/1",
     kind: Literal["auto", "flat", "ivf_sq8", "ivf_pq"] = "auto",
     architecture: str | None = None,
 ) -> int:
@@ -33,12 +33,12 @@ def index(
     Args:
         ckpt: Checkpoint of a prototype network.
         data: Its data: a file of configs/data, or a short name; None: the config.yaml of its run.
-        root: Folder of the data set; $PPN_DATA, or ./data, unless given.
-        set: KEY=VALUE, an option of the data set.
+        root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         out: Folder of the index; `index` in the run's directory unless given. What is there already
             is gone on with.
-        part: A/B: only the A-th of B parts of the classes, so that B processes share the work; the
-            one that ends last completes the index.
+        shard: A/B: only the A-th of B shares of the classes, so that B processes divide the work;
+            the one that ends last completes the index.
         kind: flat searches exactly, the others by FAISS; auto chooses by the number of patches.
         architecture: module:factory, if the model is your own code.
 
@@ -54,7 +54,7 @@ def index(
     from ppn.prototypes.patch_index import FOLDER, build_index
     from ppn.prototypes.patch_shards import PatchShards, about_patches
 
-    share, shares = _part(part)
+    share, shares = _shard(shard)
     network = load(ckpt, architecture=architecture)
     module = training_data(network, ckpt, data, root, set)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,7 +68,7 @@ def index(
     _fill(network, module, shards, wanted)
     left = len({*labels}.difference(shards.labels))
     if left and shares > 1:
-        terminal.print(f"Part {part} is done; {left} classes are left to the other parts.")
+        terminal.print(f"Shard {shard} is done; {left} classes are left to the other shards.")
         return 0
     made = build_index(shards, labels, None if kind == "auto" else kind)
     _tell(network, made, folder)
@@ -103,10 +103,10 @@ def training_data(
     return module
 
 
-def _part(text: str) -> tuple[int, int]:
+def _shard(text: str) -> tuple[int, int]:
     first, _, second = text.partition("/")
     if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-        raise PPNError(f"--part {text} is not of the form A/B, as in --part 2/4.")
+        raise PPNError(f"--shard {text} is not of the form A/B, as in --shard 2/4.")
     return int(first), int(second)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     Command = Callable[..., int]
+
+_OF_DATA = {"root": "data.root", "set": "data.KEY"}
+"""Parameters whose options are called as `ppn fit` calls them."""
 
 
 def command_of(name: str) -> Command | Mapping[str, Command]:
@@ -31,7 +35,8 @@ def make_parser(prog: str, command: Command | Mapping[str, Command]) -> Argument
     """Return the parser of a command.
 
     Parameters without a default are positional unless they are keyword-only. Lists take several
-    words, or an option that can be repeated. Booleans are flags.
+    words, or an option that can be repeated. Booleans are flags. `root` and `set` are --data.root
+    and --data.KEY; see `run`.
 
     Args:
         prog: What the user types to call it.
@@ -66,7 +71,11 @@ def make_parser(prog: str, command: Command | Mapping[str, Command]) -> Argument
                 options |= {"action": "append", "default": list(parameter.default)}
         else:
             options["type"] = hints[name]
-        parser.add_argument(name if positional else f"--{name}", **options)
+        if name in _OF_DATA:
+            options["dest"] = name
+        if name == "set":
+            options["metavar"] = "VALUE"
+        parser.add_argument(name if positional else f"--{_OF_DATA.get(name, name)}", **options)
     return parser
 
 
@@ -76,7 +85,8 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
     Args:
         prog: What the user has typed before the arguments.
         command: See `make_parser`.
-        arguments: The rest of the command line.
+        arguments: The rest of the command line. Where the command has a parameter `set`, the
+            option --data.crop box, of any such name, gives it crop=box.
 
     Returns:
         What the function returns; 0 after `--help`.
@@ -86,6 +96,8 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
     """
     parser = make_parser(prog, command)
     words = list(arguments)
+    if callable(command) and "set" in inspect.signature(command).parameters:
+        words = _of_data(words)
     if not callable(command):
         if not words:
             parser.print_help()
@@ -100,3 +112,19 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
         return 0
     assert callable(command)
     return command(**given.as_dict())
+
+
+def _of_data(words: Sequence[str]) -> list[str]:
+    """Put `--data.KEY key=value` in the place of `--data.key value`."""
+    found: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        option = re.fullmatch(r"--data\.(\w+)(?:=(.*))?", word, re.DOTALL)
+        if option is None or option[1] == "root":
+            found.append(word)
+            continue
+        value = next(waiting, None) if option[2] is None else option[2]
+        if value is None or (option[2] is None and value.startswith("--")):
+            raise PPNError(f"--data.{option[1]} needs a value, as in --data.crop box.")
+        found.append(f"--data.KEY={option[1]}={value}")
+    return found

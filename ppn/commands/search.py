@@ -48,8 +48,8 @@ def search(
         index: Folder of the index; `index` in the run's directory unless given.
         data: Its data, for the pictures: a file of configs/data, or a short name; None: the
             config.yaml of its run.
-        root: Folder of the data set.
-        set: KEY=VALUE, an option of the data set.
+        root: Folder of the data set, or one that holds it; $PPN_DATA, or ./data, unless given.
+        set: Any argument of the data set, such as --data.crop box; can be repeated.
         count: Training images that are shown.
         out: Folder for images.csv, parts.csv and images.png.
         architecture: module:factory, if the model is your own code.

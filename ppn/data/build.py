@@ -64,12 +64,12 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip():
-            raise DataError(f"--set {pair} is not of the form KEY=VALUE, as in --set crop=box.")
+            raise DataError(f"{pair} is not of the form KEY=VALUE, as in crop=box.")
         try:
             options[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise DataError(
-                f"--set {pair}: the value is not YAML, put quotes around it if it is text."
+                f"--data.{key} {value}: the value is not YAML, put quotes around it if it is text."
             ) from None
     return options
 
@@ -153,16 +153,16 @@ def _make(
     given = dict(options or {})
     for key in given:
         if key not in accepted:
-            raise DataError(
-                f"{name} has no option '{key}': --set takes one of {', '.join(accepted)}."
-            )
+            raise DataError(f"{name} has no option --data.{key}: it takes {', '.join(accepted)}.")
     if root is not None:
         if "root" not in accepted:
-            raise DataError(f"{name} draws its images and reads no files: leave out --root {root}.")
+            raise DataError(
+                f"{name} draws its images and reads no files: leave out --data.root {root}."
+            )
         given["root"] = root
     if "root" in accepted and "root" not in given:
         if name not in CATALOG:
-            raise DataError(f"{name} needs the folder of its images: add --root FOLDER.")
+            raise DataError(f"{name} needs the folder of its images: add --data.root FOLDER.")
         given["root"] = str(default_base())
     try:
         values = parser.parse_object(given).as_dict()
@@ -176,7 +176,7 @@ def _sentence(message: str, given: dict[str, Any]) -> str:
     key = re.match(r'Parser key "(\w+)"', message)
     kinds = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(\w+\[[^\]]*\]))", message)
     if key is None or not kinds:
-        return f"--set: {' '.join(message.split())}"
+        return f"--data: {' '.join(message.split())}"
     texts = [name or re.sub(r"^Literal\[(.+)\]$", r"one of \1", form) for name, form in kinds]
     wanted = " or ".join("nothing" if text == "NoneType" else text for text in texts)
-    return f"--set {key[1]}={given.get(key[1])} does not fit: the value must be {wanted}."
+    return f"--data.{key[1]} {given.get(key[1])} does not fit: the value must be {wanted}."

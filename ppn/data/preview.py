@@ -75,7 +75,7 @@ def make_sheet(
         DataError: If there is nothing to show, or a file cannot be read.
     """
     if not 1 <= images <= MOST_IMAGES:
-        raise DataError(f"A sheet holds 1 to {MOST_IMAGES} images, not {images}: change --images.")
+        raise DataError(f"A sheet holds 1 to {MOST_IMAGES} images, not {images}: change --count.")
     source = data.train_source if split == "train" else data.test_source
     if not len(source):
         raise DataError(f"The {split} split has no images: choose the other one with --split.")

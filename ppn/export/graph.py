@@ -27,23 +27,23 @@ class Graph(nn.Module):
 
     Args:
         network: The network, with its edits.
-        maps: Which maps.
+        maps_of: Which classes' maps.
 
     Raises:
         DataError: If there is no such choice of maps.
         HeadError: If its maps are gradients, which no graph for inference holds.
     """
 
-    def __init__(self, network: PrototypeNetwork, maps: Maps = "predicted") -> None:
+    def __init__(self, network: PrototypeNetwork, maps_of: Maps = "predicted") -> None:
         super().__init__()
-        one_of("maps", maps, get_args(Maps))
-        if maps != "none" and network.classifier.inspection.case == "pre_logits":
+        one_of("maps_of", maps_of, get_args(Maps))
+        if maps_of != "none" and network.classifier.inspection.case == "pre_logits":
             raise HeadError(
                 "Maps of this classifier are gradients, which a graph for inference cannot hold: "
-                "export logits and contributions with --maps none."
+                "export logits and contributions with --maps_of none."
             )
         self.network = network
-        self.maps = maps
+        self.maps = maps_of
 
     @property
     def outputs(self) -> list[str]:

@@ -38,7 +38,7 @@ def export(
     network: PrototypeNetwork,
     path: str | Path,
     format: Format = "onnx",
-    maps: Maps = "predicted",
+    maps_of: Maps = "predicted",
     images: Tensor | None = None,
 ) -> dict[str, Any]:
     """Write a network as one graph for any batch size, and check it.
@@ -51,7 +51,7 @@ def export(
         network: The network; its edits are in the graph.
         path: The file; its suffix is `.onnx` or `.pt2`.
         format: "onnx", or "torch" for what `torch.export.load` reads.
-        maps: Maps of the predicted class, of all, or none.
+        maps_of: Maps of the predicted class, of all, or none.
         images: (n, channels, H, W), real ones to check with, n at least 1.
 
     Returns:
@@ -67,7 +67,7 @@ def export(
         raise DataError(f"{path} does not end in {SUFFIX[format]}, as files of {format} do.")
     if format == "onnx":
         _expect_packages()
-    graph = Graph(network, maps).eval()
+    graph = Graph(network, maps_of).eval()
     device = next(network.classifier.model.parameters()).device
     shape = (network.input_config.channels, *network.input_config.size)
     drawn = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))

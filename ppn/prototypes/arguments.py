@@ -79,24 +79,26 @@ def input_config_of(value: object) -> InputConfig:
     Raises:
         DataError: If it is no InputConfig, or one of its values cannot be.
     """
-    instance_of("config", value, InputConfig, "InputConfig(size=(224, 224))")
+    instance_of("input_config", value, InputConfig, "InputConfig(size=(224, 224))")
     assert isinstance(value, InputConfig)
-    size = _numbers("config.size", value.size)
+    size = _numbers("input_config.size", value.size)
     if len(size) != 2:
-        raise DataError(f"config.size is {value.size}, but must be height and width in pixels.")
-    mean, std = _numbers("config.mean", value.mean), _numbers("config.std", value.std)
+        raise DataError(f"input_config.size is {value.size}, but must be height, width in pixels.")
+    mean, std = _numbers("input_config.mean", value.mean), _numbers("input_config.std", value.std)
     if len(mean) != len(std) or not mean:
         raise DataError(
-            f"config.mean has {len(mean)} values and config.std {len(std)}, but both must have one "
-            "per channel."
+            f"input_config.mean has {len(mean)} values and input_config.std {len(std)}, but both "
+            "must have one per channel."
         )
     if not all(deviation > 0 and np.isfinite(deviation) for deviation in std):
-        raise DataError(f"config.std is {value.std}, but must be positive.")
-    one_of("config.interpolation", value.interpolation, get_args(Interpolation))
-    (share,) = _numbers("config.crop_pct", (value.crop_pct,))
+        raise DataError(f"input_config.std is {value.std}, but must be positive.")
+    one_of("input_config.interpolation", value.interpolation, get_args(Interpolation))
+    (share,) = _numbers("input_config.crop_pct", (value.crop_pct,))
     if not 0 < share <= 1:
-        raise DataError(f"config.crop_pct is {value.crop_pct}, but must be above 0, at most 1.")
-    height, width = (whole_number("config.size", side, 1) for side in value.size)
+        raise DataError(
+            f"input_config.crop_pct is {value.crop_pct}, but must be above 0, at most 1."
+        )
+    height, width = (whole_number("input_config.size", side, 1) for side in value.size)
     return replace(value, size=(height, width), mean=mean, std=std, crop_pct=share)
 
 

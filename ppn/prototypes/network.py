@@ -81,19 +81,19 @@ class PrototypeNetwork(Editable):
         return None if self.patches is None else self.patches(label, part, rank)
 
     def flagged(
-        self, measured: str | os.PathLike[str] | Mapping[str, Any], *kinds: FlagKind
+        self, run: str | os.PathLike[str] | Mapping[str, Any], *kinds: FlagKind
     ) -> list[Flag]:
         """Return the prototypes that deserve a second look, as an evaluation found them.
 
         Args:
-            measured: Directory of a `ppn test`, its `metrics.json`, or what that holds.
+            run: Directory of a `ppn test`, its `metrics.json`, or what that holds.
             kinds: "outside" of the object, "duplicate", "little" carried, "foreign" classes fire
                 it, "unsteady" when surroundings change; none: all.
 
         Raises:
             DataError: If there is no such kind or file, or it is of another network.
         """
-        return read_flags(measured, kinds, (len(self.class_names), self.k))
+        return read_flags(run, kinds, (len(self.class_names), self.k))
 
     def name_images(self, name: Callable[[int], str]) -> None:
         """Note the names of the training images of the nearest patches.

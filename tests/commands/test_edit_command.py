@@ -22,8 +22,8 @@ def edit(base, *arguments):
 def edited(world, tmp_path_factory):
     """The run without part 2 of mug, and part 3 of plate halved."""
     base, out = world[0], tmp_path_factory.mktemp("edited") / "out"
-    options = ["--remove", "mug:2", "--scale", "plate:3=0.5", "--data", "folder", "--root"]
-    assert edit(base, *options, base / "photos", "--out", out, "--set", "num_workers=0") == 0
+    options = ["--remove", "mug:2", "--scale", "plate:3=0.5", "--data", "folder", "--data.root"]
+    assert edit(base, *options, base / "photos", "--out", out, "--data.num_workers=0") == 0
     return base, out
 
 
@@ -114,8 +114,8 @@ def test_edits_are_taken_back_in_files_too(edited, tmp_path):
         (["--merge", "mug:1"], "at least two parts"),
         (["--remove", "mug:1", "--split", "all"], "There is no split 'all'"),
         (["--remove", "mug:1", "--data", "synthetic_birds"], "has other classes"),
-        (["--flagged", "outside"], "--flagged needs --measured"),
-        (["--flagged", "ugly", "--measured", "."], "There is no flag 'ugly'"),
+        (["--flagged", "outside"], "--flagged needs --run"),
+        (["--flagged", "ugly", "--run", "."], "There is no flag 'ugly'"),
         (["--remove", "mug:1", "--changed", "background=1"], "--changed needs --data"),
     ],
 )
@@ -143,8 +143,8 @@ def test_flagged_parts_are_dropped_and_counted_on_two_sets(world, tmp_path, caps
     flags.append({**flags[0], "label": 0, "flag": "foreign"})
     (tmp_path / "metrics.json").write_text(json.dumps({"flags": {"prototypes": flags}}))
     base, out = world[0], tmp_path / "out"
-    options = ["--flagged", "outside", "--measured", tmp_path, "--set", "num_workers=0"]
-    options += ["--data", "folder", "--root", base / "photos", "--changed", "crop=frame"]
+    options = ["--flagged", "outside", "--run", tmp_path, "--data.num_workers=0"]
+    options += ["--data", "folder", "--data.root", base / "photos", "--changed", "crop=frame"]
     assert edit(base, *options, "--out", out) == 0
     told = capsys.readouterr().out
     assert "Part 1 of plate stays" in told

@@ -78,10 +78,10 @@ def test_fit_keeps_all_patches_of_the_training_images(world):
 
 def test_index_makes_the_same_in_parts_and_goes_on(world, tmp_path, capsys):
     given = ["index", "--ckpt", str(_ckpt(world)), "--out", str(tmp_path / "index")]
-    given += ["--data", "folder", "--root", str(world / "photos")]
-    assert main([*given, "--part", "1/2"]) == 0
-    assert "1 classes are left to the other parts" in capsys.readouterr().out
-    assert main([*given, "--part", "2/2"]) == 0
+    given += ["--data", "folder", "--data.root", str(world / "photos")]
+    assert main([*given, "--shard", "1/2"]) == 0
+    assert "1 classes are left to the other shards" in capsys.readouterr().out
+    assert main([*given, "--shard", "2/2"]) == 0
     assert "prototypes fire on other classes" in capsys.readouterr().out
     ours, theirs = PatchIndex(tmp_path / "index"), PatchIndex(world / "run/index")
     queries = torch.rand(3, ours.about.width)
@@ -141,10 +141,10 @@ def test_an_index_of_other_images_is_refused(world, tmp_path, capsys):
     shutil.copytree(world / "photos", tmp_path / "photos")
     (tmp_path / "photos/mug/0.png").rename(tmp_path / "photos/mug/new.png")
     given = ["search", "--image", str(world / "photos/mug/0.png"), "--ckpt", str(_ckpt(world))]
-    given += ["--data", "folder", "--root", str(tmp_path / "photos")]
+    given += ["--data", "folder", "--data.root", str(tmp_path / "photos")]
     assert main([*given, "--out", str(tmp_path / "out")]) == 2
     assert "of other images" in capsys.readouterr().err
-    assert main(["index", "--ckpt", str(_ckpt(world)), "--part", "3/2"]) == 2
+    assert main(["index", "--ckpt", str(_ckpt(world)), "--shard", "3/2"]) == 2
     assert "A/B" in capsys.readouterr().err
 
 

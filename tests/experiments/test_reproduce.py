@@ -175,7 +175,7 @@ def test_plan_says_what_is_missing_and_how_to_get_it(tmp_path, offline):
     assert "https://huggingface.co/timm/vgg19" in ways["weights of vgg19"].how
     assert "pets/vgg19" in ways["weights of vgg19"].chains
     pets = ways[CATALOG["pets"].card.title].how
-    assert "ppn data check pets --root DATA --set download=true" in pets
+    assert "ppn data check pets --data.root DATA --data.download true" in pets
     assert "DATA/oxford-iiit-pet" in pets
     cars = ways[CATALOG["cars"].card.title].how
     assert "download" not in cars

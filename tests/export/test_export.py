@@ -99,14 +99,14 @@ def test_maps_of_every_class_are_those_of_explanations(tmp_path):
 
 def test_mistakes_are_one_sentence(tmp_path):
     network, _ = made("test_mambaout")
-    with pytest.raises(HeadError, match="--maps none"):
+    with pytest.raises(HeadError, match="--maps_of none"):
         export(network, tmp_path / "a.onnx")
     with pytest.raises(DataError, match=r"does not end in \.onnx"):
-        export(network, tmp_path / "a.pt2", maps="none")
+        export(network, tmp_path / "a.pt2", maps_of="none")
     with pytest.raises(DataError, match="format is 'tflite'"):
         export(network, tmp_path / "a.onnx", "tflite")
     with pytest.raises(DataError, match="maps is 'some'"):
-        export(network, tmp_path / "a.onnx", maps="some")
+        export(network, tmp_path / "a.onnx", maps_of="some")
     assert list(tmp_path.iterdir()) == []
 
 
