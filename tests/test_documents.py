@@ -14,7 +14,7 @@ import timm
 from ppn.__main__ import main
 from ppn.commands.completion import parser_of
 from ppn.commands.data import COMMANDS as DATA_COMMANDS
-from ppn.commands.parsing import make_parser
+from ppn.commands.parsing import data_options, make_parser
 from ppn.commands.recipes import available, resolve
 from ppn.commands.short_help import ABOUT, SMALL_COMMANDS
 from ppn.data.build import build as build_data
@@ -48,7 +48,8 @@ def test_a_command_parses(line, monkeypatch, capsys):
     words = resolve(shlex.split(line)[1:])
     command = words[0]
     if command in SMALL_COMMANDS:
-        parser_of(command).parse_args(words[1:])
+        known = words[1:] if command == "benchmark" else data_options(words[1:])
+        parser_of(command).parse_args(known)
     elif "--config" in words:
         # `--print_config` parses everything and stops before anything is built.
         with pytest.raises(SystemExit) as stop:
@@ -62,10 +63,11 @@ def test_a_command_parses(line, monkeypatch, capsys):
 
 @pytest.mark.parametrize("line", [line for line in PPN if line.startswith("ppn data ")])
 def test_a_documented_data_set_builds(line):
-    given = make_parser("ppn data", DATA_COMMANDS).parse_args(shlex.split(line)[2:])
+    words = data_options(shlex.split(line)[2:])
+    given = make_parser("ppn data", DATA_COMMANDS).parse_args(words)
     if given.command != "list":
         chosen = given[given.command]
-        assert build_data(chosen.name, chosen.root, parse_options(chosen.set)) is not None
+        assert build_data(chosen.data, chosen.root, parse_options(chosen.set)) is not None
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])

@@ -97,7 +97,7 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
     parser = make_parser(prog, command)
     words = list(arguments)
     if callable(command) and "set" in inspect.signature(command).parameters:
-        words = _of_data(words)
+        words = data_options(words)
     if not callable(command):
         if not words:
             parser.print_help()
@@ -114,8 +114,15 @@ def run(prog: str, command: Command | Mapping[str, Command], arguments: Sequence
     return command(**given.as_dict())
 
 
-def _of_data(words: Sequence[str]) -> list[str]:
-    """Put `--data.KEY key=value` in the place of `--data.key value`."""
+def data_options(words: Sequence[str]) -> list[str]:
+    """Put `--data.KEY key=value` in the place of `--data.key value`.
+
+    Args:
+        words: A command line.
+
+    Raises:
+        PPNError: If an option has no value.
+    """
     found: list[str] = []
     waiting = iter(words)
     for word in waiting:

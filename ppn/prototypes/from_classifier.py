@@ -108,11 +108,11 @@ def from_classifier(
     if discoverer is not None:
         instance_of("discoverer", discoverer, Discoverer, "NMF()")
     expect_transform(transform)
-    given = None if input_config is None else input_config_of(input_config)
-    expected = given or theirs or config_of(model)
+    asked = None if input_config is None else input_config_of(input_config)
+    expected = asked or theirs or config_of(model)
     source = Source(loader, expected)
     channels, height, width = source.shape()
-    if given is None:
+    if asked is None:
         expected = replace(expected.with_channels(channels), size=(height, width))
     elif (channels, height, width) != (expected.channels, *expected.size):
         raise DataError(
