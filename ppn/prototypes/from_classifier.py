@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ppn.classifier import Classifier
-from ppn.classifier.architecture import input_config as config_of
+from ppn.classifier.architecture import input_config
 from ppn.classifier.hugging_face import (
     HUGGING_FACE,
     class_names_in,
@@ -57,7 +57,7 @@ def from_classifier(
     class_names: Any = None,  # noqa: ANN401 - whatever people keep names in
     refinement: Refinement | None = None,
     discoverer: Discoverer | None = None,
-    input_config: InputConfig | None = None,
+    config: InputConfig | None = None,
     features: str | None = None,
     transform: Callable[..., Any] | None = None,
 ) -> PrototypeNetwork:
@@ -83,13 +83,12 @@ def from_classifier(
         refinement: How the rows of the head are split; None: `CompactSplit()`.
         discoverer: How parts are found; None: `NMF()`. `NamedParts` takes annotations and clicks
             of a DataModule's images, and of other loaders a teacher or `annotate`.
-        input_config: Size, mean and standard deviation of the input; None takes timm's for timm
-            models and ImageNet's otherwise, at the size of the loader's images.
+        config: Size, mean and standard deviation of the input; None takes timm's for timm models
+            and ImageNet's otherwise, at the size of the loader's images.
         features: Name of the module whose output are the patch features, such as `layer4`; None
             finds it by computing.
         transform: What image files, pictures and arrays go through before the classifier; None
-            takes the transform of the loader's data set where it has one, else what input_config
-            says.
+            takes the transform of the loader's data set where it has one, else what config says.
 
     Raises:
         HeadError: If the classifier is not an nn.Module, or has no last linear layer or no such
@@ -108,16 +107,15 @@ def from_classifier(
     if discoverer is not None:
         instance_of("discoverer", discoverer, Discoverer, "NMF()")
     expect_transform(transform)
-    asked = None if input_config is None else input_config_of(input_config)
-    expected = asked or theirs or config_of(model)
+    expected = (theirs or input_config(model)) if config is None else input_config_of(config)
     source = Source(loader, expected)
     channels, height, width = source.shape()
-    if asked is None:
+    if config is None:
         expected = replace(expected.with_channels(channels), size=(height, width))
     elif (channels, height, width) != (expected.channels, *expected.size):
         raise DataError(
-            f"The loader's images are {(channels, height, width)}, but input_config says "
-            f"{(expected.channels, *expected.size)}: resize them, or give another one."
+            f"The loader's images are {(channels, height, width)}, but config says "
+            f"{(expected.channels, *expected.size)}: resize them, or give another config."
         )
     preprocessing = find_preprocessing(source, expected, transform)
     if preprocessing.transform is None and processor is not None and source.data is None:

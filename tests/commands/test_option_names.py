@@ -21,7 +21,6 @@ NAMES = {
     "a model in memory": "model",
     "further arguments of the model": "model_options",
     "side of the input": "image_size",
-    "size, mean and deviation of the input": "input_config",
     "module that gives the features": "features",
     "module at whose output the model is cut": "cut",
     "number of classes": "num_classes",
@@ -78,7 +77,7 @@ NAMES = {
     "processes": "processes",
     "share of the work": "shard",
     "kind of index": "kind",
-    "YAML file of all this": "config",
+    "YAML file of all this": "config",  # in Python, which has none: of the input
     # pages
     "file of clicks": "clicks",
     "names of parts": "parts",

@@ -104,7 +104,7 @@ def test_images_have_as_many_channels_as_the_classifier_takes(channels):
 def test_a_grey_classifier_explains_files_and_arrays_in_grey(tmp_path):
     model = timm.create_model("test_resnet", in_chans=1, num_classes=3).eval()
     config = InputConfig((SIZE, SIZE), (0.4,), (0.2,), crop_pct=1.0)
-    network = ppn.from_classifier(model, batches(1), k=2, input_config=config)
+    network = ppn.from_classifier(model, batches(1), k=2, config=config)
     grey = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE), dtype=np.uint8)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     expected = network.explain((torch.from_numpy(grey)[None] / 255 - 0.4) / 0.2)

@@ -96,12 +96,12 @@ def test_they_are_those_that_python_finds(world):
     model = classifier(world / "box.pth", classes=NAMES)
     data = ImageFolderDataModule(str(world / "own"), num_workers=0, val_fraction=0.34)
     config = ppn.load(world / "fit/checkpoints/prototypes.ckpt").input_config
-    found = ppn.from_classifier(model, data, k=2, class_names=NAMES, input_config=config)
+    found = ppn.from_classifier(model, data, k=2, class_names=NAMES, config=config)
     kept = read_checkpoint(world / "fit/checkpoints/prototypes.ckpt")["state_dict"]
     assert torch.equal(found.head.prototypes, kept["network.heads.0.prototypes"])
     unnamed = ImageFolderDataModule(str(world / "own"), num_workers=0)
     with pytest.raises(CheckpointError, match="The classifier has 7 classes, and which of them"):
-        ppn.from_classifier(model, unnamed, k=2, input_config=config)
+        ppn.from_classifier(model, unnamed, k=2, config=config)
 
 
 def test_evaluation_counts_what_it_can(world):
