@@ -47,6 +47,7 @@ _SCHEMA = {
                 "classes": [Maybe(float)],
                 "prototypes": Maybe(list),
                 "draws": Maybe([Maybe(float)]),
+                "curves": Maybe([[Maybe(float)]]),
             }
         }
     ),
@@ -121,7 +122,7 @@ def read_cell(path: Path) -> Cell:
                 content["images"],
                 content["seconds"],
             )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path} cannot be read ({reason}): delete it, and run the benchmark again."

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ppn.benchmark.critical_difference import critical_difference
 from ppn.benchmark.tables import COST, chosen
+from ppn.explainers.chance import RandomMaps
 from ppn.explainers.part_prototypes import PartPrototypes
 from ppn.report.columns import Column, metric_columns
 from ppn.visualization.palette import identity_colour
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
-    from ppn.benchmark.results import Ends, Outcome
+    from ppn.benchmark.results import Curve, Ends, Outcome
     from ppn.explainers.base import Explainer
     from ppn.metrics.ranks import Ranking
     from ppn.report.measured import MeasuredExplainer, MeasuredMetric
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".pdf", ".png")
 _MARKS = {"method": "o", "control": "s", "ceiling": "*", "floor": "D"}
 _SIZES = {"method": 5.5, "control": 5.0, "ceiling": 9.0, "floor": 4.5}
-_LINES = ("-", "--", "-.", ":")
 _COST = "seconds_per_image"
 
 
@@ -59,8 +58,8 @@ def draw(outcome: Outcome, folder: Path) -> list[Path]:
             figures["scores"] = _scores(outcome, metrics)
             figures["trade-offs"] = _trade_offs(outcome, metrics)
         for metric in outcome.metrics:
-            curves = {name: outcome.curves(name, metric.key) for name in outcome.names}
-            known = {name: found for name, found in curves.items() if len(found)}
+            curves = {name: outcome.curve(name, metric.key) for name in outcome.names}
+            known = {name: found for name, found in curves.items() if found is not None}
             if known:
                 figures[f"curve-{metric.key}"] = _curves(outcome, known, metric)
         ranked = {m.key: found for m in metrics if (found := outcome.ranked(m)) is not None}
@@ -167,25 +166,33 @@ def _ranks(outcome: Outcome, ranked: dict[str, tuple[list[str], Ranking]]) -> Fi
     return figure
 
 
-def _curves(
-    outcome: Outcome, curves: dict[str, NDArray[np.float64]], metric: MeasuredMetric
-) -> Figure:
-    """Mean curves of all explainers; bands from the least to the largest of the seeds."""
-    lines = -(-len(curves) // 2)
-    figure = Figure(figsize=(5.4, 3.0 + 0.17 * lines))
-    axes = figure.subplots()
-    for number, (name, found) in enumerate(curves.items()):
+def _curves(outcome: Outcome, curves: dict[str, Curve], metric: MeasuredMetric) -> Figure:
+    """A panel for each explainer: its mean curve with its band, beside that of random maps."""
+    chance = curves.get(RandomMaps.key)
+    across = min(4, len(curves))
+    down = -(-len(curves) // across)
+    figure = Figure(figsize=(max(4.4, 1.8 * across), 1.5 * down + 0.9))
+    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for number, axes in enumerate(panels.flat):
+        if number >= len(curves):
+            axes.set_axis_off()
+            panels.flat[number - across].xaxis.set_tick_params(labelbottom=True)
+    for axes, (name, curve) in zip(panels.flat, curves.items(), strict=False):
         explainer = outcome.measured.explainers[name]
-        steps = np.linspace(0, 100, found.shape[1])
-        colour, line = _colour(outcome, explainer), _LINES[number % len(_LINES)]
-        axes.fill_between(steps, found.min(0), found.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.plot(steps, found.mean(0), line, color=colour, linewidth=1.2, label=explainer.label)
-    axes.set_xlabel("steps done, %")
-    axes.set_title(f"{metric.heading}: mean over images, band over seeds", loc="left", fontsize=9)
-    axes.set_xlim(0, 100)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
+        colour, steps = _colour(outcome, explainer), np.linspace(0, 100, len(curve.mean))
+        if chance is not None:
+            places = np.linspace(0, 100, len(chance.mean))
+            axes.plot(places, chance.mean, "--", color=CHANCE, linewidth=0.9)
+        axes.fill_between(steps, curve.low, curve.high, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(steps, curve.mean, color=colour, linewidth=1.2)
+        axes.set_title(_wrapped(explainer.label), loc="left", fontsize=7)
+        axes.set_xlim(0, 100)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+    dashed = "" if chance is None else "; dashed: random maps"
+    told = f"{metric.heading}: mean over classes, band: 95 % interval{dashed}"
+    figure.suptitle(told, x=0.01, ha="left", fontsize=9)
+    figure.supxlabel("steps done, %", fontsize=9)
     figure.set_layout_engine("constrained")
     return figure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppn.benchmark.figures import draw
 from ppn.benchmark.run import CELLS, TOKENS
-from ppn.benchmark.tables import comma_separated, latex, markdown
+from ppn.benchmark.tables import comma_separated, curve_table, latex, markdown
 from ppn.io.files import replacing, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def write(outcome: Outcome, folder: Path, command: str) -> list[Path]:
         "results.md": markdown(outcome, command),
         "results.tex": latex(outcome),
     }
+    curves = curve_table(outcome)
+    if curves.count("\n") > 1:
+        texts["curves.csv"] = curves
     for name, text in texts.items():
         write_bytes(folder / name, text.encode())
     write_json(folder / "metrics.json", outcome.figures)

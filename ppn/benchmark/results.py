@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ppn.metrics.ranks import Ranking
     from ppn.report.measured import Measured, MeasuredMetric
 
-CURVE = "_curve"
-"""End of the name of a figure that is a curve, a list of numbers; see `Metric.figures`."""
 KINDS = ("method", "ceiling", "control", "floor")
 """In the order of tables."""
 Ends = tuple[float, float]
@@ -44,6 +42,14 @@ class Row(NamedTuple):
     image_low: float | None = None
     image_high: float | None = None
     share_of_ceiling: float | None = None
+
+
+class Curve(NamedTuple):
+    """`mean` (n,) over seeds and classes; `low` and `high` (n,), 95 % intervals over classes."""
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -145,12 +151,16 @@ class Outcome:
         found = [cell.evaluated.figures.get(key) for cell in self.of(name) if cell.evaluated]
         return [float(value) for value in found if value is not None and _is_number(value)]
 
-    def curves(self, name: str, key: str) -> NDArray[np.float64]:
-        """Return the curve of a metric of an explainer, a row for each seed; (0, 0) where none."""
-        found = [c.evaluated.figures.get(f"{key}{CURVE}") for c in self.of(name) if c.evaluated]
-        known = [curve for curve in found if isinstance(curve, list) and curve]
-        same = known and len(known) == len(found) and len({len(curve) for curve in known}) == 1
-        return np.array(known, dtype=np.float64) if same else np.empty((0, 0))
+    def curve(self, name: str, key: str) -> Curve | None:
+        """Return the curve of a metric of an explainer over all seeds; None where it has none."""
+        values = [c.evaluated.values.get(key) for c in self.of(name) if c.evaluated]
+        found = [v.curves.numpy() for v in values if v is not None and v.curves is not None]
+        shapes = {curves.shape for curves in found}
+        if len(found) < len(values) or len(shapes) != 1 or found[0].ndim != 2:
+            return None
+        points = [bootstrap_interval(point) for point in np.mean(found, axis=0).T]
+        mean, low, high, units = np.array(points, dtype=np.float64).T
+        return Curve(mean, low, high) if units.all() else None
 
     def cost(self, name: str, key: str) -> float | None:
         """Return the mean of a cost over seeds."""

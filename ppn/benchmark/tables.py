@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from ppn.benchmark.results import Row
+from ppn.benchmark.results import Curve, Row
 from ppn.report.columns import (
     Column,
     latex_text,
@@ -41,6 +41,19 @@ def comma_separated(rows: Iterable[Row]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def curve_table(outcome: Outcome) -> str:
+    """Return the curves of all metrics that have such, one point a line, with their bands."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("explainer", "metric", "step", *Curve._fields))
+    for name in outcome.names:
+        for metric in outcome.metrics:
+            curve = outcome.curve(name, metric.key)
+            points = [] if curve is None else zip(*(line.tolist() for line in curve), strict=True)
+            writer.writerows((name, metric.key, step, *at) for step, at in enumerate(points))
     return buffer.getvalue()
 
 

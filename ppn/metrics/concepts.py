@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppn.metrics.means import MeanMetric
-from ppn.metrics.pixels import area
+from ppn.metrics.curves import CurveMetric, area
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +41,7 @@ def random_order(indices: Tensor, k: int, seed: int) -> Tensor:
     return torch.from_numpy(np.array(drawn).reshape(-1, k)).to(indices.device)
 
 
-class ConceptDeletion(MeanMetric):
+class ConceptDeletion(CurveMetric):
     """Area under the probability's curve as prototypes are removed, the largest contribution first.
 
     Removing a prototype of the predicted class takes its contribution from that class's logit and
@@ -59,10 +58,8 @@ class ConceptDeletion(MeanMetric):
     protocol = "concept-deletion"
     help = "Mean probability of the predicted class as its prototypes are removed, largest first."
     needs = frozenset({"model"})
-    per_prototype = False
     inserts = False
 
-    curve: Tensor
     right: Tensor
     random: Tensor
 
@@ -73,9 +70,9 @@ class ConceptDeletion(MeanMetric):
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
+        self.add_curve_state(shape.num_classes, shape.k)
         points = torch.zeros(shape.k + 1, dtype=torch.float64)
-        self.add_state("curve", points, dist_reduce_fx="sum")
-        self.add_state("right", points.clone(), dist_reduce_fx="sum")
+        self.add_state("right", points, dist_reduce_fx="sum")
         self.add_state("random", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         return super().setup(shape)
 
@@ -112,10 +109,9 @@ class ConceptDeletion(MeanMetric):
         chance, right = self._curves(contributions, logits, largest, labels)
         order = random_order(indices, contributions.shape[1], self.seed)
         at_random, _ = self._curves(contributions, logits, order, labels)
-        self.curve += chance.sum(0)
         self.right += right.double().sum(0)
         self.random += area(at_random).sum()
-        self.add(area(chance), labels, counts)
+        self.add_curves(chance, labels, counts)
 
     def _curves(
         self, contributions: Tensor, logits: Tensor, order: Tensor, labels: Tensor
@@ -135,7 +131,7 @@ class ConceptDeletion(MeanMetric):
         images = self.images.clamp(min=1)
         return {
             "random": self.random / images,
-            "curve": self.curve / images,
+            **super().further(),
             "accuracy": self.right / images,
         }
 

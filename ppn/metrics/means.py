@@ -22,7 +22,8 @@ class MeanResult(NamedTuple):
     `score` (), the mean; `total` and `known` (C, m), sums and numbers of values of each class, in
     one column for each prototype, or one for all; `drawn` (2, R), both over images drawn again;
     `images` () int64, how many had a value; `further`, figures beside the score, by the end of
-    their names. Without any value the score, which means nothing, is 0.
+    their names; `curves` (C, n), sums of each class's curves, None where there are none. Without
+    any value the score, which means nothing, is 0.
     """
 
     score: Tensor
@@ -31,6 +32,7 @@ class MeanResult(NamedTuple):
     drawn: Tensor
     images: Tensor
     further: dict[str, Tensor]
+    curves: Tensor | None = None
 
 
 class MeanMetric(Metric):

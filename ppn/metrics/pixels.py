@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ppn.metrics.means import MeanMetric
+from ppn.metrics.curves import CurveMetric
 from ppn.metrics.protocol import PUBLISHED_SIZE
 from ppn.metrics.regions import BLUR_KERNEL, BLUR_SIGMA, blurred, upsampled
 
@@ -39,12 +39,7 @@ def pixel_ranks(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, places).view(-1, *size)
 
 
-def area(curve: Tensor) -> Tensor:
-    """(B, n + 1) values of a curve -> (B,): (sum s - s_0/2 - s_n/2) / n."""
-    return (curve.sum(1) - (curve[:, 0] + curve[:, -1]) / 2) / (curve.shape[1] - 1)
-
-
-class _PixelMetric(MeanMetric):
+class _PixelMetric(CurveMetric):
     """What deletion and insertion share.
 
     The map is the sum of the explainer's maps of the predicted class: of any exact split that is
@@ -58,10 +53,7 @@ class _PixelMetric(MeanMetric):
     bounds = (0.0, 1.0)
     protocol = "rise-2018"
     needs = frozenset({"model"})
-    per_prototype = False
     inserts = False
-
-    curve: Tensor
 
     def __init__(self, step: int, baseline: Baseline) -> None:
         super().__init__()
@@ -75,8 +67,7 @@ class _PixelMetric(MeanMetric):
         pixels = shape.size**2
         self.pixels = -(-self.step * pixels // PUBLISHED_SIZE**2)  # rounded up: as many steps
         self.steps = -(-pixels // self.pixels)
-        curve = torch.zeros(self.steps + 1, dtype=torch.float64)
-        self.add_state("curve", curve, dist_reduce_fx="sum")
+        self.add_curve_state(shape.num_classes, self.steps)
         return super().setup(shape)
 
     @property
@@ -111,13 +102,7 @@ class _PixelMetric(MeanMetric):
             changed = (ranks < number * self.pixels)[:, None]
             logits = probe.classify(torch.where(changed, after, before))
             points.append(logits.softmax(1).gather(1, probe.predicted[:, None])[:, 0].double())
-        curve = torch.stack(points, dim=1)
-        self.curve += curve.sum(0)
-        self.add(area(curve), labels, counts)
-
-    def further(self) -> dict[str, Tensor]:
-        """Return the mean curve (steps + 1,)."""
-        return {"curve": self.curve / self.images.clamp(min=1)}
+        self.add_curves(torch.stack(points, dim=1), labels, counts)
 
 
 class PixelDeletion(_PixelMetric):

@@ -20,12 +20,14 @@ class Values(NamedTuple):
 
     `classes` (C,) float64, the score of each class, NaN where it was not measured; `prototypes`
     (C, k) the same for each prototype, None where a score is of all of a class together; `draws`
-    (R,) the score over images drawn again, None where it was not drawn.
+    (R,) the score over images drawn again, None where it was not drawn; `curves` (C, n) the mean
+    curve of each class, None where the score is no area under one.
     """
 
     classes: Tensor
     prototypes: Tensor | None = None
     draws: Tensor | None = None
+    curves: Tensor | None = None
 
 
 def image_counts(indices: Tensor, seed: int = 0, draws: int = DRAWS) -> Tensor:

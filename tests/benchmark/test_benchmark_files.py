@@ -1,9 +1,11 @@
 """Cells that were damaged, tables and figures of made-up results, and every benchmark's file."""
 
 import json
+import math
 import re
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from hypothesis import strategies as st
 from ppn.benchmark.cells import Cell, read_cell, write_cell
 from ppn.benchmark.config import Benchmark
 from ppn.benchmark.critical_difference import critical_difference
+from ppn.benchmark.figures import draw
 from ppn.benchmark.results import Outcome
-from ppn.benchmark.tables import latex, markdown
+from ppn.benchmark.tables import curve_table, latex, markdown
 from ppn.commands.benchmark import make_parser
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
 from ppn.metrics import Consistency, DistinctPeaks
+from ppn.metrics.intervals import bootstrap_interval
 from ppn.metrics.ranks import ranking
 from ppn.metrics.resampling import Values
 from ppn.metrics.score import Evaluated
@@ -97,6 +101,37 @@ def test_shares_of_the_ceiling_and_ranks(outcome):
     # Equal and alpha share 3.5 on two classes; on the third they are 4th and 3rd.
     assert [mean.mean for mean in ranked.mean] == pytest.approx([2, 11 / 3, 10 / 3, 1, 5])
     assert outcome.ranked(outcome.measured.metrics["distinct_peaks"]) is None
+
+
+def with_curves(outcome, name, curves):
+    """The same outcome, whose explainer has curves of each class, the same for both seeds."""
+    cells = []
+    for cell in outcome.cells:
+        if cell.name == name:
+            values = dict(cell.evaluated.values)
+            values["consistency"] = values["consistency"]._replace(curves=torch.tensor(curves))
+            cell = replace(cell, evaluated=replace(cell.evaluated, values=values))
+        cells.append(cell)
+    return Outcome(outcome.benchmark, cells)
+
+
+def test_curves_have_bands_over_classes(outcome, tmp_path):
+    curves = [[1.0, 0.9, 0.1], [1.0, 0.5, math.nan], [1.0, 0.1, 0.3]]
+    found = with_curves(outcome, "random", curves).curve("random", "consistency")
+    assert found.mean.tolist() == pytest.approx([1, 0.5, 0.2])
+    expected = bootstrap_interval([0.9, 0.5, 0.1])
+    assert (found.low[1], found.high[1]) == pytest.approx((expected.low, expected.high))
+    assert (found.low[0], found.high[0]) == (1, 1)
+    assert outcome.curve("random", "consistency") is None
+    assert outcome.curve("one_cell", "distinct_peaks") is None
+    both = with_curves(with_curves(outcome, "random", curves), "one_cell", curves)
+    draw(both, tmp_path)
+    for suffix in ("pdf", "png"):
+        assert (tmp_path / f"curve-consistency.{suffix}").stat().st_size > 1000
+    lines = curve_table(both).splitlines()
+    assert lines[0] == "explainer,metric,step,mean,low,high"
+    assert len(lines) == 1 + 2 * 3
+    assert lines[1].startswith("one_cell,consistency,0,1.0,1.0,1.0")
 
 
 def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):

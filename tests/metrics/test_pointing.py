@@ -20,8 +20,8 @@ from ppn.metrics import (
     PointingBox,
     PointingMask,
 )
+from ppn.metrics.curves import area
 from ppn.metrics.maps import peak
-from ppn.metrics.pixels import area
 from ppn.metrics.pointing import object_region
 from ppn.metrics.regions import bounding_boxes, inside_boxes, iou, largest, pooled_onto
 from tests.metrics import literal
