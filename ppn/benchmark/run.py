@@ -20,6 +20,7 @@ from ppn.benchmark.tokens import StoredTraining, TokenStore
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import classifier_record, expect_classes
 from ppn.data.class_names import expect_same_names, names_in_checkpoint
+from ppn.data.interventions import Interventions
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, PPNError
 from ppn.metrics.evaluate import annotations_of, moved
@@ -94,7 +95,8 @@ class Setting:
         """Return the scored images."""
         data = self.data
         loader = DataLoader(self.view, data.batch_size, num_workers=data.num_workers)
-        return Images(moved(loader, self.network), data.part_names, annotations_of(data))
+        batches, changes = moved(loader, self.network), Interventions.of(self.view)
+        return Images(batches, data.part_names, annotations_of(data), changes)
 
     def fit(self) -> None:
         """Find the prototypes that floors and controls refer to, unless that was done."""

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.dataset import Annotated
 from ppn.data.download import Archive
 from ppn.data.images import read_image, read_labels
+from ppn.data.interventions import Intervened
 from ppn.data.lists import read_json
 from ppn.data.published import Card, PublishedDataModule
 from ppn.errors import DataError
@@ -63,7 +64,7 @@ CARD = Card(
 )
 
 
-class FunnyBirds(AnnotatedDataset):
+class FunnyBirds(Intervened):
     """One official split of FunnyBirds.
 
     In half of the training images parts are missing, as the authors made them. Keypoints are the
@@ -107,7 +108,14 @@ class FunnyBirds(AnnotatedDataset):
         self.split = split
         self.background = background
         classes = _read_list(root / "classes.json", "class_idx")
-        self.kinds = sorted(str(kind) for kind in (classes[0].get("parts") or {}))
+        self.kinds = {
+            kind: [name for name in COLOURS if name.rstrip("012") == kind]
+            for kind in sorted(str(kind) for kind in (classes[0].get("parts") or {}))
+        }
+        forms = [entry.get("parts") or {} for entry in classes]
+        self.traits = {
+            label: tuple(own.get(kind) for kind in self.kinds) for label, own in enumerate(forms)
+        }
         label_of = {entry["class_idx"]: label for label, entry in enumerate(classes)}
         self.class_names = [f"FunnyBird {identifier}" for identifier in label_of]
         scenes = _read_list(root / f"dataset_{split}.json", "class_idx")
@@ -126,6 +134,12 @@ class FunnyBirds(AnnotatedDataset):
             [kind for kind in self.kinds if scene.get(f"{kind}_model") == "placeholder"]
             for scene in scenes
         ]
+        self._objects = [str(scene.get("bg_objects", "")).strip(",") for scene in scenes]
+
+    @property
+    def interventions_exist(self) -> bool:
+        """Whether the complete data set is there; its birds are before their own backgrounds."""
+        return not self.background and self._folder.is_dir()
 
     def read(self, index: int) -> Annotated:
         """Return image `index` with box and keypoints.
@@ -182,17 +196,28 @@ class FunnyBirds(AnnotatedDataset):
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Return the part map of image `index`; 255 where colours of two parts are mixed."""
+        code = self._part_map(index)
+        mask = np.where((code == 0) | (code >> 8 == 0xCCCC), 0, 255).astype(np.uint8)
+        for value, (r, g, b) in enumerate(COLOURS.values(), start=1):
+            mask[code == (r << 16 | g << 8 | b)] = value
+        return mask
+
+    def background_objects(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        """Return how many objects there are, and where (H, W) each shows: its number + 1, or 0."""
+        objects = self._objects[index]
+        code = self._part_map(index)
+        shown = np.where(code >> 8 == 0xCCCC, np.maximum(0, (code & 0xFF) - 0xCC + 1), 0)
+        return len(objects.split(",")) if objects else 0, shown.astype(np.uint8)
+
+    def _part_map(self, index: int) -> NDArray[np.int32]:
+        """(H, W): the colours of a part map, each as one number."""
         folder, place = self.name(index).split("/", 1)
         path = self.root / f"{folder}_part_map" / place
         colours = read_labels(path)
         if colours.ndim != 3:
             raise DataError(f"Part map {path} is not a colour image: replace the file.")
         red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
-        code = red << 16 | green << 8 | blue
-        mask = np.where((code == 0) | (code >> 8 == 0xCCCC), 0, 255).astype(np.uint8)
-        for value, (r, g, b) in enumerate(COLOURS.values(), start=1):
-            mask[code == (r << 16 | g << 8 | b)] = value
-        return mask
+        return red << 16 | green << 8 | blue
 
     def name(self, index: int) -> str:
         """Return the path of image `index` below the root."""
@@ -218,8 +243,12 @@ class FunnyBirds(AnnotatedDataset):
         """Return image `index` rendered again without one object of its background."""
         return read_image(self._interventions(index) / f"background_interventions/{number}.png")
 
+    @property
+    def _folder(self) -> Path:
+        return self.root / f"{self.split}_interventions"
+
     def _interventions(self, index: int) -> Path:
-        folder = self.root / f"{self.split}_interventions"
+        folder = self._folder
         if not folder.is_dir():
             raise DataError(f"{folder} is missing: get the complete data set from {CARD.page}.")
         return folder / str(self._class_ids[index]) / f"{index:06d}"

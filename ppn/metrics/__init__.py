@@ -19,6 +19,7 @@ from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.evaluation import Evaluation, Results
 from ppn.metrics.fidelity import Fidelity
 from ppn.metrics.flagging import Flagging
+from ppn.metrics.funnybirds import FunnyBirdsProtocol
 from ppn.metrics.misalignment import SpatialMisalignment
 from ppn.metrics.part_terms import PartTermDeletion
 from ppn.metrics.pixels import PixelDeletion, PixelInsertion
@@ -49,6 +50,7 @@ __all__ = [
     "ExplanationSize",
     "Fidelity",
     "Flagging",
+    "FunnyBirdsProtocol",
     "Metric",
     "Observation",
     "PartTermDeletion",

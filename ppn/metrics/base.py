@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ppn.metrics.resampling import Values
     from ppn.types import Batch
 
-Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model"]
-"""What an evaluation must provide: annotations, the maps of the images with noise, maxima, or the
-classifier itself, to be run on changed images."""
+Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model", "interventions"]
+"""What an evaluation must provide: annotations, the maps of the images with noise, maxima, the
+classifier itself, to be run on changed images, or images without parts and objects."""
 
 
 class EvaluationShape(NamedTuple):

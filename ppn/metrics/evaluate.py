@@ -10,6 +10,7 @@ import torch
 from ppn.data.batches import label_mode, members, unpack
 from ppn.data.chosen import expect_loader
 from ppn.data.datamodule import FineGrainedDataModule
+from ppn.data.interventions import Interventions
 from ppn.data.source import Source
 from ppn.errors import DataError, PPNError
 from ppn.explainers.base import Explainer
@@ -93,7 +94,9 @@ def read(
     if isinstance(loader, FineGrainedDataModule):
         loader.input_config = network.input_config
         names = loader.part_names if part_names is None else part_names
-        return Images(moved(loader.test_dataloader(), network), names, annotations_of(loader))
+        batches = moved(loader.test_dataloader(), network)
+        changes = Interventions.of(loader.view("test"))
+        return Images(batches, names, annotations_of(loader), changes)
     expect_loader(loader)
     batches = iter(loader)
     first = next(batches, None)

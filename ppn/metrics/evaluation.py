@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ppn.classifier import Classifier
+    from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer, Inputs
     from ppn.metrics.base import EvaluationShape, Need
     from ppn.metrics.resampling import Values
@@ -140,6 +141,8 @@ class Evaluation(nn.Module):
             left out.
         annotations: What batches hold beside keypoints, which `shape` tells.
         classifier: What metrics may run on changed images; without it those that do are left out.
+        interventions: The images without parts or objects; without them metrics that need them
+            are left out.
 
     Raises:
         PPNError: If two explainers or two metrics have one name.
@@ -152,12 +155,16 @@ class Evaluation(nn.Module):
         metrics: Sequence[Metric],
         annotations: Collection[Need] = (),
         classifier: Classifier | None = None,
+        interventions: Interventions | None = None,
     ) -> None:
         super().__init__()
         self.model = None if classifier is None else Model(classifier)
         given: set[Need] = set(annotations)
         if classifier is not None:
             given.add("model")
+        self.interventions = interventions
+        if interventions is not None:
+            given.add("interventions")
         expect_different("explainers", [explainer.name for explainer in explainers])
         expect_different("metrics", [metric.key for metric in metrics])
         self.explainers = list(explainers)
@@ -215,7 +222,9 @@ class Evaluation(nn.Module):
     def _probe(
         self, explainer: Explainer, inputs: Inputs, shared: dict[object, Any]
     ) -> Probe | None:
-        return None if self.model is None else Probe(self.model, explainer, inputs, shared)
+        if self.model is None:
+            return None
+        return Probe(self.model, explainer, inputs, shared, self.interventions)
 
     def compute(self) -> Results:
         """Return all results; a collective call: every process must make it."""

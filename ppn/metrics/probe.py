@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppn.classifier import Classifier
+    from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer
     from ppn.types import Tokens
 
@@ -85,6 +86,7 @@ class Probe:
         explainer: The explainer.
         inputs: The batch.
         shared: What was asked about the batch for other explainers, and does not depend on them.
+        interventions: The images without parts or objects; None where there are none.
     """
 
     def __init__(
@@ -93,10 +95,12 @@ class Probe:
         explainer: Explainer,
         inputs: Inputs,
         shared: dict[object, Any] | None = None,
+        interventions: Interventions | None = None,
     ) -> None:
         self.model = model
         self.explainer = explainer
         self.inputs = inputs
+        self.interventions = interventions
         self._shared: dict[object, Any] = {} if shared is None else shared
 
     @property

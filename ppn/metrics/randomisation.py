@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Spearman's correlation of maps (..., H, W), cell by cell; NaN where one is constant."""
-    ranks = [_ranks(maps.double().flatten(-2)) for maps in (first, second)]
+    ranks = [_ranks(maps.double().flatten(-2).contiguous()) for maps in (first, second)]
     centred = [rank - rank.mean(-1, keepdim=True) for rank in ranks]
     norm = centred[0].norm(dim=-1) * centred[1].norm(dim=-1)
     return (centred[0] * centred[1]).sum(-1) / torch.where(norm > 0, norm, torch.nan)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer
     from ppn.metrics.base import Metric, Need
     from ppn.metrics.resampling import Values
@@ -98,11 +99,15 @@ class Evaluated:
 
 
 class Images(NamedTuple):
-    """`batches` of images to score; `part_names` of their keypoints; what else they hold."""
+    """`batches` of images to score; `part_names` of their keypoints; what else they hold.
+
+    `interventions`: the same images without parts or objects, where there are such.
+    """
 
     batches: Iterable[Batch]
     part_names: Sequence[str]
     annotations: Sequence[Need]
+    interventions: Interventions | None = None
 
 
 @torch.no_grad()
@@ -130,9 +135,14 @@ def score(
     # The protocols of parts are defined on square inputs.
     parts = images.part_names if height == width else []
     shape = EvaluationShape(len(network.class_names), explainer.maps_per_class, parts, height)
-    evaluation = Evaluation(shape, [explainer], metrics, images.annotations, network.classifier).to(
-        network.device
-    )
+    evaluation = Evaluation(
+        shape,
+        [explainer],
+        metrics,
+        images.annotations,
+        network.classifier,
+        images.interventions,
+    ).to(network.device)
     look = tokens_of or (lambda pixels, _indices, _draw: network.tokens(pixels))
     count, silent = 0, False
     with timed(explainer) as spent:

@@ -20,6 +20,7 @@ from ppn.classifier.record import (
 )
 from ppn.data.class_names import class_names_of, names_in_checkpoint
 from ppn.data.datamodule import FineGrainedDataModule
+from ppn.data.interventions import Interventions
 from ppn.errors import CheckpointError
 from ppn.explainers.base import Explainer, Inputs
 from ppn.metrics.base import EvaluationShape, Metric
@@ -223,9 +224,16 @@ class PrototypeTask(LightningModule):
             default_metrics(self.metrics),
             annotations,
             network.classifier,
+            self._interventions(),
         ).to(self.device)
 
     on_validation_start = on_test_start
+
+    def _interventions(self) -> Interventions | None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, FineGrainedDataModule):
+            return None
+        return Interventions.of(data.view("test" if self.trainer.testing else "val"))
 
     def on_predict_start(self) -> None:
         """Refuse to predict with a network without prototypes.

@@ -8,6 +8,7 @@ import torch
 
 from ppn.data.funnybirds import COLOURS, FunnyBirds, FunnyBirdsDataModule
 from ppn.data.images import read_labels
+from ppn.data.interventions import Interventions
 from ppn.errors import DataError
 from ppn.types import InputConfig
 from tests import fakes
@@ -56,6 +57,42 @@ def test_interventions_are_the_authors_renderings_without_parts(root, parts):
         assert (pixels.min(-1) < 100).all()
     else:
         assert np.abs(marker(pixels) - [58.5, 41.5]).max() <= 0.5
+
+
+def test_every_region_of_an_image_is_that_of_its_part_or_object(root):
+    test = FunnyBirds(root, "test")
+    assert test.kinds["eye"] == ["eye01", "eye02"]
+    assert test.traits == {0: (0, 0, 0, 0, 0), 1: (1, 0, 0, 0, 0), 2: (0, 1, 0, 0, 0)}
+    data = FunnyBirdsDataModule(str(root), num_workers=0)
+    data.input_config = InputConfig((90, 90), crop_pct=1.0)  # the middle of 120 x 90
+    changes = Interventions.of(data.view("test"))
+    found = changes.regions(3)
+    whole = test.mask(3)[:, 15:105]
+    count, objects = test.background_objects(3)
+    assert (count, np.unique(objects).tolist()) == (2, [0, 3])  # the fake shows another one
+    assert found.shape == (5 + 2, 90, 90)
+    for place, names in enumerate(test.kinds.values()):
+        codes = [1 + list(COLOURS).index(name) for name in names]
+        assert np.array_equal(found[place].numpy(), np.isin(whole, codes))
+        assert found[place].any()
+    assert not found[5:].any()
+    kept, gone = (changes.without_parts(3, parts) for parts in ([], ["beak"]))
+    assert (kept - gone)[:, 41, 58 - 15].abs().max() > 0.5
+    assert changes.without_object(3, 1).shape == data.view("test")[3]["image"].shape
+
+
+def test_there_are_interventions_where_the_complete_set_is(root, tmp_path):
+    assert Interventions.of(FunnyBirdsDataModule(str(root)).view("val")) is None
+    assert Interventions.of(FunnyBirdsDataModule(str(root), background=1).view("test")) is None
+    small = fakes.funnybirds(tmp_path / "FunnyBirds")
+    assert Interventions.of(FunnyBirdsDataModule(str(small)).view("test")) is None
+
+
+def test_traits_follow_the_numbers_of_classes(root):
+    numbered = FunnyBirds(root, "test").numbered([4, 0, 2], list("abcde"))
+    assert numbered.traits[4] == (0, 0, 0, 0, 0)
+    assert numbered.traits[0] == (1, 0, 0, 0, 0)
+    assert set(numbered.traits) == {0, 2, 4}
 
 
 def test_what_is_no_intervention_is_refused(root):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
+from ppn.data.interventions import Interventions
 from ppn.data.synthetic import SyntheticBirds, SyntheticBirdsDataModule
 from ppn.data.synthetic.anatomy import PART_NAMES, VALUES, Anatomy, anatomies, class_names
 from ppn.errors import DataError
@@ -232,3 +233,51 @@ def test_another_background_leaves_the_bird_as_it_is():
         assert apart[both].mean() < 0.2 * apart[(first.mask == 0) & (second.mask == 0)].mean()
     with pytest.raises(DataError, match="background is -1"):
         SyntheticBirds(3, 2, background=-1)
+
+
+@pytest.mark.parametrize("kind", Anatomy._fields)
+def test_without_a_part_the_bird_is_the_same_but_for_it(birds, kind):
+    codes = [PART_NAMES.index(part) + 1 for part in PARTS_OF[kind]]
+    for index in (5, 50):
+        whole = birds.read(index)
+        changed = np.abs(np.int16(whole.image) - np.int16(birds.without_parts(index, [kind])))
+        where = (changed.max(2) > 40) & (whole.mask > 0)
+        assert where.any()
+        # Light follows the outline, so that a little beside the part changes too.
+        near = np.isin(whole.mask, codes)
+        for _ in range(8):
+            near = near | np.roll(near, 1, 0) | np.roll(near, -1, 0)
+            near = near | np.roll(near, 1, 1) | np.roll(near, -1, 1)
+        assert near[where].mean() > 0.9
+    assert birds.traits[3] == birds.anatomies[3]
+
+
+def test_nothing_left_out_is_the_same_drawing(birds):
+    assert birds.without_parts(7, []).tobytes() == birds.read(7).image.tobytes()
+
+
+def test_every_object_around_the_bird_can_be_left_out():
+    birds = SyntheticBirds(2, 2, size=64)
+    whole = birds.read(1)
+    count, shown = birds.background_objects(1)
+    assert count >= 4
+    assert not shown[whole.mask > 0].any()
+    for number in range(count):
+        other = np.asarray(birds.without_background_object(1, number))
+        changed = (other != np.asarray(whole.image)).any(2)
+        assert changed[shown == number + 1].all()
+    with pytest.raises(DataError, match=f"has {count} objects, so there is no {count}"):
+        birds.without_background_object(1, count)
+    with pytest.raises(DataError, match="no part 'foot': parts are crown, beak"):
+        birds.without_parts(1, ["foot"])
+
+
+def test_regions_are_in_the_pixels_of_the_batch():
+    data = SyntheticBirdsDataModule(2, 2, 1, num_workers=0, draw_size=96)
+    data.input_config = InputConfig((64, 64))
+    changes = Interventions.of(data.view("test"))
+    regions, image = changes.regions(0), data.view("test")[0]["image"]
+    count, _ = data.test_source.background_objects(0)
+    assert regions.shape == (7 + count, 64, 64)
+    changed = (changes.without_parts(0, ["tail"]) - image).abs().amax(0) > 0.5
+    assert regions[5][changed].float().mean() > 0.5

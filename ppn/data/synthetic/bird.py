@@ -32,9 +32,9 @@ def draw_bird(
     """Draw a bird and return its keypoints (P, 2) in pixels, in the order of `PART_NAMES`."""
     body = pose.body_frame()
     if pose.wing > 0.2:
-        draw_far_wing(canvas, body, plumage, pose.wing)
-    points = _draw_legs(canvas, anatomy, plumage, pose)
-    points["tail"] = draw_tail(canvas, body, plumage, anatomy.tail, pose.tail)
+        draw_far_wing(canvas.showing("wing"), body, plumage, pose.wing)
+    points = _draw_legs(canvas.showing("legs"), anatomy, plumage, pose)
+    points["tail"] = draw_tail(canvas.showing("tail"), body, plumage, anatomy.tail, pose.tail)
     draw_body(canvas, body, plumage, anatomy.breast, rng)
     points |= {name: body(point) for name, point in BODY_POINTS.items()}
     head = head_frame(body, pose.head + 0.5 * pose.pitch, pose.glance, (pose.depth, pose.plump))
@@ -42,7 +42,7 @@ def draw_bird(
         canvas, head, plumage, anatomy.crown, anatomy.beak, anatomy.eye, pose.glance
     )
     wing = wing_frame(body, pose.wing)
-    draw_wing(canvas, wing, plumage, anatomy.wing)
+    draw_wing(canvas.showing("wing"), wing, plumage, anatomy.wing)
     points["wing"] = wing(WING_POINT)
     return np.stack([points[name] for name in PART_NAMES])
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ppn.configured import expect_least
 from ppn.data.datamodule import FineGrainedDataModule
-from ppn.data.dataset import Annotated, AnnotatedDataset
+from ppn.data.dataset import Annotated
+from ppn.data.interventions import Intervened
 from ppn.data.lists import BIRD_GROUPS
-from ppn.data.synthetic.anatomy import PART_NAMES, anatomies, class_names
+from ppn.data.synthetic.anatomy import PART_NAMES, Anatomy, anatomies, class_names
 from ppn.data.synthetic.bird import draw_bird
 from ppn.data.synthetic.drawing import Canvas
 from ppn.data.synthetic.lighting import Light
@@ -19,10 +20,16 @@ from ppn.data.synthetic.pose import Pose
 from ppn.data.synthetic.scene import Scene
 from ppn.errors import DataError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
 _STREAMS = {"train": 0, "test": 1}
 
 
-class SyntheticBirds(AnnotatedDataset):
+class SyntheticBirds(Intervened):
     """Birds drawn on demand, with exact part masks and keypoints.
 
     Every image follows from (seed, split, index) alone, so that order of access, processes and
@@ -65,6 +72,9 @@ class SyntheticBirds(AnnotatedDataset):
         self.part_names = list(PART_NAMES)
         self.mask_names = PART_NAMES
         self.part_groups = BIRD_GROUPS
+        self.kinds = {kind: [kind] for kind in Anatomy._fields}
+        self.kinds["legs"] = ["left leg", "right leg"]
+        self.traits = dict(enumerate(self.anatomies))
         self.labels = np.repeat(np.arange(num_classes), images_per_class)
         self.split = split
         self.seed = seed
@@ -73,25 +83,63 @@ class SyntheticBirds(AnnotatedDataset):
 
     def read(self, index: int) -> Annotated:
         """Draw image `index`; the box is that of the visible bird."""
+        drawn, _ = self._drawn(index)
+        return drawn
+
+    def without_parts(self, index: int, parts: Sequence[str]) -> Image.Image:
+        """Draw image `index` again without some parts, of those that mark classes.
+
+        A bird without its crown or breast has the colour of its body there.
+        """
+        unknown = sorted(set(parts) - set(self.kinds))
+        if unknown:
+            raise DataError(f"There is no part '{unknown[0]}': parts are {', '.join(self.kinds)}.")
+        return self._drawn(index, parts)[0].image
+
+    def without_background_object(self, index: int, number: int) -> Image.Image:
+        """Draw image `index` again without its perch, or something around the bird."""
+        drawn, count = self._drawn(index, [number])
+        if not 0 <= number < count:
+            raise DataError(f"{self.name(index)} has {count} objects, so there is no {number}.")
+        return drawn.image
+
+    def background_objects(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        """Return how many objects there are, and where (H, W) each shows: its number + 1, or 0.
+
+        Where one shows is where the picture without it is another; the bird is apart.
+        """
+        whole, count = self._drawn(index)
+        shown = np.zeros((self.size, self.size), np.uint8)
+        around = whole.mask == 0
+        for number in range(count):
+            other = np.asarray(self.without_background_object(index, number))
+            shown[around & (other != np.asarray(whole.image)).any(2)] = number + 1
+        return count, shown
+
+    def _drawn(self, index: int, without: Collection[str | int] = ()) -> tuple[Annotated, int]:
+        """Draw image `index` without some parts and objects; return how many objects there are."""
         rng = np.random.default_rng([self.seed, _STREAMS[self.split], index])
         anatomy = self.anatomies[self.labels[index]]
         pose = Pose.sample(self.size, rng)
         plumage = Plumage.sample(anatomy, rng)
         light = Light.sample(rng)
-        scene, canvas = self._surroundings(pose, rng)
+        scene, canvas = self._surroundings(pose, rng, without)
         if self.background:  # drawn after its own, so that the bird has the same chance as before
             own = [self.seed, _STREAMS[self.split], index, self.background]
-            scene, canvas = self._surroundings(pose, np.random.default_rng(own))
+            scene, canvas = self._surroundings(pose, np.random.default_rng(own), without)
         points = draw_bird(canvas, anatomy, plumage, pose, rng)
         scene.front(canvas, pose)
         image = light.apply(canvas, canvas.coverage(), canvas.coverage("wing"))
         mask = canvas.parts()
-        return Annotated(image, _box(mask), _with_visibility(points, mask), mask)
+        drawn = Annotated(image, _box(mask), _with_visibility(points, mask), mask)
+        return drawn, scene.objects
 
-    def _surroundings(self, pose: Pose, rng: np.random.Generator) -> tuple[Scene, Canvas]:
+    def _surroundings(
+        self, pose: Pose, rng: np.random.Generator, without: Collection[str | int]
+    ) -> tuple[Scene, Canvas]:
         """Draw what is behind a bird."""
         scene = Scene(self.size, rng)
-        canvas = Canvas(scene.backdrop(), self.size)
+        canvas = Canvas(scene.backdrop(), self.size, without)
         scene.behind(canvas, pose)
         return scene, canvas
 

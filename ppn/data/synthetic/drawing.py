@@ -11,6 +11,8 @@ from ppn.data.synthetic.anatomy import PART_NAMES
 from ppn.data.synthetic.curves import Points, ribbon
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import ArrayLike, NDArray
 
 Colour = tuple[int, ...]  # red, green, blue in 0..255 and, if translucent, alpha
@@ -25,16 +27,27 @@ class Canvas:
     Args:
         backdrop: RGB image of any size, stretched over the canvas.
         size: Height and width of the final image.
+        without: What is not to be seen; see `showing`.
     """
 
-    def __init__(self, backdrop: Image.Image, size: int) -> None:
+    def __init__(
+        self, backdrop: Image.Image, size: int, without: Collection[str | int] = ()
+    ) -> None:
         side = size * _FACTOR
         self.size = size
+        self.without = without
         self._image = backdrop.resize((side, side), Image.Resampling.BILINEAR)
         self._parts = Image.new("L", (side, side))
         self._opaque = ImageDraw.Draw(self._image)
         self._translucent = ImageDraw.Draw(self._image, "RGBA")
         self._map = ImageDraw.Draw(self._parts)
+
+    def showing(self, what: str | int) -> Canvas:
+        """Return this canvas, or one that nobody sees for what is left out.
+
+        So everything is drawn with the same chance, whatever is left out.
+        """
+        return Canvas(Image.new("RGB", (1, 1)), self.size) if what in self.without else self
 
     def polygon(self, outline: Points, colour: Colour, part: str | None = None) -> None:
         """Fill an outline.

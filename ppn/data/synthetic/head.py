@@ -64,19 +64,20 @@ def draw_head(
 ) -> dict[str, np.ndarray]:
     """Draw the head of the class and return its keypoints in pixels."""
     turn = abs(glance)
-    tip = _draw_beak(canvas, frame, plumage, beak.split()[1], turn)
+    top = canvas.showing("crown")
+    tip = _draw_beak(canvas.showing("beak"), frame, plumage, beak.split()[1], turn)
     if crown.endswith("crest"):
-        _draw_crest(canvas, frame, plumage)
+        _draw_crest(top, frame, plumage)
     canvas.polygon(frame(_OUTLINE), plumage.upper, "throat")
     canvas.polygon(frame(_NAPE), plumage.upper, "nape")
     canvas.polygon(frame(_THROAT), plumage.throat, "throat")
-    canvas.polygon(frame(_CROWN), plumage.crown, "crown")
+    top.polygon(frame(_CROWN), plumage.crown, "crown")
     shine = region(_OUTLINE, 1, 3, [[-0.1, -0.8], [0.4, -0.74]])
-    canvas.polygon(frame(shine), (*lighter(plumage.crown, 0.6), 70))
+    top.polygon(frame(shine), (*lighter(plumage.crown, 0.6), 70))
     cheek = spline([[0.05, 0.2], [-0.3, 0.1], [-0.45, 0.35], [-0.1, 0.5]])
     canvas.polygon(frame(cheek), (*lighter(plumage.upper, 0.5), 60))
     centre = np.array([EYE[0] - 0.5 * (1 - turn), EYE[1]])
-    _draw_eye(canvas, frame.child(centre), eye)
+    _draw_eye(canvas.showing("eye"), frame.child(centre), eye)
     points = {name: frame(point) for name, point in HEAD_POINTS.items()}
     return {**points, "eye": frame(centre), "beak": tip}
 

@@ -45,12 +45,16 @@ class Scene:
     Args:
         size: Height and width of the image in pixels.
         rng: Source of all its chance.
+
+    Attributes:
+        objects: How many things were drawn so far; a canvas may leave some out by their number.
     """
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size = size
         self.rng = rng
         self.kind = _KINDS[int(rng.integers(len(_KINDS)))]
+        self.objects = 0
 
     def backdrop(self) -> Image.Image:
         """Return the blurred far distance at a fraction of the resolution."""
@@ -72,18 +76,23 @@ class Scene:
             draw.ellipse(box, fill=(*colour, int(50 + 110 * alpha)))
         return image.filter(ImageFilter.GaussianBlur(0.023 * side))
 
+    def _next(self, canvas: Canvas) -> Canvas:
+        """Return where the next thing is drawn."""
+        self.objects += 1
+        return canvas.showing(self.objects - 1)
+
     def behind(self, canvas: Canvas, pose: Pose) -> None:
         """Draw perch and clutter behind the bird."""
         rng, (top, bottom, _) = self.rng, _BACKDROPS[self.kind]
         foliage = mix(bottom, (60, 110, 66), 0.5)
         for _ in range(int(rng.integers(1, 4))):
-            sprig(canvas, rng, mix(foliage, top, rng.uniform(0.1, 0.5)))
+            sprig(self._next(canvas), rng, mix(foliage, top, rng.uniform(0.1, 0.5)))
         if self.kind == "meadow":
-            draw_ground(canvas, rng, pose, mix(bottom, (96, 104, 60), 0.35))
+            draw_ground(self._next(canvas), rng, pose, mix(bottom, (96, 104, 60), 0.35))
         elif self.kind == "shore":
-            draw_rock(canvas, rng, pose, mix(bottom, (70, 110, 140), 0.3))
+            draw_rock(self._next(canvas), rng, pose, mix(bottom, (70, 110, 140), 0.3))
         else:
-            draw_branch(canvas, rng, pose)
+            draw_branch(self._next(canvas), rng, pose)
         self._adrift(canvas, int(rng.integers(2, 6)))
 
     def front(self, canvas: Canvas, pose: Pose) -> None:
@@ -93,11 +102,11 @@ class Scene:
             for _ in range(int(rng.integers(6, 14))):
                 grow = (blade, blade, stalk)[int(rng.integers(3))]
                 root = np.array([rng.uniform(0, size), rng.uniform(pose.feet[1], 1.04 * size)])
-                grow(canvas, rng, root, size * rng.uniform(0.07, 0.2))
+                grow(self._next(canvas), rng, root, size * rng.uniform(0.07, 0.2))
         if self.kind in ("meadow", "shore"):
             for _ in range(int(rng.integers(1, 4))):
                 at = np.array([rng.uniform(0, size), rng.uniform(pose.feet[1] + 0.04 * size, size)])
-                stone(canvas, rng, frame_at(at, size * rng.uniform(0.02, 0.05), 0.0))
+                stone(self._next(canvas), rng, frame_at(at, size * rng.uniform(0.02, 0.05), 0.0))
         if rng.random() < 0.35:
             self._adrift(canvas, 1)
 
@@ -107,6 +116,5 @@ class Scene:
         for _ in range(count):
             thing = (loose_leaf, loose_leaf, butterfly)[int(rng.integers(3))]
             at = rng.uniform(0, size, 2)
-            thing(
-                canvas, rng, frame_at(at, size * rng.uniform(0.03, 0.055), rng.uniform(-1.2, 1.2))
-            )
+            frame = frame_at(at, size * rng.uniform(0.03, 0.055), rng.uniform(-1.2, 1.2))
+            thing(self._next(canvas), rng, frame)

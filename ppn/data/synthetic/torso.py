@@ -65,12 +65,14 @@ def draw_body(
     canvas.polygon(frame(_OUTLINE), plumage.upper, "belly")
     canvas.polygon(frame(_BACK), darker(plumage.upper, 0.14), "back")
     canvas.polygon(frame(_UNDER), plumage.lower)
-    canvas.polygon(frame(_BREAST), plumage.lower, "breast")
+    canvas.polygon(frame(_BREAST), plumage.upper)  # what a bird without a breast shows there
+    breast = canvas.showing("breast")
+    breast.polygon(frame(_BREAST), plumage.lower, "breast")
     shadow = (*darker(plumage.lower, 0.5), 70)
     for tick in _TICKS:
         path = spline(tick + _TICK, closed=False)
         canvas.stroke(frame(path), [0.0, 0.022 * frame.unit, 0.0], shadow)
-    _draw_pattern(canvas, frame, pattern, _FLECKS + rng.normal(0, 0.008, _FLECKS.shape))
+    _draw_pattern(breast, frame, pattern, _FLECKS + rng.normal(0, 0.008, _FLECKS.shape))
 
 
 def _draw_pattern(canvas: Canvas, frame: Frame, pattern: str, flecks: Points) -> None:
