@@ -89,6 +89,18 @@ def test_maps_agree_with_the_package(ours, theirs, layer):
     assert torch.allclose((found - low) / (high - low), expected, atol=1e-4)
 
 
+def test_grad_cam_is_the_one_of_captum():
+    captum = pytest.importorskip("captum.attr")
+    model = convolutions(stride=1)
+    pictures = images(8)
+    found = maps_of(GradCAM(), network_of(model, 8), pictures).maps
+    theirs = captum.LayerGradCam(model, model[3])
+    expected = theirs.attribute(pictures, target=TARGET, relu_attributions=True)
+    assert found.max() > 0
+    # The gradient of the mean of N cells: ours are the gradients of the sum.
+    assert torch.allclose(found / found.amax(), expected / expected.amax(), atol=1e-5)
+
+
 def test_score_cam_agrees_with_the_package():
     package = pytest.importorskip("pytorch_grad_cam")
     targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")

@@ -217,6 +217,15 @@ def test_all_principal_components_and_the_mean_are_the_logit():
     assert torch.allclose(explainer.surrogate(inputs) + lacking, inputs.tokens.logits, atol=1e-4)
 
 
+def test_principal_components_are_those_of_scikit_learn():
+    package = pytest.importorskip("sklearn.decomposition")
+    explainer, sample = PCADictionary(3), torch.randn(60, 6) * torch.arange(1, 7)
+    explainer.learn(sample)
+    theirs = package.PCA(3).fit(sample.numpy())
+    codes = torch.from_numpy(theirs.transform(sample.numpy()))
+    assert torch.allclose(explainer.encode(sample).abs(), codes.abs(), atol=1e-3)
+
+
 def test_codes_of_semi_nmf_are_non_negative_least_squares(network):
     explainer = fitted(made("semi_nmf"), network, training(network))
     assert torch.allclose(explainer.dictionary.norm(dim=1), torch.ones(4), atol=1e-5)
