@@ -31,7 +31,7 @@ from experiments.benchmarks.libraries import missing  # noqa: E402
 from experiments.benchmarks.maps import map_rows  # noqa: E402
 from experiments.benchmarks.passes import pass_rows  # noqa: E402
 from experiments.benchmarks.patches import patch_row  # noqa: E402
-from experiments.benchmarks.processes import memory_row, start_rows, two_ranks_rows  # noqa: E402
+from experiments.benchmarks.processes import memory_rows, start_rows, two_ranks_rows  # noqa: E402
 from experiments.benchmarks.report import report_rows  # noqa: E402
 from ppn.allocator import keep_memory  # noqa: E402
 from ppn.classifier.build import build_classifier  # noqa: E402
@@ -56,7 +56,7 @@ def rows(root: str | None, device: str) -> Iterator[Row]:
     keep_memory()  # as `ppn` does
     if device == "cpu":
         yield from start_rows()
-        yield memory_row()
+        yield from memory_rows()
         yield from two_ranks_rows()
     data: FineGrainedDataModule
     if root is None:

@@ -6,19 +6,25 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import timm
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from experiments.benchmarks.measure import Row
 from ppn.allocator import keep_memory
+from ppn.benchmark.config import Benchmark
+from ppn.benchmark.run import Setting, compute
+from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.explainers.base import Attribution, Inputs
 from ppn.explainers.chance import RandomMaps
+from ppn.explainers.concepts import KMeansDictionary
 from ppn.metrics.base import EvaluationShape
 from ppn.metrics.defaults import default_floors, default_metrics
 from ppn.metrics.evaluation import Evaluation
@@ -36,24 +42,39 @@ if TYPE_CHECKING:
     from ppn.prototypes.stream import TokenBatch
 
 
-def memory_row() -> Row:
-    """Peak memory of discovery on 400 and on 50 classes of equally many images."""
-    peaks = []
-    for classes in (400, 50):
-        code = f"from experiments.benchmarks.processes import peak; print(peak({classes}))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
-        )
-        peaks.append(float(done.stdout))
-    return Row(
+def memory_rows() -> Iterator[Row]:
+    """Peak memory of discovery on many and few classes, of a benchmark of ten explainers and one.
+
+    All classes have equally many images; the explainers are of one kind, on 500 images.
+    """
+    most, least = _printed("peak(400)"), _printed("peak(50)")
+    yield Row(
         "peak memory of discovery at 400 classes, MiB",
         "at 50 classes",
-        peaks[0],
-        peaks[1],
-        peaks[0] / peaks[1],
+        most,
+        least,
+        most / least,
         "<= 1.05",
         "prototypes and dictionary: k D values per class",
     )
+    ten, one = _printed("peak_of_benchmark(10)"), _printed("peak_of_benchmark(1)")
+    yield Row(
+        "peak memory of ten explainers on 500 images, MiB",
+        "one explainer",
+        ten,
+        one,
+        ten / one,
+        "<= 1.05",
+        "what is imported, nine tenths of both; numbers of ten cells",
+    )
+
+
+def _printed(call: str) -> float:
+    """What a function of this file returns in a process of its own."""
+    name = call.partition("(")[0]
+    code = f"from experiments.benchmarks.processes import {name}; print({call})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 def peak(classes: int, images: int = 10, width: int = 512) -> float:
@@ -61,6 +82,40 @@ def peak(classes: int, images: int = 10, width: int = 512) -> float:
     torch.set_num_threads(1)
     keep_memory()
     decompose_random(list(range(classes)), classes, images, width)
+    return _peak()
+
+
+def peak_of_benchmark(explainers: int, images: int = 500, classes: int = 5) -> float:
+    """Return the peak memory of this process in MiB after scoring explainers as a benchmark does.
+
+    Args:
+        explainers: How many, alike but for their seeds.
+        images: How many they are scored on.
+        classes: Number of classes.
+    """
+    torch.set_num_threads(1)
+    keep_memory()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        box = Path(folder) / "box.pth"
+        torch.save(timm.create_model("test_resnet", num_classes=classes).state_dict(), box)
+        birds = SyntheticBirdsDataModule(
+            classes, 10, images // classes, draw_size=64, num_workers=0, val_fraction=0.0
+        )
+        compared = Benchmark(
+            birds,
+            str(box),
+            explainers=[KMeansDictionary(16, seed=seed) for seed in range(explainers)],
+            architecture="test_resnet",
+            image_size=64,
+        )
+        setting = Setting(compared, 0, Path(folder), torch.device("cpu"))
+        cells = [compute(job, setting) for job in setting.jobs[:explainers]]
+    assert all(cell.evaluated is not None for cell in cells), cells[0].why_empty
+    return _peak()
+
+
+def _peak() -> float:
     status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak too
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
