@@ -1,14 +1,19 @@
 """Do entries of a shared vocabulary match true pairs of part and colour, on drawn birds?
 
-Usage: python -m experiments.vocabulary [--classes 24] [--train 20] [--test 10] [--k 3 5]
+Usage: python -m experiments.vocabulary [--classes 24] [--first 0] [--train 20] [--test 10]
 
-Every patch that a prototype fires on most, in test images of its class, has a true pair: the part
-that covers most of it, and the class's value of that part's attribute ("wing, two bars"), both from
-the drawing. An entry is pure if its patches, in all classes that use it, are of one pair; purity is
-the share of patches that are of their entry's commonest pair. Prototypes of one class alone see one
-value of every attribute, but there are C k of them: completeness is the share of the entropy of
-pairs' patches that is not spread over several entries, and the V-measure joins both
-(Rosenberg and Hirschberg, EMNLP 2007).
+Every patch that a prototype fires on most, in images of its class, has a true pair: the part that
+covers most of it, and the class's value of that part's attribute ("wing, two bars"), both from the
+drawing. An entry is pure if its patches, in all classes that use it, are of one pair.
+
+- Purity is the share of patches of test images that are of their entry's commonest pair. An entry
+  with few patches scores high by chance, and those of one class alone have few. So "told" is the
+  same share where the commonest pair is that of the entry's patches in training images.
+- Completeness is the share of the entropy of pairs' patches that is not spread over several
+  entries, and the V-measure joins it with homogeneity (Rosenberg and Hirschberg, EMNLP 2007).
+
+In brackets: the difference from prototypes of each class alone, with its 95 % bootstrap interval
+over classes.
 """
 
 from __future__ import annotations
@@ -21,12 +26,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from experiments.entries import Patches, measures, shared_residual, v_interval
 from experiments.shares.tokens import logistic_head
 from ppn.classifier.build import build_classifier
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.data.synthetic.anatomy import PART_NAMES
 from ppn.data.synthetic.datamodule import SyntheticBirds
-from ppn.discovery import NMF, ClassTokens, Vocabulary
+from ppn.discovery import NMF, ClassTokens, NamedParts, Vocabulary
+from ppn.metrics.intervals import paired_difference
 from ppn.prototypes.diagnostics import PatchGrid
 from ppn.prototypes.fit import find_parts
 from ppn.refinement import CompactSplit
@@ -50,27 +57,33 @@ ATTRIBUTE = {
     "right leg": "legs",
 }
 """Which attribute of a class shows on a part; the others' colours are chance."""
+NAMED = {3: ("crown", "wing", "breast"), 5: ("crown", "wing", "breast", "beak", "tail")}
+"""Which parts are named, by how many."""
 
 
 class Birds(NamedTuple):
-    """Test or training images: `tokens` (n, N, D), `labels` (n,), `mask` (n, H, W), `grid`."""
+    """Images: `tokens` (n, N, D), `labels` (n,), `mask` (n, H, W), `points` (n, P, 3), `grid`."""
 
     tokens: Tensor
     labels: Tensor
     mask: Tensor
+    points: Tensor
     grid: tuple[int, int]
 
 
 @torch.no_grad()
-def seen(data: SyntheticBirdsDataModule, split: Split, classifier: torch.nn.Module) -> Birds:
-    """Run a classifier over a split."""
-    found: list[list[Tensor]] = [[], [], []]
+def seen(
+    data: SyntheticBirdsDataModule, split: Split, first: int, classifier: torch.nn.Module
+) -> Birds:
+    """Run a classifier over the images of a split, from class `first` on."""
+    found: list[list[Tensor]] = [[], [], [], []]
     grid = (0, 0)
-    for batch in DataLoader(data.view(split), batch_size=32):
+    view = data.view(split)
+    for batch in DataLoader(view.at(view.indices[view.labels >= first]), batch_size=32):
         tokens = classifier(batch["image"])
         grid = tokens.grid
-        columns = (tokens.tokens.float(), batch["label"], batch["mask"])
-        for column, value in zip(found, columns, strict=True):
+        given = (tokens.tokens.float(), batch["label"] - first, batch["mask"], batch["keypoints"])
+        for column, value in zip(found, given, strict=True):
             column.append(value)
     return Birds(*(torch.cat(column) for column in found), grid)
 
@@ -95,117 +108,145 @@ def pair_of(mask: Tensor, box: Tensor, values: dict[str, str]) -> str:
     return f"{name}, {values[attribute]}" if attribute else part
 
 
-def v_measure(entries: Sequence[object], pairs: Sequence[object]) -> tuple[float, float, float]:
-    """Return purity, completeness and V-measure, each in [0, 1]."""
-    _, first = np.unique([str(entry) for entry in entries], return_inverse=True)
-    _, second = np.unique([str(pair) for pair in pairs], return_inverse=True)
-    table = np.zeros((first.max() + 1, second.max() + 1))
-    np.add.at(table, (first, second), 1)
-    joint = table / table.sum()
-
-    def entropy(share: np.ndarray) -> float:
-        return float(-(share[share > 0] * np.log(share[share > 0])).sum())
-
-    whole, of_entries, of_pairs = entropy(joint), entropy(joint.sum(1)), entropy(joint.sum(0))
-    homogeneity = 1 - (whole - of_entries) / of_pairs if of_pairs else 1.0
-    completeness = 1 - (whole - of_pairs) / of_entries if of_entries else 1.0
-    both = homogeneity + completeness
-    score = 2 * homogeneity * completeness / both if both else 0.0
-    return float(table.max(1).sum() / table.sum()), completeness, score
-
-
-def shared_residual(prototypes: Tensor, uses: Sequence[Sequence[int]]) -> float:
-    """How much of rows is left if every class must use the very same vector for an entry.
-
-    An entry's vector is the first principal direction of its prototypes, and each class gives it
-    the weight that fits best; returned is the mean share of the squared norm that is left.
-
-    Args:
-        prototypes: (C, k, D).
-        uses: The entry of each prototype.
-    """
-    left, whole = 0.0, float(prototypes.double().square().sum())
-    entry = torch.tensor(uses)
-    for number in entry.unique().tolist():
-        rows = prototypes[entry == number].double()
-        left += float(torch.linalg.svdvals(rows)[1:].square().sum())
-    return left / whole
-
-
-def evaluate(
-    way: Discoverer, train: Birds, test: Birds, weight: Tensor, k: int, source: SyntheticBirds
-) -> tuple[Tensor, list[int | tuple[int, int]], list[str]]:
-    """Return prototypes, and the entry and the true pair of each patch of test images."""
-    found = torch.zeros(len(weight), k, weight.shape[1])
-    split = CompactSplit()
+def explained(
+    way: Discoverer, birds: Birds, weight: Tensor, k: int
+) -> tuple[Tensor, list[list[int]]]:
+    """Return prototypes (C, k, D) and the entries of each class; a remainder has none."""
+    found, parts = torch.zeros(2, len(weight), k, weight.shape[1])
+    split = CompactSplit(ridge=1.0, rounds=2) if way.part_names else CompactSplit()
 
     def items() -> Iterable[ClassTokens]:
         for label in range(len(weight)):
-            rows = (train.labels == label).nonzero()[:, 0]
-            yield ClassTokens(label, str(label), train.tokens[rows], rows, None, train.grid)
+            rows = (birds.labels == label).nonzero()[:, 0]
+            yield ClassTokens(label, str(label), birds.tokens[rows], rows, None, birds.grid)
 
     if way.shared:
         way.fit(items(), weight, k)
     for item in items():
         (problem,) = find_parts([item], weight, k, way)
         found[item.label] = split.refine(problem).prototypes
-    grid = PatchGrid(test.grid, (test.mask.shape[1], test.mask.shape[2]))
-    maps = torch.einsum("bnd,bkd->bkn", test.tokens, found[test.labels])
-    boxes = grid.boxes(maps.argmax(2))
-    entries: list[int | tuple[int, int]] = []
-    pairs: list[str] = []
-    for row, label in enumerate(test.labels.tolist()):
-        values = source.anatomies[label]._asdict()
-        for part in range(k):
-            uses = way.uses[label] if isinstance(way, Vocabulary) else None
-            if uses is not None and part >= len(uses):
-                continue  # the remainder has no place
-            entries.append((label, part) if uses is None else uses[part])
-            pairs.append(pair_of(test.mask[row], boxes[row, part], values))
-    return found, entries, pairs
+        parts[item.label] = problem.parts
+    said = {**way.account, **way.joined(parts, range(len(weight)))}
+    own = k - way.remainder
+    alone = {str(c): list(range(c * own, (c + 1) * own)) for c in range(len(weight))}
+    uses = said.get("uses", alone)
+    return found, [uses[str(label)] for label in range(len(weight))]
+
+
+def patches(
+    found: Tensor, uses: Sequence[Sequence[int]], birds: Birds, values: Sequence[dict[str, str]]
+) -> Patches:
+    """Look where prototypes fire most in the images of their own class."""
+    grid = PatchGrid(birds.grid, (birds.mask.shape[1], birds.mask.shape[2]))
+    boxes = grid.boxes(torch.einsum("bnd,bkd->bkn", birds.tokens, found[birds.labels]).argmax(2))
+    rows = [
+        (label, entry, pair_of(birds.mask[row], boxes[row, part], values[label]))
+        for row, label in enumerate(birds.labels.tolist())
+        for part, entry in enumerate(uses[label])
+    ]
+    labels, entries, pairs = zip(*rows, strict=True)
+    return Patches(np.array(labels), np.array(entries), np.array(pairs))
+
+
+def named(birds: Birds, k: int, images: int, seed: int, entries: int | None) -> NamedParts:
+    """Take the points of some training images."""
+    way = NamedParts({name: [name] for name in NAMED[k]}, entries=entries)
+    rows = np.random.default_rng(seed).choice(len(birds.labels), images, replace=False)
+    size = (birds.mask.shape[1], birds.mask.shape[2])
+    way.annotate(rows.tolist(), birds.points[rows], list(PART_NAMES), size)
+    return way
+
+
+def line(
+    k: int,
+    name: str,
+    ways: Sequence[tuple[Patches, Patches]],
+    base: tuple[Patches, Patches],
+    left: str,
+) -> str:
+    """Return a line of the table: the mean over draws of a way, and its difference from `base`.
+
+    Args:
+        k: Parts per class.
+        name: Of the way.
+        ways: For each draw its patches in training and in test images.
+        base: Those of prototypes of each class alone.
+        left: See `shared_residual`.
+    """
+    cells = [str(k), name, f"{np.mean([len(np.unique(test.entries)) for _, test in ways]):.0f}"]
+    for told in (1, 0):  # its own test images, or training images
+        own = np.mean([way[1].purity(way[told]) for way in ways], 0)
+        difference = paired_difference(own, base[1].purity(base[told]))
+        bracket = f" ({difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}])"
+        cells.append(f"{own.mean():.2f}" + (bracket if ways[0] is not base else ""))
+    tests = [test for _, test in ways]
+    completeness, score = np.mean([measures(test.tables().sum(0))[1:] for test in tests], 0)
+    cells.append(f"{completeness:.2f}")
+    low, high = v_interval(tests, base[1])
+    difference = score - measures(base[1].tables().sum(0))[2]
+    bracket = f" ({difference:+.2f} [{low:+.2f}, {high:+.2f}])"
+    cells += [f"{score:.2f}" + (bracket if ways[0] is not base else ""), left]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of Markdown."""
     parser = argparse.ArgumentParser(prog="python -m experiments.vocabulary")
     parser.add_argument("--classes", type=int, default=24)
+    parser.add_argument("--first", type=int, default=0, help="the first class, to choose on others")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawings")
     parser.add_argument("--train", type=int, default=20, help="training images of each class")
     parser.add_argument("--test", type=int, default=10, help="test images of each class")
-    parser.add_argument("--k", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--k", type=int, nargs="+", default=[3, 5], choices=list(NAMED))
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 20, 30, 60])
+    parser.add_argument("--images", type=int, default=30, help="images with annotated points")
+    parser.add_argument("--draws", type=int, default=3, help="of these images")
     given = parser.parse_args(arguments)
     data = SyntheticBirdsDataModule(
-        given.classes, given.train, given.test, masks=True, val_fraction=0.0, num_workers=0
+        given.first + given.classes,
+        given.train,
+        given.test,
+        seed=given.seed,
+        masks=True,
+        val_fraction=0.0,
+        num_workers=0,
     )
     classifier = build_classifier("tf_efficientnet_lite0", given.classes, "pypi").eval()
     data.input_config = classifier.config
-    train, test = (seen(data, split, classifier) for split in ("train", "test"))  # type: ignore[arg-type]
+    train, test = (seen(data, split, given.first, classifier) for split in ("train", "test"))  # type: ignore[arg-type]
     weight, bias = logistic_head(train.tokens.mean(1), train.labels, given.classes)
     right = (test.tokens.mean(1).double() @ weight.T + bias).argmax(1) == test.labels
     print(
         f"{given.classes} classes, accuracy {100 * right.double().mean():.0f} % on test images.\n"
     )
-    print("| k | prototypes | entries | purity | completeness | V-measure | left by one vector |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    columns = "k | prototypes | entries | purity | told | completeness | V-measure"
+    print(f"| {columns} | left by one vector |\n|{' --- |' * 8}")
     source = data.test_source
     assert isinstance(source, SyntheticBirds)
+    values = [anatomy._asdict() for anatomy in source.anatomies[given.first :]]
+
+    def looked(way: Discoverer, k: int) -> tuple[tuple[Patches, Patches], str]:
+        found, uses = explained(way, train, weight, k)
+        left = ""
+        if len({entry for own in uses for entry in own}) < len(uses) * len(uses[0]):
+            left = f"{100 * shared_residual(found[:, : len(uses[0])], uses):.0f} %"
+        return (patches(found, uses, train, values), patches(found, uses, test, values)), left
+
     for k in given.k:
-        ways: list[Discoverer] = [NMF()]
-        for variants in (True, False):
-            ways += [Vocabulary(count, variants=variants) for count in given.entries]
-        for way in ways:
-            found, entries, pairs = evaluate(way, train, test, weight, k, source)
-            purity, completeness, score = v_measure(entries, pairs)
-            left = ""
-            if isinstance(way, Vocabulary):
-                uses = [way.uses[label] for label in range(len(found))]
-                left = f"{100 * shared_residual(found, uses):.0f} %"
-            name = "per class"
-            if isinstance(way, Vocabulary):
-                name = "shared, own variants" if way.variants else "shared directions"
-            count = len(set(entries))
-            numbers = f"{purity:.2f} | {completeness:.2f} | {score:.2f}"
-            print(f"| {k} | {name} | {count} | {numbers} | {left} |", flush=True)
+        base, _ = looked(NMF(), k)
+        print(line(k, "per class", [base], base, ""), flush=True)
+        for count in given.entries:
+            own, left = looked(Vocabulary(count, variants=False), k)
+            print(line(k, "shared directions", [own], base, left), flush=True)
+        for count in (None, *given.entries):
+            if count is not None and count < k:
+                continue
+            ways = [
+                looked(named(train, k, given.images, seed, count), k + 1)
+                for seed in range(given.draws)
+            ]
+            name = "named, per class" if count is None else "named, divided"
+            print(line(k, name, [own for own, _ in ways], base, ways[0][1]), flush=True)
     return 0
 
 

@@ -196,6 +196,26 @@ def test_a_remainder_is_no_failing_part(fitted, tmp_path):
     assert figures["consistency"] == pytest.approx(expected)
 
 
+def test_named_parts_are_divided_into_entries_that_classes_share(box, tmp_path):
+    given = [f"{DISCOVERER}.groups={GROUPS}", f"{DISCOVERER}.images=8", f"{DISCOVERER}.entries=6"]
+    assert fit(box, tmp_path / "run", *given) == 0
+    network = ppn.load(checkpoint(tmp_path / "run"))
+    said = network.certificate["vocabulary"]
+    assert said["entries"] == len(said["names"]) == 6
+    assert network.part_names == NAMES
+    assert network.certificate["max_sum_error"] <= 1e-6
+    for own in said["uses"].values():
+        assert [said["names"][entry].split()[0] for entry in own] == NAMES[:3]
+    out = tmp_path / "test"
+    ckpt = f"--ckpt_path={checkpoint(tmp_path / 'run')}"
+    assert main(["test", *common(out), ckpt, "--trainer.callbacks=HTMLReport"]) == 0
+    page = (out / "report/index.html").read_text()
+    assert page.index("Every named part") < page.index("Every entry that classes share")
+    for name in [*NAMES, *said["names"]]:
+        assert f">{name}</span>" in page
+    assert "Entry 1" not in page
+
+
 def test_only_annotated_images_are_learned_from(box, tmp_path, monkeypatch):
     seen = []
     original = FineGrainedDataModule.chosen_loader
@@ -285,6 +305,7 @@ def test_a_teacher_or_boxes_say_where_parts_are(box, tmp_path, teacher, names):
         ([f'{DISCOVERER}.groups={{"a": ["nose"]}}'], "no 'nose' among the data set's keypoints"),
         ([f'{DISCOVERER}.groups={{"rest": ["beak"]}}'], "give it another name"),
         ([f"{DISCOVERER}.images=0"], "images of named_parts is 0"),
+        ([f"{DISCOVERER}.entries=2", f"{DISCOVERER}.groups={GROUPS}"], "too few for 3 names"),
         ([f"{DISCOVERER}.clicks=none.csv"], "none.csv is missing"),
         (
             [f"{DISCOVERER}.clicks=x.csv", f"{DISCOVERER}.teacher=tests.test_named.quarter"],

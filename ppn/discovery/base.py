@@ -107,6 +107,20 @@ class Discoverer(Configured, ABC):
             k: Parts per class.
         """
 
+    def joined(self, parts: Tensor, labels: Sequence[int]) -> dict[str, Any]:
+        """Say which entry of a shared vocabulary each part is, once all classes are done.
+
+        Args:
+            parts: (C, k, D) of all classes.
+            labels: The classes that have parts.
+
+        Returns:
+            Plain values for the certificate: how many `entries` there are, their `names`, and
+            `uses`, by label the entries of a class's parts; nothing where parts are no entries.
+        """
+        del parts, labels
+        return {}
+
     @abstractmethod
     def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
         """Find k parts in the tokens of each of a group of classes.

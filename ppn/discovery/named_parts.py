@@ -26,6 +26,7 @@ from ppn.discovery.token_classifier import (
     fit_token_classifier,
 )
 from ppn.discovery.training import AnnotationKind, Annotations
+from ppn.discovery.vocabulary import divided
 from ppn.errors import DiscoveryError
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class NamedParts(Discoverer):
         decay: Weight of the classifier's L2 penalty; None: chosen by the number of images.
         spread: Standard deviation of the Gaussian round a point, in units of the image's side.
         background: Evidence for the background at every cell, where a part's is 1 at its point.
+        entries: How many entries of a vocabulary the named parts of all classes are divided into,
+            by what they look like, at least one for each name; None: they are not.
 
     Attributes:
         classifier: What `fit` has learned.
@@ -89,6 +92,7 @@ class NamedParts(Discoverer):
         decay: float | None = None,
         spread: float = SPREAD,
         background: float = BACKGROUND,
+        entries: int | None = None,
     ) -> None:
         if clicks is not None and teacher is not None:
             raise DiscoveryError("Parts are told by clicks or by a teacher: give one of the two.")
@@ -103,9 +107,10 @@ class NamedParts(Discoverer):
         self.decay = decay
         self.spread = spread
         self.background = background
+        self.entries = entries
         self._expect_positive("spread", "background")
         self._expect_least(0, "rest", "decay", "seed")
-        self._expect_least(1, "images")
+        self._expect_least(1, "images", "entries")
         self.remainder = rest > 0
         self.accuracy: ClickAccuracy | None = None
         self._teacher_name = None if teacher is None else name_of_teacher(teacher)
@@ -287,9 +292,20 @@ class NamedParts(Discoverer):
             found.append(Parts(parts, coefficients, self.remainder))
         return found
 
+    def joined(self, parts: Tensor, labels: Sequence[int]) -> dict[str, Any]:
+        """Divide the parts of each name into entries, each of classes whose part looks alike."""
+        if self.entries is None:
+            return {}
+        return divided(parts, labels, list(self._named), self.entries)
+
     def _expect_names(self, names: list[str]) -> None:
         if not names:
             raise DiscoveryError("There is no named part: give at least one name and its points.")
+        if self.entries is not None and self.entries < len(names):
+            raise DiscoveryError(
+                f"entries is {self.entries}, too few for {len(names)} names: raise it, or leave it "
+                "out."
+            )
         if self.remainder and REST in names:
             raise DiscoveryError(
                 f"A part is called '{REST}', the name of what no other covers: give it another "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -175,6 +176,64 @@ def alike_directions(parts: Tensor, count: int, seed: int = 0) -> Tensor:
     order = sizes.argsort(descending=True, stable=True)
     order = order[sizes[order] > 0]
     return functional.normalize(sums[order], dim=1)
+
+
+def divided(
+    parts: Tensor, labels: Sequence[int], names: Sequence[str], count: int
+) -> dict[str, Any]:
+    """Make entries of named parts: classes whose part of a name looks alike share one.
+
+    Args:
+        parts: (C, k, D) of unit length; the first K of every class have the same names.
+        labels: The classes that have parts.
+        names: The K names.
+        count: Entries of all names together, see `divide`.
+
+    Returns:
+        What `Discoverer.joined` says: "wing 1" and "wing 2" are entries, or "wing" if it is one.
+    """
+    own = divide(parts[list(labels), : len(names)], count)
+    called: list[str] = []
+    for name, column in zip(names, own.T, strict=True):
+        numbers = range(len(called), int(column.max()) + 1)
+        called += [
+            f"{name} {place + 1}" if len(numbers) > 1 else name for place in range(len(numbers))
+        ]
+    uses = {str(label): row for label, row in zip(labels, own.tolist(), strict=True)}
+    return {"entries": len(called), "names": called, "uses": uses}
+
+
+def divide(parts: Tensor, count: int) -> Tensor:
+    """Divide parts of each name by what they look like.
+
+    Average linkage joins classes after what all of them have in common at a name is left out. The
+    nearest ones are joined first, whatever the name, until `count` entries are left.
+
+    Args:
+        parts: (C, K, D) of unit length: part i of every class has the same name.
+        count: Entries of all names together, at least K; at most C K are found.
+
+    Returns:
+        (C, K) int64 number of the entry of each part, from 0, name by name; of a name, those of the
+        most classes first.
+    """
+    from scipy.cluster.hierarchy import cut_tree, linkage  # slow to import
+
+    classes, names = parts.shape[:2]
+    if classes == 1:
+        return torch.arange(names)[None]
+    apart = functional.normalize(parts - parts.mean(0), dim=2).double().cpu()
+    trees = [linkage(own.numpy(), "average") for own in apart.unbind(1)]
+    heights = torch.from_numpy(np.concatenate([tree[:, 2] for tree in trees]))
+    joined = heights.argsort(stable=True)[: max(0, classes * names - max(count, names))]
+    merges = torch.bincount(joined // (classes - 1), minlength=names).tolist()
+    columns: list[Tensor] = []
+    for tree, own in zip(trees, merges, strict=True):
+        member = torch.from_numpy(cut_tree(tree, classes - own)[:, 0]).long()
+        order = torch.bincount(member).argsort(descending=True, stable=True)
+        before = int(columns[-1].max()) + 1 if columns else 0
+        columns.append(before + order.argsort()[member])
+    return torch.stack(columns, dim=1)
 
 
 def distinct_nearest(parts: Tensor, directions: Tensor) -> list[int]:

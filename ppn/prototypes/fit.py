@@ -174,6 +174,9 @@ class Fit:
             )
             account = {**self.discoverer.account, "remainder_share": share}
             network.certificate[self.discoverer.key] = account
+        joined = self.discoverer.joined(network.dictionary.parts, found.nonzero()[:, 0].tolist())
+        if joined:
+            network.certificate["vocabulary"] = joined
         network.settings = {
             "discoverer": {"name": self.discoverer.key, **self.discoverer.options},
             "refinement": {"name": self.refinements[0].key, **self.refinements[0].options},

@@ -71,7 +71,7 @@ def class_cards(
                     part=parts[covered[0]] if covered else None,
                     part_rate=covered[1] if covered else None,
                     consistent=covered[2] if covered else None,
-                    name=names[index] if names else entry_title(network, label, index),
+                    name=entry_title(network, label, index) or (names[index] if names else None),
                     outside=None if np.isnan(outside) else outside,
                     place=seen.places[label, index] if seen.places[label, index].any() else None,
                     flags=against.get((label, index), ()),

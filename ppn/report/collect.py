@@ -118,9 +118,10 @@ def collect(
         confusion=confusion(seen, data.class_names, samples),
         lines=make(every, patches=0) if many else [],
         card=(lambda label: make([label], patches=_ALL)[0]) if many else None,
-        parts=named_parts(network, data, split, labels, results.having("share", "accuracy"))
-        if network.part_names
-        else entries(network, labels, results.having("share", "accuracy")),
+        parts=[
+            *named_parts(network, data, split, labels, results.having("share", "accuracy")),
+            *entries(network, labels, results.having("share", "accuracy")),
+        ],
         flags=flags,
         notes=[*notes(network, found), *_about_maps(samples), *filter(None, [data.split_note])],
         total_classes=count,

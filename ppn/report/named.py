@@ -33,15 +33,17 @@ def named_parts(
     labels: Sequence[int],
     shares: ShareResult,
 ) -> list[NamedPart]:
-    """Gather what the report says of each named part.
+    """Gather what the report says of each named part; none where there is none.
 
     Args:
-        network: A complete network whose parts have names.
+        network: A complete network.
         data: The data it was evaluated on.
         split: The evaluated split.
         labels: Classes that the report shows.
         shares: What each part contributes to its own class, as measured.
     """
+    if not network.part_names:
+        return []
     means = _mean_contributions(network, data, split, labels)
     found = []
     told = network.certificate.get("named_parts", {})
@@ -77,6 +79,7 @@ def entries(
         The entries, those of the most classes first.
     """
     found = []
+    called = (network.certificate.get("vocabulary") or {}).get("names")
     for entry, places in _uses(network).items():
         positions = {label: places[label] for label in labels if label in places}
         seen = [label for label in places if int(shares.images[label]) > 0]
@@ -85,7 +88,7 @@ def entries(
             found.append(
                 NamedPart(
                     index=entry,
-                    name=_entry_name(entry),
+                    name=_entry_name(entry, called),
                     share=sum(own.values()) / len(own) if own else None,
                     shares={label: own[label] for label in positions if label in own},
                     positions=positions,
@@ -100,7 +103,9 @@ def entry_title(network: PrototypeNetwork, label: int, index: int) -> str | None
     if said is None:
         return None
     own = said["uses"].get(str(label), [])
-    return _entry_name(own[index]) if index < len(own) else "remainder"
+    if index < len(own):
+        return _entry_name(own[index], said.get("names"))
+    return network.part_names[index] if network.part_names else "remainder"
 
 
 def flagged(network: PrototypeNetwork, results: Results) -> list[Flagged]:
@@ -132,8 +137,8 @@ def _uses(network: PrototypeNetwork) -> dict[int, dict[int, int]]:
     return found
 
 
-def _entry_name(entry: int) -> str:
-    return f"Entry {entry + 1}"
+def _entry_name(entry: int, called: Sequence[str] | None) -> str:
+    return f"Entry {entry + 1}" if called is None else called[entry]
 
 
 def _mean_contributions(

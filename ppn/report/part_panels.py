@@ -36,9 +36,10 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class PartPanel:
-    """One named part."""
+    """One named part, or entry; `shared` whether it is an entry."""
 
     title: str
+    shared: bool
     colour: str
     ink: str
     remainder: bool
@@ -63,6 +64,7 @@ def part_panel(part: NamedPart, cards: Sequence[ClassCard]) -> PartPanel:
     rated = [p.consistent for p in prototypes if p.consistent is not None]
     return PartPanel(
         title=part.name,
+        shared=part.positions is not None,
         colour=colour,
         ink=ink_on(colour),
         remainder=part.remainder,

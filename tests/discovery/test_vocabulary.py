@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 import ppn
 from ppn.discovery import NMF, ClassTokens, Vocabulary
-from ppn.discovery.vocabulary import alike_directions, distinct_nearest
+from ppn.discovery.vocabulary import alike_directions, distinct_nearest, divide, divided
 from ppn.errors import DiscoveryError
 from ppn.prototypes.fit import find_parts
 from ppn.refinement import CamSplit, CompactSplit, Equal
@@ -139,3 +139,38 @@ def test_a_network_keeps_which_entries_a_class_uses(tmp_path, rest):
     again = ppn.load(network.save(tmp_path), model=model)
     assert again.certificate["vocabulary"] == said
     assert again.remainder == (rest > 0)
+
+
+def looks(classes=6, seed=0):
+    """(C, 2, D): the first part looks the same in even and in odd classes, the second in all."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = 0.05 * torch.rand(classes, 2, WIDTH, generator=generator)
+    parts[:, 0, :4] += 1
+    parts[::2, 0, 4:8] += 1
+    parts[1::2, 0, 8:12] += 1
+    parts[:, 1, 12:] += 1
+    return torch.nn.functional.normalize(parts, dim=2)
+
+
+def test_classes_whose_named_part_looks_alike_share_its_entry():
+    assert divide(looks(5), 3).tolist() == [[0, 2], [1, 2], [0, 2], [1, 2], [0, 2]]
+    said = divided(looks(5), [0, 1, 2, 3, 4], ["wing", "tail"], 3)
+    assert said["names"] == ["wing 1", "wing 2", "tail"]
+    assert said["entries"] == 3
+    assert said["uses"]["3"] == [1, 2]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 5, 99])
+def test_parts_are_divided_into_as_many_entries_as_asked_for(classes, count):
+    found = divide(looks(classes, seed=count), count)
+    used = found.unique()
+    assert used.tolist() == list(range(len(used)))
+    assert len(used) == min(max(count, 2), 2 * classes)
+    assert not set(found[:, 0].tolist()) & set(found[:, 1].tolist())
+
+
+def test_classes_without_parts_use_no_entry():
+    parts = looks(4)
+    parts[2] = 0
+    assert set(divided(parts, [0, 1, 3], ["wing", "tail"], 3)["uses"]) == {"0", "1", "3"}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from experiments.entries import shared_residual, v_measure
 from experiments.unlabelled import WAYS, balanced, foreground
-from experiments.vocabulary import shared_residual, v_measure
 from ppn.discovery import ClassTokens
 
 

@@ -292,6 +292,18 @@ def test_named_parts_have_a_section_and_their_names(make_report):
     assert 'id="parts"' not in render(make_report())
 
 
+def test_entries_of_named_parts_come_after_them(make_report):
+    report = named_report(make_report)
+    entry = NamedPart(1, "wing 2", share=0.4, shares={0: 0.3}, positions={0: 1})
+    page = render(replace(report, parts=[*report.parts, entry]))
+    section = page[page.index('id="parts"') :].split("</section>")[0]
+    named, shared = section.split('id="entries-title"')
+    assert "head &lt;1&gt;" in named
+    assert "wing 2" in shared
+    assert "without labels" not in section
+    assert "Bird 001" not in shared
+
+
 def test_a_guess_is_shown_only_where_the_part_is_consistent(make_report):
     report = make_report(k=1, classes=1, samples=0)
     assert ">crown</span>" in render(report)
