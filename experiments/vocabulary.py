@@ -108,10 +108,8 @@ def pair_of(mask: Tensor, box: Tensor, values: dict[str, str]) -> str:
     return f"{name}, {values[attribute]}" if attribute else part
 
 
-def explained(
-    way: Discoverer, birds: Birds, weight: Tensor, k: int
-) -> tuple[Tensor, list[list[int]]]:
-    """Return prototypes (C, k, D) and the entries of each class; a remainder has none."""
+def explained(way: Discoverer, birds: Birds, weight: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return prototypes and parts of all classes, (C, k, D) each."""
     found, parts = torch.zeros(2, len(weight), k, weight.shape[1])
     split = CompactSplit(ridge=1.0, rounds=2) if way.part_names else CompactSplit()
 
@@ -126,11 +124,15 @@ def explained(
         (problem,) = find_parts([item], weight, k, way)
         found[item.label] = split.refine(problem).prototypes
         parts[item.label] = problem.parts
-    said = {**way.account, **way.joined(parts, range(len(weight)))}
-    own = k - way.remainder
-    alone = {str(c): list(range(c * own, (c + 1) * own)) for c in range(len(weight))}
-    uses = said.get("uses", alone)
-    return found, [uses[str(label)] for label in range(len(weight))]
+    return found, parts
+
+
+def uses_of(way: Discoverer, parts: Tensor) -> list[list[int]]:
+    """Return the entries of each class, its own where none are shared; a remainder has none."""
+    own = parts.shape[1] - way.remainder
+    alone = {str(c): list(range(c * own, (c + 1) * own)) for c in range(len(parts))}
+    said = {"uses": alone, **way.account, **way.joined(parts, range(len(parts)))}
+    return [said["uses"][str(label)] for label in range(len(parts))]
 
 
 def patches(
@@ -148,9 +150,9 @@ def patches(
     return Patches(np.array(labels), np.array(entries), np.array(pairs))
 
 
-def named(birds: Birds, k: int, images: int, seed: int, entries: int | None) -> NamedParts:
+def named(birds: Birds, k: int, images: int, seed: int, spread: float) -> NamedParts:
     """Take the points of some training images."""
-    way = NamedParts({name: [name] for name in NAMED[k]}, entries=entries)
+    way = NamedParts({name: [name] for name in NAMED[k]}, spread=spread)
     rows = np.random.default_rng(seed).choice(len(birds.labels), images, replace=False)
     size = (birds.mask.shape[1], birds.mask.shape[2])
     way.annotate(rows.tolist(), birds.points[rows], list(PART_NAMES), size)
@@ -201,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 20, 30, 60])
     parser.add_argument("--images", type=int, default=30, help="images with annotated points")
     parser.add_argument("--draws", type=int, default=3, help="of these images")
+    parser.add_argument("--spread", type=float, nargs="+", default=[0.05], help="of a point")
     given = parser.parse_args(arguments)
     data = SyntheticBirdsDataModule(
         given.first + given.classes,
@@ -225,28 +228,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(source, SyntheticBirds)
     values = [anatomy._asdict() for anatomy in source.anatomies[given.first :]]
 
-    def looked(way: Discoverer, k: int) -> tuple[tuple[Patches, Patches], str]:
-        found, uses = explained(way, train, weight, k)
-        left = ""
-        if len({entry for own in uses for entry in own}) < len(uses) * len(uses[0]):
-            left = f"{100 * shared_residual(found[:, : len(uses[0])], uses):.0f} %"
-        return (patches(found, uses, train, values), patches(found, uses, test, values)), left
+    def looked(found: Tensor, uses: list[list[int]]) -> tuple[Patches, Patches]:
+        return patches(found, uses, train, values), patches(found, uses, test, values)
+
+    def left(found: Tensor, uses: list[list[int]]) -> str:
+        return f"{100 * shared_residual(found[:, : len(uses[0])], uses):.0f} %"
 
     for k in given.k:
-        base, _ = looked(NMF(), k)
+        found, parts = explained(NMF(), train, weight, k)
+        base = looked(found, uses_of(NMF(), parts))
         print(line(k, "per class", [base], base, ""), flush=True)
         for count in given.entries:
-            own, left = looked(Vocabulary(count, variants=False), k)
-            print(line(k, "shared directions", [own], base, left), flush=True)
-        for count in (None, *given.entries):
-            if count is not None and count < k:
-                continue
-            ways = [
-                looked(named(train, k, given.images, seed, count), k + 1)
-                for seed in range(given.draws)
-            ]
-            name = "named, per class" if count is None else "named, divided"
-            print(line(k, name, [own for own, _ in ways], base, ways[0][1]), flush=True)
+            way = Vocabulary(count, variants=False)
+            found, parts = explained(way, train, weight, k)
+            uses = uses_of(way, parts)
+            shown = line(k, "shared directions", [looked(found, uses)], base, left(found, uses))
+            print(shown, flush=True)
+        for spread in given.spread:
+            draws = [named(train, k, given.images, seed, spread) for seed in range(given.draws)]
+            drawn = [explained(way, train, weight, k + 1) for way in draws]
+            for count in (None, *(count for count in given.entries if count >= k)):
+                own, rest = [], ""
+                for way, (found, parts) in zip(draws, drawn, strict=True):
+                    way.entries = count
+                    uses = uses_of(way, parts)
+                    own.append(looked(found, uses))
+                    rest = left(found, uses) if count else ""
+                name = "named, divided" if count else "named, per class"
+                print(line(k, f"{name}, spread {spread:g}", own, base, rest), flush=True)
     return 0
 
 
