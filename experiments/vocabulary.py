@@ -36,6 +36,7 @@ from ppn.discovery import NMF, ClassTokens, NamedParts, Vocabulary
 from ppn.metrics.intervals import paired_difference
 from ppn.prototypes.diagnostics import PatchGrid
 from ppn.prototypes.fit import find_parts
+from ppn.prototypes.looks import Looks
 from ppn.refinement import CompactSplit
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ppn.classifier import Classifier
     from ppn.discovery import Discoverer
     from ppn.types import Split
 
@@ -62,27 +64,31 @@ NAMED = {3: ("crown", "wing", "breast"), 5: ("crown", "wing", "breast", "beak", 
 
 
 class Birds(NamedTuple):
-    """Images: `tokens` (n, N, D), `labels` (n,), `mask` (n, H, W), `points` (n, P, 3), `grid`."""
+    """Images: `tokens` (n, N, D), `labels` (n,), `mask` (n, H, W), `points` (n, P, 3), `grid`.
+
+    `earlier` (n, N, E) of an earlier layer.
+    """
 
     tokens: Tensor
     labels: Tensor
     mask: Tensor
     points: Tensor
+    earlier: Tensor
     grid: tuple[int, int]
 
 
 @torch.no_grad()
-def seen(
-    data: SyntheticBirdsDataModule, split: Split, first: int, classifier: torch.nn.Module
-) -> Birds:
+def seen(data: SyntheticBirdsDataModule, split: Split, first: int, classifier: Classifier) -> Birds:
     """Run a classifier over the images of a split, from class `first` on."""
-    found: list[list[Tensor]] = [[], [], [], []]
+    found: list[list[Tensor]] = [[], [], [], [], []]
     grid = (0, 0)
     view = data.view(split)
     for batch in DataLoader(view.at(view.indices[view.labels >= first]), batch_size=32):
-        tokens = classifier(batch["image"])
-        grid = tokens.grid
-        given = (tokens.tokens.float(), batch["label"] - first, batch["mask"], batch["keypoints"])
+        with classifier.looking_earlier():
+            tokens = classifier(batch["image"])
+        grid, label = tokens.grid, batch["label"] - first
+        assert tokens.earlier is not None
+        given = (tokens.tokens.float(), label, batch["mask"], batch["keypoints"], tokens.earlier)
         for column, value in zip(found, given, strict=True):
             column.append(value)
     return Birds(*(torch.cat(column) for column in found), grid)
@@ -109,30 +115,31 @@ def pair_of(mask: Tensor, box: Tensor, values: dict[str, str]) -> str:
 
 
 def explained(way: Discoverer, birds: Birds, weight: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return prototypes and parts of all classes, (C, k, D) each."""
-    found, parts = torch.zeros(2, len(weight), k, weight.shape[1])
+    """Return prototypes (C, k, D) of all classes, and what their parts look like (C, k, E)."""
+    found, looks = torch.zeros(len(weight), k, weight.shape[1]), Looks(len(weight), k)
     split = CompactSplit(ridge=1.0, rounds=2) if way.part_names else CompactSplit()
 
     def items() -> Iterable[ClassTokens]:
         for label in range(len(weight)):
             rows = (birds.labels == label).nonzero()[:, 0]
-            yield ClassTokens(label, str(label), birds.tokens[rows], rows, None, birds.grid)
+            own = (birds.tokens[rows], rows, None, birds.grid, birds.earlier[rows])
+            yield ClassTokens(label, str(label), *own)
 
     if way.shared:
         way.fit(items(), weight, k)
     for item in items():
         (problem,) = find_parts([item], weight, k, way)
         found[item.label] = split.refine(problem).prototypes
-        parts[item.label] = problem.parts
-    return found, parts
+        looks.take(item, problem.coefficients)
+    return found, looks.looks
 
 
-def uses_of(way: Discoverer, parts: Tensor) -> list[list[int]]:
+def uses_of(way: Discoverer, looks: Tensor) -> list[list[int]]:
     """Return the entries of each class, its own where none are shared; a remainder has none."""
-    own = parts.shape[1] - way.remainder
-    alone = {str(c): list(range(c * own, (c + 1) * own)) for c in range(len(parts))}
-    said = {"uses": alone, **way.account, **way.joined(parts, range(len(parts)))}
-    return [said["uses"][str(label)] for label in range(len(parts))]
+    own = looks.shape[1] - way.remainder
+    alone = {str(c): list(range(c * own, (c + 1) * own)) for c in range(len(looks))}
+    said = {"uses": alone, **way.account, **way.joined(looks, range(len(looks)))}
+    return [said["uses"][str(label)] for label in range(len(looks))]
 
 
 def patches(
@@ -203,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 20, 30, 60])
     parser.add_argument("--images", type=int, default=30, help="images with annotated points")
     parser.add_argument("--draws", type=int, default=3, help="of these images")
-    parser.add_argument("--spread", type=float, nargs="+", default=[0.05], help="of a point")
+    parser.add_argument("--spread", type=float, nargs="+", default=[0.036], help="of a point")
     given = parser.parse_args(arguments)
     data = SyntheticBirdsDataModule(
         given.first + given.classes,
@@ -235,13 +242,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return f"{100 * shared_residual(found[:, : len(uses[0])], uses):.0f} %"
 
     for k in given.k:
-        found, parts = explained(NMF(), train, weight, k)
-        base = looked(found, uses_of(NMF(), parts))
+        found, looks = explained(NMF(), train, weight, k)
+        base = looked(found, uses_of(NMF(), looks))
         print(line(k, "per class", [base], base, ""), flush=True)
         for count in given.entries:
             way = Vocabulary(count, variants=False)
-            found, parts = explained(way, train, weight, k)
-            uses = uses_of(way, parts)
+            found, looks = explained(way, train, weight, k)
+            uses = uses_of(way, looks)
             shown = line(k, "shared directions", [looked(found, uses)], base, left(found, uses))
             print(shown, flush=True)
         for spread in given.spread:
@@ -249,9 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             drawn = [explained(way, train, weight, k + 1) for way in draws]
             for count in (None, *(count for count in given.entries if count >= k)):
                 own, rest = [], ""
-                for way, (found, parts) in zip(draws, drawn, strict=True):
+                for way, (found, looks) in zip(draws, drawn, strict=True):
                     way.entries = count
-                    uses = uses_of(way, parts)
+                    uses = uses_of(way, looks)
                     own.append(looked(found, uses))
                     rest = left(found, uses) if count else ""
                 name = "named, divided" if count else "named, per class"

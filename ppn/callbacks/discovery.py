@@ -155,6 +155,7 @@ class PrototypeDiscovery(Callback):
             {head.name: head for head in network.each_head()},
             network.dictionary,
             fit.sample,
+            fit.looks,
         )
         shards = (
             PatchShards(journal.folder / INDEX, about_patches(network, data))

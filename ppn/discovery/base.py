@@ -107,18 +107,19 @@ class Discoverer(Configured, ABC):
             k: Parts per class.
         """
 
-    def joined(self, parts: Tensor, labels: Sequence[int]) -> dict[str, Any]:
+    def joined(self, looks: Tensor, labels: Sequence[int]) -> dict[str, Any]:
         """Say which entry of a shared vocabulary each part is, once all classes are done.
 
         Args:
-            parts: (C, k, D) of all classes.
+            looks: (C, k, E) what parts of all classes look like: the mean features at each of an
+                earlier layer if `looks_earlier` says so and there is one, else the parts.
             labels: The classes that have parts.
 
         Returns:
             Plain values for the certificate: how many `entries` there are, their `names`, and
             `uses`, by label the entries of a class's parts; nothing where parts are no entries.
         """
-        del parts, labels
+        del looks, labels
         return {}
 
     @abstractmethod

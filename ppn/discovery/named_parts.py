@@ -292,11 +292,15 @@ class NamedParts(Discoverer):
             found.append(Parts(parts, coefficients, self.remainder))
         return found
 
-    def joined(self, parts: Tensor, labels: Sequence[int]) -> dict[str, Any]:
+    def looks_earlier(self) -> bool:
+        """Say whether there are entries: an earlier layer sees better what parts look like."""
+        return self.entries is not None
+
+    def joined(self, looks: Tensor, labels: Sequence[int]) -> dict[str, Any]:
         """Divide the parts of each name into entries, each of classes whose part looks alike."""
         if self.entries is None:
             return {}
-        return divided(parts, labels, list(self._named), self.entries)
+        return divided(looks, labels, list(self._named), self.entries)
 
     def _expect_names(self, names: list[str]) -> None:
         if not names:

@@ -179,12 +179,12 @@ def alike_directions(parts: Tensor, count: int, seed: int = 0) -> Tensor:
 
 
 def divided(
-    parts: Tensor, labels: Sequence[int], names: Sequence[str], count: int
+    looks: Tensor, labels: Sequence[int], names: Sequence[str], count: int
 ) -> dict[str, Any]:
     """Make entries of named parts: classes whose part of a name looks alike share one.
 
     Args:
-        parts: (C, k, D) of unit length; the first K of every class have the same names.
+        looks: (C, k, E) features of parts; the first K of every class have the same names.
         labels: The classes that have parts.
         names: The K names.
         count: Entries of all names together, see `divide`.
@@ -192,7 +192,7 @@ def divided(
     Returns:
         What `Discoverer.joined` says: "wing 1" and "wing 2" are entries, or "wing" if it is one.
     """
-    own = divide(parts[list(labels), : len(names)], count)
+    own = divide(looks[list(labels), : len(names)], count)
     called: list[str] = []
     for name, column in zip(names, own.T, strict=True):
         numbers = range(len(called), int(column.max()) + 1)
@@ -203,14 +203,14 @@ def divided(
     return {"entries": len(called), "names": called, "uses": uses}
 
 
-def divide(parts: Tensor, count: int) -> Tensor:
+def divide(looks: Tensor, count: int) -> Tensor:
     """Divide parts of each name by what they look like.
 
-    Average linkage joins classes after what all of them have in common at a name is left out. The
-    nearest ones are joined first, whatever the name, until `count` entries are left.
+    Ward's linkage joins classes after what all of them have in common at a name is left out. Those
+    that are most alike are joined first, whatever the name, until `count` entries are left.
 
     Args:
-        parts: (C, K, D) of unit length: part i of every class has the same name.
+        looks: (C, K, E) features of parts: part i of every class has the same name.
         count: Entries of all names together, at least K; at most C K are found.
 
     Returns:
@@ -219,11 +219,11 @@ def divide(parts: Tensor, count: int) -> Tensor:
     """
     from scipy.cluster.hierarchy import cut_tree, linkage  # slow to import
 
-    classes, names = parts.shape[:2]
+    classes, names = looks.shape[:2]
     if classes == 1:
         return torch.arange(names)[None]
-    apart = functional.normalize(parts - parts.mean(0), dim=2).double().cpu()
-    trees = [linkage(own.numpy(), "average") for own in apart.unbind(1)]
+    apart = functional.normalize(looks - looks.mean(0), dim=2).double().cpu()
+    trees = [linkage(own.numpy(), "ward") for own in apart.unbind(1)]
     heights = torch.from_numpy(np.concatenate([tree[:, 2] for tree in trees]))
     joined = heights.argsort(stable=True)[: max(0, classes * names - max(count, names))]
     merges = torch.bincount(joined // (classes - 1), minlength=names).tolist()

@@ -88,4 +88,5 @@ def merge_ranks(*modules: nn.Module) -> None:
         return
     for module in modules:
         for buffer in module.buffers():
-            distributed.all_reduce(buffer)
+            if buffer.numel():
+                distributed.all_reduce(buffer)

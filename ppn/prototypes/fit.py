@@ -15,6 +15,7 @@ from ppn.errors import DataError, DiscoveryError
 from ppn.prototypes.certificate import CertificateSample, certify, remainder_share
 from ppn.prototypes.diagnostics import record
 from ppn.prototypes.dictionary import merge_ranks
+from ppn.prototypes.looks import Looks
 from ppn.prototypes.stream import GROUP, class_by_class
 from ppn.refinement.base import ClassProblem, Refined, exact_sum
 
@@ -58,6 +59,8 @@ class Fit:
         classes, width = self.weight.shape
         sample = CertificateSample(classes, width, labels=labels)
         self.sample = sample.to(self.weight.device)
+        looked_at = network.k if self.discoverer.looks_earlier() else 0
+        self.looks = Looks(classes, looked_at).to(self.weight.device)
         for module in (network.dictionary, network.heads):
             for buffer in module.buffers():
                 buffer.zero_()
@@ -119,6 +122,7 @@ class Fit:
                     for head, found in zip(network.each_head(), refined, strict=True):
                         head.prototypes[item.label] = found.prototypes
                     record(network.dictionary, item, problem, refined[0], network.input_config.size)
+                    self.looks.take(item, problem.coefficients)
                     if seen is not None:
                         seen(item)
                 if finished is not None:
@@ -132,7 +136,7 @@ class Fit:
 
     def merge(self) -> None:
         """Take over what other processes have found; a collective call."""
-        merge_ranks(self.network.dictionary, self.sample, self.network.heads)
+        merge_ranks(self.network.dictionary, self.sample, self.looks, self.network.heads)
 
     @torch.no_grad()
     @without_autocast()
@@ -174,7 +178,8 @@ class Fit:
             )
             account = {**self.discoverer.account, "remainder_share": share}
             network.certificate[self.discoverer.key] = account
-        joined = self.discoverer.joined(network.dictionary.parts, found.nonzero()[:, 0].tolist())
+        looks = self.looks.looks if self.looks.looks.any() else network.dictionary.parts
+        joined = self.discoverer.joined(looks, found.nonzero()[:, 0].tolist())
         if joined:
             network.certificate["vocabulary"] = joined
         network.settings = {

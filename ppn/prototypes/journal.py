@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ppn.prototypes.certificate import CertificateSample
     from ppn.prototypes.dictionary import PartDictionary
     from ppn.prototypes.head import PrototypeHead
+    from ppn.prototypes.looks import Looks
 
 
 class Journal:
@@ -36,6 +37,7 @@ class Journal:
         heads: The head of each refinement strategy.
         dictionary: What discovery finds.
         sample: Images for the certificate.
+        looks: What parts look like.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Journal:
         heads: dict[str, PrototypeHead],
         dictionary: PartDictionary,
         sample: CertificateSample,
+        looks: Looks,
     ) -> None:
         self.folder = folder / key
         self._heads = heads
         self._dictionary = dictionary
         self._sample = sample
+        self._looks = looks
 
     def write(self, labels: Sequence[int]) -> None:
         """Keep what was found for some classes.
@@ -96,6 +100,7 @@ class Journal:
         return (
             {f"head.{name}": head.prototypes[label] for name, head in heads.items()}
             | {f"found.{name}": b[label : label + 1] for name, b in found.named_buffers()}
+            | {f"looks.{name}": b[label : label + 1] for name, b in self._looks.named_buffers()}
             | {f"sample.{name}": b[place] for name, b in sample.named_buffers()}
         )
 

@@ -24,6 +24,7 @@ from ppn.prototypes.dictionary import PartDictionary
 from ppn.prototypes.files import DESCRIPTION, TENSORS, read_prototypes
 from ppn.prototypes.head import PrototypeHead
 from ppn.prototypes.journal import Journal
+from ppn.prototypes.looks import Looks
 from ppn.prototypes.stored import TOLERANCE
 from ppn.tasks.protopnet import ProtoPNetTask
 from ppn.tasks.prototypes import PrototypeTask
@@ -129,6 +130,7 @@ def journal(tmp_path_factory):
         {"cam_split": PrototypeHead(2, 2, 3, "cam_split")},
         PartDictionary(2, 2, 3, 1),
         CertificateSample(2, 3, 4),
+        Looks(2, 2),
     )
     modules[0]["cam_split"].prototypes.normal_()
     kept = Journal(tmp_path_factory.mktemp("journal"), "key", *modules)
@@ -141,8 +143,8 @@ def journal(tmp_path_factory):
 def test_a_damaged_journal_is_none(journal, data):
     kept, modules, file, whole = journal
     file.write_bytes(data.draw(damaged(whole)))
-    head, dictionary, sample = modules
-    buffers = [*head["cam_split"].buffers(), *dictionary.buffers(), *sample.buffers()]
+    head, *filled = modules
+    buffers = [*head["cam_split"].buffers(), *(b for one in filled for b in one.buffers())]
     before = [buffer.clone() for buffer in buffers]
     if kept.restore([1]):
         # A changed number cannot be told from a true one, but what is none is not let in.
