@@ -90,7 +90,7 @@ def shared_residual(prototypes: Tensor, uses: Sequence[Sequence[int]]) -> float:
     """
     left, whole = 0.0, float(prototypes.double().square().sum())
     entry = torch.tensor(uses)
-    for number in entry.unique().tolist():
+    for number in entry.unique().tolist():  # type: ignore[no-untyped-call]
         rows = prototypes[entry == number].double()
         left += float(torch.linalg.svdvals(rows)[1:].square().sum())
     return left / whole
