@@ -22,10 +22,11 @@ from experiments.shares.study import held_out, tested
 from experiments.shares.tokens import extract
 from ppn.data.build import parse_options
 from ppn.discovery import NMF, Discoverer, Parts
-from ppn.discovery.factorization import nonnegative_coefficients
+from ppn.discovery.factorization import coordinate_descent, nonnegative_coefficients
 from ppn.discovery.faiss_search import spherical_kmeans
 from ppn.discovery.positive import positive_tokens
 from ppn.refinement.compact_split import CompactSplit
+from ppn.refinement.shares import centres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,6 +145,43 @@ class StableNMF(Discoverer):
         return Parts(parts, nonnegative_coefficients(positive_tokens(item, k), parts))
 
 
+class CompactNMF(Discoverer):
+    """NMF that goes on with coefficients that are near their centre in each image.
+
+    Args:
+        spread: Standard deviation of the Gaussian round the centre, in units of the side.
+        rounds: How often directions are fitted to what is near.
+    """
+
+    def __init__(self, spread: float = 0.2, rounds: int = 6) -> None:
+        self.spread = spread
+        self.rounds = rounds
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find the parts of classes."""
+        found = []
+        for item in group:
+            parts = NMF().discover([item], weight, k)[0].parts
+            tokens = positive_tokens(item, k)
+            activation = item.tokens.flatten(0, 1) @ weight[item.label].float()
+            seen = tokens * activation.clamp(min=0).sqrt()[:, None]
+            for _ in range(self.rounds):
+                near = self._near(nonnegative_coefficients(seen, parts).T, item.grid)
+                parts = parts.clone()
+                coordinate_descent(parts, near @ seen, near @ near.T, 1)
+                parts = functional.normalize(parts, dim=1)
+            found.append(Parts(parts, nonnegative_coefficients(tokens, parts)))
+        return found
+
+    def _near(self, coefficients: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Coefficients (k, n), less the further they are from their centre in the image."""
+        where, present = centres(coefficients, grid, power=4.0)
+        cells = torch.cartesian_prod(*(torch.arange(float(side)) for side in grid))
+        squared = (where[:, :, None] - cells).square().sum(3) / (grid[0] * grid[1])
+        closeness = torch.exp(-squared / (2 * self.spread**2))
+        return coefficients * torch.where(present[..., None], closeness, 0.0).flatten(1)
+
+
 WAYS: dict[str, Callable[[], Discoverer]] = {
     "nmf of the last features": NMF,
     "nmf, earlier layer": lambda: NMF(earlier=1.0),
@@ -153,6 +191,8 @@ WAYS: dict[str, Callable[[], Discoverer]] = {
     "activation, balanced clusters": lambda: BalancedClusters(front=False),
     "nmf, chosen by halves": StableNMF,
     "nmf, averaged over restarts": lambda: StableNMF(average=True),
+    "compact nmf, spread 0.2": CompactNMF,
+    "compact nmf, spread 0.3": lambda: CompactNMF(spread=0.3),
 }
 
 
