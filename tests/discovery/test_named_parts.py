@@ -140,6 +140,7 @@ def test_options_are_plain_and_named():
         "decay": None,
         "spread": 24 / 224,
         "background": 0.15,
+        "entries": None,
     }
 
 
