@@ -116,3 +116,12 @@ class Explainer(Configured, ABC):
             inputs: B images.
             target: (B,) int64, the class to explain on each of them.
         """
+
+    def contributions(self, inputs: Inputs, target: Tensor) -> Tensor | None:
+        """Return those (B, k) of `attribute` alone, where they cost less than the maps.
+
+        Args:
+            inputs: B images.
+            target: (B,) int64, the class to explain on each of them.
+        """
+        return self.attribute(inputs, target).contributions

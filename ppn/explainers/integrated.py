@@ -78,3 +78,9 @@ class IntegratedMaps(Explainer):
         return Attribution(
             found.maps, contributions[rows, target], found.elsewhere + found.baseline
         )
+
+    def contributions(self, inputs: Inputs, target: Tensor) -> Tensor:
+        """Return the head's (B, k), for which nothing is integrated."""
+        rows = torch.arange(len(target), device=target.device)
+        contributions: Tensor = self.network.head(inputs.tokens).contributions
+        return contributions[rows, target]

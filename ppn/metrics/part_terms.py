@@ -131,7 +131,7 @@ class PartTermDeletion(MeanMetric):
         soft = blurred(images)
         changed = torch.where(masks[:, :, None], soft[:, None], images[:, None]).flatten(0, 1)
         rows = torch.arange(count, device=images.device).repeat_interleave(k)
-        terms = probe.see(changed, rows, probe.predicted[rows]).attribution.contributions
+        terms = probe.terms(changed, rows, probe.predicted[rows])
         assert terms is not None
         return terms.reshape(count, k, k)
 

@@ -16,7 +16,7 @@ from ppn.classifier.running import guarded
 from ppn.explainers.base import Attribution, Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -137,20 +137,37 @@ class Probe:
             target: (n,) the class to explain on each.
         """
         logits, maps, contributions = [], [], []
+        for changed, classes in self._changed(images, rows, target):
+            found = self.explainer.attribute(changed, classes)
+            logits.append(changed.tokens.logits.float())
+            maps.append(found.maps)
+            contributions.append(found.contributions)
+        return Seen(torch.cat(logits), Attribution(torch.cat(maps), _joined(contributions)))
+
+    @torch.no_grad()
+    def terms(self, images: Tensor, rows: Tensor, target: Tensor) -> Tensor | None:
+        """Return the contributions (n, k) on changed images, see `see`, without their maps."""
+        return _joined(
+            [
+                self.explainer.contributions(changed, classes)
+                for changed, classes in self._changed(images, rows, target)
+            ]
+        )
+
+    def _changed(
+        self, images: Tensor, rows: Tensor, target: Tensor
+    ) -> Iterator[tuple[Inputs, Tensor]]:
+        """Run the classifier on changed images, in batches of this one's size."""
         indices = self.inputs.indices[rows]
         step = max(1, len(self.inputs.images))
         for part in torch.split(torch.arange(len(images), device=images.device), step):
             tokens = self.model.tokens(images[part])
-            changed = self.inputs._replace(
-                images=images[part], tokens=tokens, indices=indices[part], draw=1
+            yield (
+                self.inputs._replace(
+                    images=images[part], tokens=tokens, indices=indices[part], draw=1
+                ),
+                target[part],
             )
-            found = self.explainer.attribute(changed, target[part])
-            logits.append(tokens.logits.float())
-            maps.append(found.maps)
-            contributions.append(found.contributions)
-        known = [one for one in contributions if one is not None]
-        joined = torch.cat(known) if len(known) == len(contributions) else None
-        return Seen(torch.cat(logits), Attribution(torch.cat(maps), joined))
 
     def with_late_layers_redrawn(self, seed: int) -> Attribution:
         """Return what the explainer says, of the predicted classes, behind other late layers."""
@@ -172,6 +189,11 @@ class Probe:
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
+
+
+def _joined(contributions: Sequence[Tensor | None]) -> Tensor | None:
+    known = [one for one in contributions if one is not None]
+    return torch.cat(known) if len(known) == len(contributions) else None
 
 
 def redrawn(classifier: Classifier, seed: int, share: float = LATE) -> Classifier:

@@ -1,11 +1,13 @@
 """Path-integrated maps as an explainer: what evaluation sees of them adds up."""
 
+from unittest import mock
+
 import pytest
 import timm
 import torch
 
 import ppn
-from ppn.explainers import Inputs, IntegratedMaps
+from ppn.explainers import Inputs, IntegratedMaps, integrated
 from ppn.metrics.base import EvaluationShape
 from ppn.metrics.completeness import Completeness
 
@@ -31,6 +33,8 @@ def test_maps_and_terms_are_complete_on_batches(name, options, maps):
     assert metric.compute().error < 0.02
     wanted = network.head(inputs.tokens).contributions[torch.arange(6), labels]
     assert torch.equal(found.contributions, wanted)
+    with mock.patch.object(integrated, "attributed", side_effect=AssertionError("maps")):
+        assert torch.equal(explainer.contributions(inputs, labels), wanted)
     assert (found.elsewhere is None) == (name == "test_resnet" and maps == "complete")
 
 
