@@ -84,3 +84,8 @@ class IntegratedMaps(Explainer):
         rows = torch.arange(len(target), device=target.device)
         contributions: Tensor = self.network.head(inputs.tokens).contributions
         return contributions[rows, target]
+
+    def surrogate(self, inputs: Inputs) -> Tensor:
+        """Return the head's own logits (B, C)."""
+        logits: Tensor = self.network.head(inputs.tokens).logits
+        return logits

@@ -28,6 +28,7 @@ def test_maps_and_terms_are_complete_on_batches(name, options, maps):
     with torch.inference_mode():
         inputs = Inputs(images, network.tokens(images), torch.arange(6))
         found = explainer.attribute(inputs, labels)
+    assert torch.allclose(explainer.surrogate(inputs), inputs.tokens.logits, atol=1e-4)
     metric = Completeness().setup(EvaluationShape(3, 2))
     metric.update(found.maps, found.contributions, found.elsewhere)
     assert metric.compute().error < 0.02
