@@ -83,7 +83,7 @@ def test_a_classifier_of_grey_images_is_explained_from_end_to_end(world, tmp_pat
     content = json.loads((tmp_path / "2.json").read_text())
     total = sum(p["contribution"] for p in content["prototypes"]) + content["bias"]
     assert total == pytest.approx(content["logit"], abs=1e-5)
-    assert main(["check", "test_resnet", "--options", '{"in_chans": 1}']) == 0
+    assert main(["check", "test_resnet", "--model_options", '{"in_chans": 1}']) == 0
 
 
 def test_folders_are_explained_and_files_of_one_name_keep_apart(world, tmp_path):

@@ -155,7 +155,7 @@ def test_a_wrong_option_is_told_in_one_sentence(tmp_path, capsys):
     file = tmp_path / "weights.ckpt"
     torch.save({"state_dict": {}}, file)
     assert main(["--classifier-ckpt", str(file), "--out", str(tmp_path), "--set", "k=3"]) == 2
-    assert "has no option 'k'" in capsys.readouterr().err
+    assert "has no option --data.k" in capsys.readouterr().err
 
 
 def test_documented_command_parses():

@@ -105,7 +105,7 @@ def test_mistakes_are_one_sentence(tmp_path):
         export(network, tmp_path / "a.pt2", maps_of="none")
     with pytest.raises(DataError, match="format is 'tflite'"):
         export(network, tmp_path / "a.onnx", "tflite")
-    with pytest.raises(DataError, match="maps is 'some'"):
+    with pytest.raises(DataError, match="maps_of is 'some'"):
         export(network, tmp_path / "a.onnx", maps_of="some")
     assert list(tmp_path.iterdir()) == []
 
