@@ -86,7 +86,12 @@ def main(arguments: Sequence[str]) -> int:
     if rank == 0:
         forget_empty(folder)
     others = [] if world > 1 else _start(words, processes)
-    cells = _work(benchmark, folder, rank, max(world, processes))
+    try:
+        cells = _work(benchmark, folder, rank, max(world, processes))
+    except BaseException:
+        for process in others:  # Python would wait for them
+            process.terminate()
+        raise
     for process in others:
         process.join()
     if rank == 0:
@@ -129,8 +134,9 @@ def _rank() -> tuple[int, int]:
 
 def _start(words: list[str], processes: int) -> list[Any]:
     context = multiprocessing.get_context("spawn")
+    # Not daemons, which may start no workers that load images.
     others = [
-        context.Process(target=_help_out, args=(words, rank, processes, os.getpid()), daemon=True)
+        context.Process(target=_help_out, args=(words, rank, processes, os.getpid()))
         for rank in range(1, processes)
     ]
     for process in others:

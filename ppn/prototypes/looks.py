@@ -41,7 +41,7 @@ class Looks(nn.Module):
             item: The class.
             coefficients: (n_c * N, k) how much of each part is in each token.
         """
-        if item.earlier is None:
+        if item.earlier is None or not self.looks.numel():  # others may look at the same tokens
             return
         mean = normalize(coefficients.float().T @ item.earlier.float().flatten(0, 1), dim=1)
         generator = torch.Generator().manual_seed(0)

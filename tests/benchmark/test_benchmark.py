@@ -251,7 +251,7 @@ def test_one_explainer_is_in_memory_at_a_time(base, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_processes_share_the_cells(base, finished, tmp_path):
-    assert main(words(base, tmp_path, "--processes=2")) == 0
+    assert main(words(base, tmp_path, "--processes=2", "--data.num_workers=1")) == 0
     assert numbers(tmp_path) == numbers(finished[0])
 
 
