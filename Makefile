@@ -66,11 +66,11 @@ test-all: .venv/developing lint type ## The same with the slow tests: every fami
 test-gpu: .venv/developing ## What needs a GPU
 	$(BIN)/python -m pytest -m gpu
 
-# torch and torchvision are gigabytes a version, so the newest that fit are taken.
-test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch, torchvision, gradio, huggingface_hub
+# torch and torchvision are gigabytes a version, so the newest that fit are taken; onnxscript is made for one torch.
+test-lowest: ## The fast tests with the lowest versions that the bounds allow, of all but torch and what goes with it
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet packaging
-	.venv-lowest/bin/python tests/lowest.py torch torchvision gradio huggingface_hub > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python tests/lowest.py torch torchvision onnxscript gradio huggingface_hub > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt pytest pytest-xdist \
 		hatchling hypothesis --editable '.[wandb,tensorboard,sweeps,weights,compare,export,parquet,completion]'
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'

@@ -46,7 +46,10 @@ def test_a_short_name_and_a_user_s_own_class_are_built(tmp_path):
         ({"class_path": "no.such.Birds"}, "there is no data set no.such.Birds"),
         ({"init_args": {}}, "describes no data set"),
         ([1], "describes no data set"),
-        ({"class_path": "SyntheticBirdsDataModule", "init_args": {"birds": 1}}, "option --data.birds"),
+        (
+            {"class_path": "SyntheticBirdsDataModule", "init_args": {"birds": 1}},
+            "option --data.birds",
+        ),
         ({"class_path": "ImageFolderDataModule"}, "needs the folder"),
     ],
 )
