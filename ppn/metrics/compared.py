@@ -68,31 +68,41 @@ def compared(
                 if paired.units > 1:
                     figures[f"{metric.key}{DIFFERENCE}"] = [paired.mean, paired.low, paired.high]
         if metric.needs & {"keypoints", "mask", "box"}:
-            for name, share in _shares(explainers, metric, scores).items():
+            for name, share in _shares(explainers, metric, scores, values).items():
                 found[name][f"{metric.key}{SHARE}"] = share
     return found
 
 
 def _shares(
-    explainers: Sequence[Explainer], metric: Metric, scores: Mapping[str, Mapping[str, Any]]
+    explainers: Sequence[Explainer],
+    metric: Metric,
+    scores: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Mapping[str, Values]],
 ) -> dict[str, float]:
     """Share of the ceiling of methods and controls, by their names."""
     if metric.higher_is_better is None:
         return {}
     sign = 1 if metric.higher_is_better else -1
-    best = None if metric.bounds is None else metric.bounds[metric.higher_is_better]
-    of: dict[str, list[float]] = {}
-    for explainer in explainers:
-        score = scores[explainer.name].get(metric.key)
-        if score is not None and not (explainer.kind == "floor" and score == best):
-            of.setdefault(explainer.kind, []).append(sign * score)
-    if not of.get("floor") or not of.get("ceiling"):
+    limit = None if metric.bounds is None else metric.bounds[metric.higher_is_better]
+    known = {
+        explainer.name: (explainer.kind, sign * score)
+        for explainer in explainers
+        if (score := scores[explainer.name].get(metric.key)) is not None
+        and not (explainer.kind == "floor" and score == limit)
+    }
+    best = {kind: name for name, (kind, _) in sorted(known.items(), key=lambda item: item[1][1])}
+    if not {"floor", "ceiling"} <= set(best):
         return {}
-    shares = {}
-    for explainer in explainers:
-        score = scores[explainer.name].get(metric.key)
-        if score is not None and explainer.kind in ("method", "control"):
-            share = share_of_ceiling(sign * score, max(of["floor"]), max(of["ceiling"]))
-            if share is not None:
-                shares[explainer.name] = share
-    return shares
+    floor, ceiling = best["floor"], best["ceiling"]
+    # Divided by a gap that may be chance, a share would be any number.
+    above, below = (values[name].get(metric.key) for name in (ceiling, floor))
+    if above is not None and below is not None and len(above.classes) == len(below.classes) > 1:
+        gap = paired_difference(above.classes.cpu().numpy(), below.classes.cpu().numpy())
+        if not min(sign * gap.low, sign * gap.high) > 0:
+            return {}
+    shares = {
+        name: share_of_ceiling(score, known[floor][1], known[ceiling][1])
+        for name, (kind, score) in known.items()
+        if kind in ("method", "control")
+    }
+    return {name: share for name, share in shares.items() if share is not None}

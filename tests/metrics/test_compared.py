@@ -62,6 +62,25 @@ def test_where_less_is_better_the_share_counts_downwards():
     assert shares([0, 120], higher_is_better=False)["ours"] == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("clear", [True, False])
+def test_a_share_needs_a_ceiling_that_is_clearly_above_the_floor(clear, higher_is_better):
+    sign = 1 if higher_is_better else -1
+    floor = torch.tensor([10.0, 20, 30, 40])
+    told = floor + sign * torch.tensor([8.0, 9, 10, 13] if clear else [30.0, -20, 50, -20])
+    values = {"floor": floor, "told": told, "ours": floor + sign * 5}
+    rows = [
+        explainer(n, k) for n, k in (("ours", "method"), ("told", "ceiling"), ("floor", "floor"))
+    ]
+    found = compared(
+        rows,
+        [metric(higher_is_better=higher_is_better, bounds=None)],
+        {name: {"m": of.mean().item()} for name, of in values.items()},
+        {name: {"m": Values(of.double())} for name, of in values.items()},
+    )
+    assert found["ours"].get("m_ceiling_share") == (pytest.approx(0.5) if clear else None)
+
+
 def test_intervals_over_classes_and_images_and_paired_differences():
     rng = np.random.default_rng(0)
     ours, theirs = rng.uniform(40, 100, (2, 30))
