@@ -13,7 +13,7 @@ FIRST, LAST, FULL = 2, 4, 1
 def records(path):
     """Every record of the file, in order."""
     content = path.read_bytes()
-    assert content[:4] == b":W&B"
+    assert content[:4] in (b":W&B", b"")  # nothing yet
     at, parts, found = 7, b"", []
     while at + 7 <= len(content):
         if BLOCK - at % BLOCK < 7:  # the rest of a block is padding
@@ -57,9 +57,9 @@ def read(run_dir, patience=20.0):
 
 def _read(run_dir):
     """Config, history rows, summary, artifacts (type: names of their files) of the only run."""
-    (path,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    (folder,) = run_dir.glob("wandb/offline-run-*")
     config, history, summary, artifacts, exits = {}, [], {}, [], []
-    for record in records(path):
+    for record in [record for path in folder.glob("run-*.wandb") for record in records(path)]:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             config.update(_named(record.run.config.update))
@@ -80,6 +80,6 @@ def _read(run_dir):
         "history": history,
         "summary": summary,
         "artifacts": artifacts,
-        "files": path.parent / "files",
+        "files": folder / "files",
         "exits": exits,
     }

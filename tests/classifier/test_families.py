@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from packaging.version import Version
 
 from ppn.classifier import Classifier
 from ppn.types import InputConfig
@@ -109,6 +110,8 @@ SLOW = {
 }
 ALIKE = {"convmixer_768_32", "cpubone_s0", "levit_128s", "tiny_vit_5m_224"}
 """Fresh, these give nearly the same token everywhere: nothing tells of which region it is."""
+SINGLE = {"convit_tiny"} if Version(timm.__version__) < Version("1.0.31") else set()
+"""Older timm computes their positions in single precision, whatever the model's is."""
 UNKNOWN = {name for name in [*FAST, *SLOW] if not timm.is_model(name)}
 """Of a later timm than the one that is installed."""
 
@@ -142,7 +145,8 @@ def test_contributions_and_bias_are_the_logits(name, case):
         torch.nn.init.normal_(linear.weight, std=0.1)
         torch.nn.init.normal_(linear.bias)
     measure(classifier, torch.randn(3, 3, *size), 1e-4)
-    measure(classifier.double(), torch.randn(1, 3, *size, dtype=torch.float64), 1e-10)
+    if name not in SINGLE:
+        measure(classifier.double(), torch.randn(1, 3, *size, dtype=torch.float64), 1e-10)
 
 
 @torch.no_grad()

@@ -100,7 +100,7 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
 
     def ppn(*words):
-        command = [sys.executable, "-P", "-m", "ppn", *words]
+        command = [sys.executable, "-m", "ppn", *words]
         env = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
         return subprocess.run(
             command, cwd=tmp_path / "empty", env=env, capture_output=True, text=True

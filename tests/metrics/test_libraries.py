@@ -134,7 +134,7 @@ def test_intervals_are_the_percentile_bootstrap_of_scipy():
 
     values = drawn(40).double().numpy()
     rng = np.random.default_rng(0)
-    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=4000, rng=rng)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=4000, random_state=rng)
     ours = bootstrap_interval(values, draws=4000)
     low, high = theirs.confidence_interval
     assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.1 * (high - low))

@@ -79,6 +79,7 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     assert loaded.certificate == network.network.certificate
 
 
+@pytest.mark.filterwarnings("ignore:The classifier predicts the label")  # of random weights
 @pytest.mark.parametrize(
     ("architecture", "size", "level"),
     [
