@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.data.datamodule import FineGrainedDataModule
 from ppn.explainers.ceiling import ceiling_of
+from ppn.explainers.integrated import IntegratedMaps
 from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.explainers.training import TrainingImages, fit_explainers, state_file
 from ppn.metrics.defaults import default_controls, default_floors
@@ -43,6 +44,14 @@ def evaluated_explainers(
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     additive = not network.classifier.inspection.indicative
+    if not (
+        additive or trainer.sanity_checking or any(isinstance(of, IntegratedMaps) for of in given)
+    ):
+        rank_zero_info(
+            "What is scored are maps of cells, which add up to nothing for this classifier: "
+            "explanations show complete maps, which --model.explainers+=IntegratedMaps scores "
+            "beside them, at some 20 times a forward pass."
+        )
     explainers: list[Explainer] = [PrototypeExplainer(h, additive) for h in network.each_head()]
     explainers += given
     levels: list[Explainer] = [*default_controls(), *default_floors()]

@@ -88,7 +88,7 @@ def test_any_supported_classifier_becomes_an_exact_prototype_network(
     ],
 )
 def test_heads_that_do_not_average_patches_keep_exact_contributions(
-    data, tmp_path, architecture, size, level
+    data, tmp_path, caplog, architecture, size, level
 ):
     model = timm.create_model(architecture, num_classes=3)
     torch.nn.init.normal_(model.get_classifier().weight, std=0.1)
@@ -116,7 +116,9 @@ def test_heads_that_do_not_average_patches_keep_exact_contributions(
     assert torch.allclose(contributions.sum(-1) + loaded.head.bias, logits, atol=1e-5)
 
     checkpoint = str(tmp_path / "checkpoints/prototypes.ckpt")
-    run.test(network, datamodule=data, ckpt_path=checkpoint)  # in inference mode
+    with caplog.at_level("INFO"):
+        run.test(network, datamodule=data, ckpt_path=checkpoint)  # in inference mode
+    assert ("--model.explainers+=IntegratedMaps" in caplog.text) == ("indicative" in level)
     figures = network.results
     assert figures["agreement"] == 1.0
     assert figures["max_relative_logit_error"] <= 1e-4
