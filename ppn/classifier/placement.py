@@ -46,6 +46,10 @@ class Placement(NamedTuple):
     than the two exchanged: neither tokens that always move much nor mixing over the whole image
     hide that, and for tokens of no place it holds half the time.
 
+    Tokens that know their row alone, or half of them, are in order with most. So a patch's own token
+    also has to move more, against how much it mostly does, than half of those in its row, and than
+    half of those in its column.
+
     `share`: of the patches that were tried, those whose own token moves most of all tokens or is
     in order with nearly all other patches, in [0, 1]; `order`: of all pairs, those in order;
     `flat`: whether all tokens moved alike, so that neither means anything; `unclear`: whether
@@ -176,7 +180,7 @@ class Placements:
                 tokens = location.read(found.leaves[leaf]).detach().double().cpu()
                 rows.append((tokens[1:] - tokens[:1]).norm(dim=2))
             moved.append(torch.cat(rows))
-        return _compared(torch.stack(moved), torch.tensor(cells))
+        return _compared(torch.stack(moved), torch.tensor(cells), grid)
 
 
 def _follows(placement: Placement) -> bool:
@@ -185,7 +189,7 @@ def _follows(placement: Placement) -> bool:
     return not placement.flat and placement.order >= _SOMEWHERE
 
 
-def _compared(moved: Tensor, cells: Tensor) -> Placement:
+def _compared(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Placement:
     """Summarise movements (images, R, N) of all tokens, as regions of some cells changed."""
     mean = moved.mean(dim=0)
     top = mean.amax(dim=1)
@@ -195,15 +199,35 @@ def _compared(moved: Tensor, cells: Tensor) -> Placement:
     won = own[:, :, None] + own[:, None] > among + among.mT
     # Of the comparisons with each other patch; with itself nothing is won.
     wins = won.double().mean(dim=0).sum(dim=1) / max(1, len(cells) - 1)
-    placed = (mean.argmax(dim=1) == cells) | (wins >= _SOMEWHERE)
+    most = mean.argmax(dim=1) == cells
+    ahead = most | _ahead(moved, cells, grid)
+    placed = most | (ahead & (wins >= _SOMEWHERE))
     share = 0.0 if flat else placed.double().mean().item()
-    return Placement(share, wins.mean().item(), flat, _reliability(moved) < _RELIABLE)
+    order = (wins * ahead).mean().item()
+    return Placement(share, order, flat, _reliability(moved) < _RELIABLE)
+
+
+def _ahead(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Whether the own token (R,) moves more than half of those in its row and in its column."""
+    log = _centred(moved).mean(dim=0).unflatten(1, grid)
+    region, row, column = torch.arange(len(cells)), cells // grid[1], cells % grid[1]
+    own = log[region, row, column]
+    behind = [
+        2 * (beside < own[:, None]).sum(dim=1) >= beside.shape[1] - 1
+        for beside in (log[region, row], log[region, :, column])
+    ]
+    return behind[0] & behind[1]
+
+
+def _centred(moved: Tensor) -> Tensor:
+    """Logarithms of movements (images, R, N) without what each region or each token mostly adds."""
+    log = moved.clamp(min=1e-30).log()
+    return log - log.mean(1, keepdim=True) - log.mean(2, keepdim=True)
 
 
 def _reliability(moved: Tensor) -> float:
     """How far two halves of the images agree on which token moves with which region, at most 1."""
-    log = moved.clamp(min=1e-30).log()
-    log = log - log.mean(1, keepdim=True) - log.mean(2, keepdim=True)
+    log = _centred(moved)
     halves = torch.stack([log[half::2].mean(dim=0).flatten() for half in (0, 1)])
     return float(torch.corrcoef(halves)[0, 1].nan_to_num())
 

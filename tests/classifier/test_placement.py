@@ -65,6 +65,23 @@ class Transposed(Net):
         return tokens.unflatten(1, (8, 8)).transpose(1, 2).flatten(1, 2)
 
 
+class Snake(Net):
+    """Every other row runs backwards."""
+
+    def arranged(self, tokens):
+        grid = tokens.unflatten(1, (8, 8)).clone()
+        grid[:, 1::2] = grid[:, 1::2].flip(2)
+        return grid.flatten(1, 2)
+
+
+class Rows(Net):
+    """Tokens are of rows alone."""
+
+    def arranged(self, tokens):
+        grid = tokens.unflatten(1, (8, 8))
+        return grid.mean(2, keepdim=True).expand_as(grid).flatten(1, 2)
+
+
 class Repeated(Net):
     """Every token is the pooled one."""
 
@@ -112,6 +129,8 @@ def hits(classifier):
         Queries,
         Shuffled,
         Transposed,
+        Snake,
+        Rows,
         Repeated,
         Merged,
     ],
@@ -127,7 +146,7 @@ def test_tokens_without_a_place_are_cut_before(made):
     assert hits(classifier) == 1
 
 
-@pytest.mark.parametrize("made", [Queries, Shuffled, Transposed, Merged])
+@pytest.mark.parametrize("made", [Queries, Shuffled, Transposed, Snake, Rows, Merged])
 def test_tokens_without_a_place_are_refused_where_they_are_named(made):
     torch.manual_seed(0)
     with pytest.raises(HeadError, match="at 'last' that are not patches of the image"):
@@ -138,6 +157,20 @@ def test_a_turned_picture_has_its_patches_nowhere():
     torch.manual_seed(0)
     with pytest.raises(HeadError, match="not patches of the image"):
         Classifier(Mirrored(), InputConfig(SIZE))
+
+
+def test_channels_are_not_taken_for_rows_where_a_map_is_as_deep_as_it_is_high():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 16, 4, 4), nn.ReLU())
+
+    class Turned(Net):
+        def forward(self, x):
+            return self.head(self.body(x.transpose(2, 3)).mean((2, 3)))
+
+    model = Turned(16)
+    model.body = body
+    with pytest.raises(HeadError, match="not patches of the image"):
+        Classifier(model, InputConfig(SIZE))
 
 
 def test_the_same_token_everywhere_is_never_exact():
