@@ -46,9 +46,9 @@ class Placement(NamedTuple):
     than the two exchanged: neither tokens that always move much nor mixing over the whole image
     hide that, and for tokens of no place it holds half the time.
 
-    Tokens that know their row alone, or half of them, are in order with most. So a patch's own token
-    also has to move more, against how much it mostly does, than half of those in its row, and than
-    half of those in its column.
+    Tokens that know their row alone, or half of them, are in order with most. So the own token of
+    a patch also has to move more, against how much it mostly does, than half of those in its row,
+    and than half of those in its column.
 
     `share`: of the patches that were tried, those whose own token moves most of all tokens or is
     in order with nearly all other patches, in [0, 1]; `order`: of all pairs, those in order;
@@ -209,7 +209,7 @@ def _compared(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Placement:
 
 def _ahead(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
     """Whether the own token (R,) moves more than half of those in its row and in its column."""
-    log = _centred(moved).mean(dim=0).unflatten(1, grid)
+    log = _centred(moved).mean(dim=0).reshape(-1, *grid)
     region, row, column = torch.arange(len(cells)), cells // grid[1], cells % grid[1]
     own = log[region, row, column]
     behind = [
@@ -222,7 +222,8 @@ def _ahead(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
 def _centred(moved: Tensor) -> Tensor:
     """Logarithms of movements (images, R, N) without what each region or each token mostly adds."""
     log = moved.clamp(min=1e-30).log()
-    return log - log.mean(1, keepdim=True) - log.mean(2, keepdim=True)
+    centred: Tensor = log - log.mean(1, keepdim=True) - log.mean(2, keepdim=True)
+    return centred
 
 
 def _reliability(moved: Tensor) -> float:

@@ -17,9 +17,19 @@ from ppn.data.user_images import Found, UserImages
 from ppn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-_LITTER = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+_LITTER = (
+    "__MACOSX",
+    "@eaDir",
+    "@Recycle",
+    "#recycle",
+    "#snapshot",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "__pycache__",
+)
 """Folders that systems leave behind."""
 
 
@@ -56,6 +66,7 @@ def read_folders(root: Path) -> Found:
             scan.leave_files(folder)
         for folder in scan.folders(root) if splits else ():
             if folder not in splits.values():
+                _expect_none(scan, folder, found["train"])
                 scan.leave(folder)
     except OSError as error:
         place = error.filename or root
@@ -149,6 +160,16 @@ def _classes(scan: _Scan, folder: Path, whole: bool) -> dict[str, list[str]]:
             "its class."
         )
     return found
+
+
+def _expect_none(scan: _Scan, folder: Path, classes: Collection[str]) -> None:
+    """Refuse a folder beside the splits that holds the classes too: it may be one of them."""
+    inner = [path for path in scan.folders(folder) if path.name in classes]
+    if any(scan.holds_images(path) for path in inner):
+        raise DataError(
+            f"{folder} holds images of {inner[0].name} but is not named like a split: name it "
+            "val/ or test/, or move it elsewhere."
+        )
 
 
 class _Scan:

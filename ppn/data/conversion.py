@@ -147,7 +147,12 @@ def picture_of(image: UserImage) -> Image.Image:
         DataError: If it is none of these, or cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(Path(os.path.expanduser(os.fspath(image))), upright=True)
+        path = os.path.expanduser(os.fspath(image))
+        if os.path.isdir(path):
+            raise DataError(f"Image {path} is a folder: give one of its files.")
+        if not os.path.exists(path):
+            raise DataError(f"Image {path} is missing: check the path.")
+        return read_image(Path(path), upright=True)
     if not isinstance(image, Image.Image):
         image = _from_array(image)
     try:
@@ -173,6 +178,8 @@ def expected_input(tensor: Tensor, config: InputConfig, origin: str = "image") -
     subject = "The image is a tensor" if origin == "image" else "The transform gives a tensor"
     if tensor.ndim == 4 and len(tensor) == 1:
         tensor = tensor[0]
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise DataError(f"{subject} without pixels of its own (meta or sparse): give a dense one.")
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise DataError(

@@ -31,7 +31,11 @@ def read_text(path: Path, fix: str = "complete the data set") -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: {fix}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} cannot be read as UTF-8 ({error.reason}): save it as such."
+        ) from None
+    except OSError as error:
         raise DataError(f"{path} cannot be read ({error}): replace the file.") from None
 
 

@@ -29,6 +29,10 @@ _CLOSE = 0.05
 """Largest mean difference, in normalised units, of an image that was preprocessed alike."""
 _NEAR = 0.25
 """The same where resizing may be another one."""
+_FEW = 32
+"""Values of pixels that are too few to tell their steps."""
+_RESOLUTION = 1e-5
+"""Differences of pixels below it are rounding."""
 
 
 def find_preprocessing(
@@ -65,10 +69,12 @@ def find_preprocessing(
         if doubt is None:
             return Preprocessing(config, candidate.transform, candidate.read)
     strange = _strange_range(source.first, config)
+    if doubt is None and strange is None:
+        agrees = _agrees(source, Preprocessing(config), _NEAR, guess=True)
+        doubt = _ELSEWISE if agrees is False else None
+        strange = _strange_steps(source.first, config) if doubt is None else None
     if strange is not None:
         warn(strange)
-    if doubt is None and strange is None and _agrees(source, Preprocessing(config), _NEAR) is False:
-        doubt = _ELSEWISE
     return Preprocessing(config, doubt=strange or doubt)
 
 
@@ -111,11 +117,13 @@ def _trial(source: Source, candidate: Preprocessing) -> str | None:
     return _ELSEWISE if _agrees(source, candidate) is False else None
 
 
-def _agrees(source: Source, candidate: Preprocessing, most: float = _CLOSE) -> bool | None:
-    """Whether a file comes out as in the loader; None where no file is known."""
+def _agrees(
+    source: Source, candidate: Preprocessing, most: float = _CLOSE, guess: bool = False
+) -> bool | None:
+    """Whether a file comes out as in the loader; None where no file is known, see `levels`."""
     found = None
     for index in source.sample():
-        path = file_of(source.dataset, index)
+        path = file_of(source.dataset, index, guess)
         shown = source.image(index)
         if path is None or shown is None:
             continue
@@ -180,9 +188,32 @@ def _strange_range(images: Tensor, config: InputConfig) -> str | None:
         found = f"{low:.1f} to {high:.1f}"
     else:
         return None
+    return _contradiction(f"lie in {found}", config)
+
+
+def _strange_steps(images: Tensor, config: InputConfig) -> str | None:
+    """Say so if pixels are bytes, but another normalisation than the config's made them so."""
+    strange = False
+    pixels = images.double().cpu().numpy()
+    for channel, (mean, std) in enumerate(zip(config.mean, config.std, strict=True)):
+        values = np.unique(np.round(pixels[:, channel] / _RESOLUTION)) * _RESOLUTION
+        if not _FEW < len(values) <= 256:
+            return None  # resized as real numbers, or drawn
+        steps = np.diff(values) / np.diff(values).min()
+        if np.abs(steps - steps.round()).max() > 0.1:
+            return None
+        grey = 255 * (values * std + mean)
+        strange |= bool(np.abs(grey - grey.round()).max() > 0.25)
+    if not strange:
+        return None
+    step = ", ".join(f"{value:.3g}" for value in config.std[:3])
+    return _contradiction("have steps of another size", config, f" and std {step}")
+
+
+def _contradiction(found: str, config: InputConfig, more: str = "") -> str:
     mean = ", ".join(f"{value:.3g}" for value in config.mean[:3])
     return (
-        f"The loader's pixels lie in {found}, but config normalises with mean {mean}: give config, "
+        f"The loader's pixels {found}, but config normalises with mean {mean}{more}: give config, "
         "or the loader's transform as transform=."
     )
 

@@ -20,6 +20,7 @@ _SPLIT_OF: dict[str, Split] = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
 }

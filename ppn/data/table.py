@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,11 +27,27 @@ _NAMES = {
         "filename",
         "file_name",
         "filepath",
+        "file_path",
+        "filepaths",
+        "filenames",
         "image",
         "image_path",
+        "image_name",
+        "img",
         "img_path",
     ),
-    "label": ("label", "class", "class_name", "category"),
+    "label": (
+        "label",
+        "labels",
+        "class",
+        "class_name",
+        "classname",
+        "category",
+        "target",
+        "class_id",
+        "classid",
+        "category_id",
+    ),
     "split": ("split", "set", "subset"),
 }
 """Usual names of each column, ours first; letters may be capitals."""
@@ -42,6 +58,9 @@ _CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x_min", "y_min", "x_max", "y_max"),
     ("left", "top", "right", "bottom"),
+    ("min_x", "min_y", "max_x", "max_y"),
+    ("top_left_x", "top_left_y", "bottom_right_x", "bottom_right_y"),
+    ("roi.x1", "roi.y1", "roi.x2", "roi.y2"),
 )
 _SIZES = (
     ("x", "y", "w", "h"),
@@ -49,20 +68,30 @@ _SIZES = (
     ("left", "top", "width", "height"),
     ("xmin", "ymin", "width", "height"),
 )
+_CENTRES = (
+    ("cx", "cy", "w", "h"),
+    ("x_center", "y_center", "width", "height"),
+    ("center_x", "center_y", "width", "height"),
+)
 _BEFORE = ("", "bbox_", "box_", "bb_")
 """What the names of a box's columns may begin with."""
+
+
+Sized = Literal["", "corner", "centre"]
+"""What width and height come with, if there are any."""
 
 
 class _Columns(NamedTuple):
     """Which columns of a file are used.
 
-    `known` maps path, label and split to their columns; `box` are four columns or none, of which
-    the last two are a corner, or width and height if `sized`; `parts` are the names of keypoints.
+    `known` maps path, label and split to their columns; `box` are four columns or none: two
+    corners, or a "corner" or the "centre" with width and height, if `sized`; `parts` are the names
+    of keypoints.
     """
 
     known: dict[str, str]
     box: tuple[str, ...]
-    sized: bool
+    sized: Sized
     parts: list[str]
     unused: list[str]
 
@@ -80,7 +109,7 @@ def read_table(root: Path, path: Path) -> Found:
 
     Args:
         root: Folder that its paths start from.
-        path: The CSV file, with commas, semicolons or tabs between its columns.
+        path: The CSV file, with commas, semicolons, tabs or bars between its columns.
 
     Returns:
         Its images; classes are the labels in sorted order.
@@ -90,13 +119,14 @@ def read_table(root: Path, path: Path) -> Found:
     """
     lines = read_text(path, "correct csv, the path of the list of images").splitlines()
     header = lines[0] if lines else ""
-    reader = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
+    reader = csv.DictReader(lines, delimiter=max(",;\t|", key=header.count))
     try:
         columns = _columns(path, [name.strip() for name in reader.fieldnames or []])
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         rows = _rows(root, path, reader, columns)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; correct the line.") from None
+    _expect_pixels(path, rows)
     names = in_order(row.label for row in rows)
     label_of = {name: label for label, name in enumerate(names)}
     images = UserImages(
@@ -132,18 +162,23 @@ def _columns(path: Path, names: list[str]) -> _Columns:
         elif what != "split":
             raise DataError(
                 f"{path} has no column '{what}': its first line must name the columns, of which "
-                "path and label are needed."
+                f"path and label are needed, and names {', '.join(map(repr, names[:6])) or 'none'}."
             )
     box, sized = _box_columns(path, column_of)
-    free = [name for name in names if name not in (*known.values(), *box)]
+    free = [name for name in names if name and name not in (*known.values(), *box)]
     parts = [name[:-2] for name in free if name.endswith("_x") and name[:-2] + "_y" in free]
     used = {part + axis for part in parts for axis in ("_x", "_y")}
     return _Columns(known, box, sized, parts, [name for name in free if name not in used])
 
 
-def _box_columns(path: Path, column_of: dict[str, str]) -> tuple[tuple[str, ...], bool]:
-    """Return the four columns of the box, or none, and whether they give its width and height."""
-    for forms, sized in ((_CORNERS, False), (_SIZES, True)):
+def _box_columns(path: Path, column_of: dict[str, str]) -> tuple[tuple[str, ...], Sized]:
+    """Return the four columns of the box, or none, and what its width and height come with."""
+    kinds: tuple[tuple[tuple[tuple[str, ...], ...], Sized], ...] = (
+        (_CORNERS, ""),
+        (_SIZES, "corner"),
+        (_CENTRES, "centre"),
+    )
+    for forms, sized in kinds:
         for before in _BEFORE:
             for form in forms:
                 names = [before + name for name in form]
@@ -155,7 +190,20 @@ def _box_columns(path: Path, column_of: dict[str, str]) -> tuple[tuple[str, ...]
             if len(absent) < len(form):
                 listed = ", ".join(before + name for name in form)
                 raise DataError(f"{path} has no column '{absent[0]}': a box needs {listed}.")
-    return (), False
+    return (), ""
+
+
+def _expect_pixels(path: Path, rows: list[_Row]) -> None:
+    """Refuse boxes and keypoints in shares of the image's size, which would be one pixel large."""
+    points = [point[:2] for row in rows for point in row.keypoints if point[2]]
+    for what, found in (("boxes", [row.box for row in rows]), ("keypoints", points)):
+        numbers = np.array(found, dtype=np.float64)
+        numbers = numbers[np.isfinite(numbers)]
+        if numbers.size and numbers.max() <= 1 and (numbers != numbers.round()).any():
+            raise DataError(
+                f"{path} has {what} that are shares of the image's size (at most "
+                f"{numbers.max():g}): multiply them by its width and height in pixels."
+            )
 
 
 def _rows(root: Path, path: Path, reader: csv.DictReader[str], columns: _Columns) -> list[_Row]:
@@ -192,6 +240,8 @@ def _read_row(where: str, row: dict[str, str], columns: _Columns) -> _Row:
         raise DataError(f"{where}: split is '{given}', but must be train, val or test.")
     box = _numbers(where, row, columns.box) or [math.nan] * 4
     if columns.sized:
+        if columns.sized == "centre":
+            box = [box[0] - box[2] / 2, box[1] - box[3] / 2, *box[2:]]
         box = [*box[:2], box[0] + box[2], box[1] + box[3]]
     if box[2] <= box[0] or box[3] <= box[1]:
         fault = "box has no width or no height"

@@ -19,7 +19,7 @@ _PROBES = 64
 
 
 def confirmed_targets(
-    loader: DataLoader[Any], positions: NDArray[np.int64], batch_size: int
+    loader: DataLoader[Any], positions: NDArray[np.int64], batch_size: int, guess: bool = False
 ) -> dict[Any, int] | None:
     """Return the label of each value that a data set lists, as its items have it.
 
@@ -30,11 +30,12 @@ def confirmed_targets(
         loader: Gives one label per image.
         positions: (n,) which images of its data set are used; no other is read.
         batch_size: Images read at a time.
+        guess: See `listed_targets`.
 
     Returns:
         None if nothing is listed.
     """
-    listed = listed_targets(loader.dataset)
+    listed = listed_targets(loader.dataset, guess)
     if listed is None or not len(positions):
         return None
     values = listed[positions]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from ppn.data.batches import LABELS
 
@@ -36,10 +36,13 @@ class DatasetTransform(NamedTuple):
     read: Callable[[str], Any] | None = None
 
 
-def levels(dataset: object, index: int = 0) -> Iterator[tuple[Any, int | None]]:
+def levels(
+    dataset: object, index: int = 0, guess: bool = False
+) -> Iterator[tuple[Any, int | None]]:
     """Yield a data set and what it wraps, outermost first, with the index of an image in each.
 
-    The index is None from where it is a user's own wrapper that decides which image is meant.
+    The index is None from where it is a user's own wrapper that decides which image is meant;
+    unless `guess`, for a wrapper with as many images as what it wraps.
     """
     inside: int | None = index
     for _ in range(_DEPTH):
@@ -53,22 +56,24 @@ def levels(dataset: object, index: int = 0) -> Iterator[tuple[Any, int | None]]:
                 inside -= dataset.cumulative_sizes[at - 1]
             dataset = dataset.datasets[at]
         else:
-            wrapped = _first(dataset, _INSIDE, lambda found: hasattr(found, "__getitem__"))
+            wrapped = _wrapped(dataset)
             if wrapped is None:
                 return
-            dataset, inside = wrapped, None
+            inside = inside if guess and _as_long(dataset, wrapped) else None
+            dataset = wrapped
 
 
-def listed_targets(dataset: Any) -> NDArray[Any] | None:  # noqa: ANN401 - a user's
+def listed_targets(dataset: Any, guess: bool = False) -> NDArray[Any] | None:  # noqa: ANN401
     """Return what a data set lists as the class of each image (n,), or None.
 
     A hint only: items may say otherwise, by a target transform or a `__getitem__` of one's own.
+    `guess` also takes what a user's wrapper of as many images wraps.
     """
     if isinstance(dataset, Subset):
-        inner = listed_targets(dataset.dataset)
+        inner = listed_targets(dataset.dataset, guess)
         return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.int64)]
     if isinstance(dataset, ConcatDataset):
-        parts = [listed_targets(part) for part in dataset.datasets]
+        parts = [listed_targets(part, guess) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
         kinds = {part.dtype.kind for part in known}
         return np.concatenate(known) if len(known) == len(parts) and len(kinds) == 1 else None
@@ -83,13 +88,16 @@ def listed_targets(dataset: Any) -> NDArray[Any] | None:  # noqa: ANN401 - a use
         array = np.asarray(listed)
         fits = array.ndim == 1 and len(array) == len(dataset) and array.dtype.kind in "iuUS"
     except (TypeError, ValueError, RuntimeError):
-        return None
-    return array if fits else None
+        fits = False
+    if fits:
+        return array
+    wrapped = _wrapped(dataset) if guess else None
+    return listed_targets(wrapped, True) if _as_long(dataset, wrapped) else None
 
 
-def file_of(dataset: Any, index: int) -> Path | None:  # noqa: ANN401 - a user's
-    """Return the file of an image, where the data set lists it."""
-    for level, inside in levels(dataset, index):
+def file_of(dataset: Any, index: int, guess: bool = False) -> Path | None:  # noqa: ANN401 - a user's
+    """Return the file of an image, where the data set lists it; `guess` as in `levels`."""
+    for level, inside in levels(dataset, index, guess):
         if inside is None:
             return None
         samples = _first(level, _SAMPLES, _is_pairs)
@@ -120,14 +128,17 @@ def name_of(dataset: Any, index: int) -> str | None:  # noqa: ANN401 - a user's
     return str(path)
 
 
-def class_names(dataset: object) -> list[str] | None:
+def class_names(dataset: object, own: bool = False) -> list[str] | None:
     """Return the names that a data set gives to its own labels, or None.
 
-    They are about what `listed_targets` lists, before any target transform.
+    They are about what `listed_targets` lists, before any target transform. `own` leaves out what
+    a user's wrapper wraps.
     """
-    for level, _ in levels(dataset):
+    for level, inside in levels(dataset):
+        if own and inside is None:
+            return None
         if isinstance(level, ConcatDataset):
-            parts = [class_names(part) for part in level.datasets]
+            parts = [class_names(part, own) for part in level.datasets]
             return parts[0] if all(part == parts[0] for part in parts) else None
         classes = getattr(level, "classes", None)
         if isinstance(classes, Sequence | np.ndarray) and not isinstance(classes, str):
@@ -164,13 +175,30 @@ def transform_of(dataset: object, index: int = 0) -> DatasetTransform | None:
 
 
 class _Joint:
-    """A transform of image and label, as one of images."""
+    """A transform of image and label, as one of images; or one of images under that name."""
 
-    def __init__(self, transforms: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, transforms: Callable[..., Any]) -> None:
         self.transforms = transforms
 
     def __call__(self, image: Any) -> Any:  # noqa: ANN401 - a user's
-        return self.transforms(image, 0)[0]
+        try:
+            return self.transforms(image, 0)[0]
+        except TypeError:
+            return self.transforms(image)
+
+
+def _wrapped(dataset: object) -> Any:  # noqa: ANN401 - a user's
+    """What a user's wrapper is around, or None."""
+    named = _first(dataset, _INSIDE, lambda found: hasattr(found, "__getitem__"))
+    held = [one for one in getattr(dataset, "__dict__", {}).values() if isinstance(one, Dataset)]
+    return held[0] if named is None and len(held) == 1 else named
+
+
+def _as_long(dataset: Any, wrapped: Any) -> bool:  # noqa: ANN401 - a user's
+    try:
+        return len(dataset) == len(wrapped)
+    except TypeError:
+        return False
 
 
 def _first(owner: object, names: Sequence[str], fits: Callable[[Any], bool]) -> Any:  # noqa: ANN401

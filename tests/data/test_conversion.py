@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from ppn.data.conversion import Preprocessing, picture_of
 from ppn.data.repeating import find_preprocessing
 from ppn.data.source import Source
+from ppn.data.transforms import Transform
 from ppn.errors import DataError, PPNWarning
 from ppn.types import InputConfig
 
@@ -116,6 +117,15 @@ def test_what_a_user_sets_on_a_subset_is_not_applied_and_not_taken(root):
     assert torch.equal(pixels, subset[1][0])
 
 
+def test_a_transform_of_images_may_have_the_name_of_joint_ones(root):
+    class Own(Hidden):
+        transforms = TRANSFORMS["half"]
+
+    data = Own(root, TRANSFORMS["half"], True)
+    pixels, _ = found(data)(root / "a/0.png")
+    assert torch.equal(pixels, data[0][0])
+
+
 def test_a_reader_of_ones_own_opens_files(root):
     def read(path):
         return Image.open(path).convert("L")
@@ -202,6 +212,30 @@ def test_a_second_step_outside_of_the_transform_is_found_out(root):
 
     with pytest.warns(PPNWarning, match="cannot be preprocessed as the loader"):
         found(Normalising(root, TRANSFORMS["to tensor"]))(root / "a/0.png")
+
+
+def test_a_wrapper_that_hides_its_step_is_found_out_by_the_files_that_it_wraps(root):
+    imagenet = T.Compose([T.ToTensor(), T.Normalize(CONFIG.mean, CONFIG.std)])
+    usual = found(Hidden(root, Transform(CONFIG).picture, False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        usual(root / "a/0.png")
+    cut = found(Hidden(root, T.Compose([T.CenterCrop(SIZE), imagenet]), False))
+    with pytest.warns(PPNWarning, match="cannot be preprocessed as the loader"):
+        cut(root / "a/0.png")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "told"), [(0.5, 0.5, True), (0.48, 0.226, True), (0.45, 0.225, False)]
+)
+def test_steps_of_bytes_tell_another_normalisation_in_any_range(mean, std, told):
+    images = T.ToTensor()(photo(size=(SIZE, SIZE)))[None]
+    loader = [((images - mean) / std, torch.zeros(1, dtype=torch.long))]
+    config = InputConfig((SIZE, SIZE), (0.45,) * 3, (0.225,) * 3)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        find_preprocessing(Source(loader, config), config)
+    assert ["steps of another size" in str(warning.message) for warning in seen] == [True] * told
 
 
 def bright(low, high):
@@ -426,6 +460,12 @@ def test_what_is_not_an_image_is_refused_in_a_sentence(image, message):
     with pytest.raises(DataError, match=message) as error:
         Preprocessing(CONFIG)(image)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [torch.Tensor.to_sparse, lambda image: image.to("meta")])
+def test_tensors_without_pixels_of_their_own_are_refused(empty):
+    with pytest.raises(DataError, match="give a dense one"):
+        Preprocessing(CONFIG)(empty(torch.zeros(3, SIZE, SIZE)))
 
 
 def test_tensors_are_taken_as_they_are():

@@ -58,6 +58,7 @@ def told(caplog):
         ("train2017", "train", False),
         ("my-train", "train", False),
         ("valid", "val", True),
+        ("dev", "val", True),
         ("Validation", "val", True),
         ("val_cropped", "val", False),
         ("test_cropped", "test", False),
@@ -264,6 +265,7 @@ def test_the_root_must_be_a_folder(root, tmp_path):
 def test_what_is_left_out_is_counted_and_named_by_kind(tmp_path, told):
     root = tree(tmp_path, CLASSES)
     tree(root, ["ant/.ipynb_checkpoints", ".cache", "__MACOSX"])
+    tree(root, ["#recycle", "bee/__pycache__"], 1)
     for name in ("Thumbs.db", "notes.txt", "more.txt", "a.HEIC", "._im0.jpg", "README"):
         (root / "bee" / name).write_bytes(b"?")
     (root / "odd\x1b[31m.\x1b[31m").write_bytes(b"?")
@@ -280,7 +282,7 @@ def test_what_is_left_out_is_counted_and_named_by_kind(tmp_path, told):
         "files without a suffix (1)",
         "files of another kind (1)",
         "images outside of class folders (1)",
-        "hidden folders (.cache, .ipynb_checkpoints, __MACOSX)",
+        "hidden folders (#recycle, .cache, .ipynb_checkpoints, ...)",
     ):
         assert kind in left_out
     assert "\x1b" not in left_out
@@ -294,6 +296,12 @@ def test_folders_beside_the_splits_are_left_out_and_said(tmp_path, told):
         (root / "labels" / f"{i}.xml").write_text("")
     assert read(root).class_names == list(CLASSES)
     assert told() == [f"Left out in {root}: labels/ (3 files)."]
+
+
+def test_a_split_of_another_name_is_not_left_out(tmp_path):
+    root = split_tree(tmp_path, ("train", "holdout"))
+    with pytest.raises(DataError, match=r"holdout holds images of ant but is not named like a sp"):
+        read(root).class_names  # noqa: B018
 
 
 READ = ["gif", "png", "bmp", "webp", "tif", "jpeg", "JPG", "jfif", "ppm"]

@@ -211,7 +211,7 @@ CASES = [
     ),
     ("imagenet", "LOC_synset_mapping.txt", first_line("n01440764"), "line 1: expected 2 columns"),
     ("folder_table", "images.csv", column(1, ""), "line 2: it has no label"),
-    ("folder_table", "images.csv", column(2, "dev"), "line 2: split is 'dev'"),
+    ("folder_table", "images.csv", column(2, "fold"), "line 2: split is 'fold'"),
     ("folder_table", "images.csv", column(3, "x"), "line 2: x0 is 'x'"),
     ("folder_table", "images.csv", column(3, "90"), "line 2: the box's second corner"),
     ("folder_table", "images.csv", column(0, "../a.png"), "line 2: path '../a.png' must lie"),

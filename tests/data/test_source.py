@@ -236,6 +236,36 @@ def test_names_of_classes_and_files_are_found_in_what_is_wrapped(root, way):
         assert name == f"{'abcd'[label]}/{int(image[1, 0, 0])}.png"
 
 
+class Relabelled(Dataset):
+    """A user's wrapper, which lists nothing."""
+
+    def __init__(self, inner, relabel, count=16):
+        self.inner, self.relabel, self.count = inner, relabel, count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        image, label = self.inner[index]
+        return image, self.relabel(label)
+
+
+@pytest.mark.parametrize(
+    ("relabel", "count", "names"),
+    [
+        (lambda label: label, 16, list("abcd")),
+        (lambda label: 3 - label, 16, list("dcba")),
+        (lambda label: label + 1, 16, ["0", *"abcd"]),
+        (lambda label: label % 2, 16, None),
+        (lambda label: label, 12, None),  # some images of it, nobody knows which
+    ],
+)
+def test_names_inside_of_a_wrapper_are_those_that_its_items_bear_out(root, relabel, count, names):
+    dataset = Relabelled(ImageFolder(root, T.ToTensor()), relabel, count)
+    source, _ = given(DataLoader(dataset, batch_size=5), count=5)
+    assert source.class_names(len(names) if names else 4) == names
+
+
 def floats(items):
     return torch.stack([image.float() for image, _ in items]), torch.tensor([y for _, y in items])
 

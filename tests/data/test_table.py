@@ -48,6 +48,12 @@ def write(root, header, row, comma=","):
         ("bbox_x,bbox_y,bbox_w,bbox_h", "2,3,10,15"),
         ("bbox_x,bbox_y,bbox_width,bbox_height", "2,3,10,15"),
         ("left,top,width,height", "2,3,10,15"),
+        ("min_x,min_y,max_x,max_y", "2,3,12,18"),
+        ("top_left_x,top_left_y,bottom_right_x,bottom_right_y", "2,3,12,18"),
+        ("Roi.X1,Roi.Y1,Roi.X2,Roi.Y2", "2,3,12,18"),
+        ("cx,cy,w,h", "7,10.5,10,15"),
+        ("x_center,y_center,width,height", "7,10.5,10,15"),
+        ("bbox_center_x,bbox_center_y,bbox_width,bbox_height", "7,10.5,10,15"),
         # The image's own size, as in lists made from Pascal VOC.
         ("width,height,xmin,ymin,xmax,ymax", "32,24,2,3,12,18"),
     ],
@@ -60,10 +66,19 @@ def test_usual_names_of_box_columns_are_known(columns, numbers, tmp_path, told):
     assert bool(unused) == columns.startswith("width")
 
 
-@pytest.mark.parametrize("comma", [",", ";", "\t"])
+@pytest.mark.parametrize("comma", [",", ";", "\t", "|"])
 @pytest.mark.parametrize(
     "header",
-    ["path,label", "filename,class", "file_name,category", "Image,Label", "image_path,class_name"],
+    [
+        "path,label",
+        "filename,class",
+        "file_name,category",
+        "Image,Label",
+        "image_path,class_name",
+        "filepaths,labels",
+        "Path,ClassId",
+        "img,target",
+    ],
 )
 def test_usual_names_and_commas_of_lists_are_known(header, comma, tmp_path, told):
     data = write(tmp_path, header, "{}.png,owl", comma)
@@ -78,6 +93,11 @@ def test_columns_that_are_not_used_are_named(tmp_path, told):
     assert data.part_names == ["eye"]
     (line,) = [line for line in told() if "not used" in line]
     assert line.endswith(r"that are not used: 'photographer', 'tail_x', 'width', 'nose\x1b'.")
+
+
+def test_a_column_without_a_name_is_of_no_interest(tmp_path, told):
+    data = write(tmp_path, ",path,label", "{},{}.png,owl")  # pandas writes its index so
+    assert told() == [data.split_note]
 
 
 def test_splits_may_have_their_usual_names(tmp_path, told):
@@ -113,6 +133,9 @@ def test_labels_that_are_numbers_sort_as_numbers(tmp_path):
         ("path,species", "{}.png,owl", "has no column 'label': its first line must name"),
         ("path,label,xmin,ymin,xmax", "{}.png,owl,1,2,3", "no column 'ymax': a box needs xmin"),
         ("path,label,bbox_x0,bbox_y0,bbox_x1", "{}.png,owl,1,2,3", "no column 'bbox_y1'"),
+        ("image_id,label", "{}.png,owl", "and names 'image_id', 'label'"),
+        ("path,label,x0,y0,x1,y1", "{}.png,owl,.1,.2,.5,1", "boxes that are shares of the image's"),
+        ("path,label,eye_x,eye_y", "{}.png,owl,.1,.2", "keypoints that are shares of the image's"),
         ("path,label,label", "{}.png,owl,owl", "two columns 'label'"),
         ("path,label,split", "{}.png,owl,test", "puts no image into the split train"),
         ("path,label,split", "{}.png,owl,fold1", "split is 'fold1', but must be train, val or"),
