@@ -164,6 +164,9 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever a classifier gi
             f"The classifier gives a {type(output).__name__} without logits: it must give a "
             "tensor, something with `logits`, or logits first."
         )
+    if not found.is_floating_point():
+        kind = str(found.dtype).removeprefix("torch.")
+        raise HeadError(f"The classifier gives {kind}, not logits: give it without its last step.")
     # One logit may come without an axis of classes.
     return found.reshape(-1, 1) if found.dim() < 2 else found
 

@@ -71,8 +71,14 @@ def cuts(
             features, logits = split.run(images)
             last = _last_of(model, split, features)
         except HeadError as error:
-            if not isinstance(split, ModuleCutPoint) or named is not None:
+            if not isinstance(split, ModuleCutPoint):
                 raise
+            if named is not None:
+                last_linears(model, lambda: logits_of(model(images.clone())))  # or why it has none
+                raise HeadError(
+                    f"{type(model).__name__} has no linear layer after '{named}' that gives its "
+                    "logits: name a module before its last linear layer."
+                ) from None
             refused = error
             continue
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -108,6 +114,12 @@ def cuts(
             found = found or not seen.in_place
     if found:
         return
+    once, again = (logits_of(model(images.clone())) for _ in range(2))
+    if difference(once, again) > TOLERANCE:
+        raise HeadError(
+            f"{type(model).__name__} gives other logits each time that it sees the same image: "
+            "leave out what is random in its forward, such as dropout that eval() does not stop."
+        )
     whole = last_linears(model, lambda: logits_of(model(images.clone())))
     if len(whole.names) > 1:
         raise HeadError(
@@ -159,7 +171,7 @@ def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -
         return None
     after = Affine((given[1:] - given[0]).T, given[0])
     logits = tokens.mean(dim=1).double() @ after.matrix.T + after.offset
-    if is_identity(after):  # a network without a classifier
+    if is_identity(after) or not bool(after.matrix.any()):  # no classifier, or the same for all
         return None
     return after if difference(logits, split.head(features).double()) <= TOLERANCE else None
 

@@ -172,6 +172,11 @@ def test_what_is_affine_is_part_of_the_effective_head(name):
         assert torch.allclose(maps.mean(1) + bias, logits, atol=1e-4)
 
 
+class Constant(nn.Module):
+    def forward(self, logits):
+        return (logits - 9).relu()
+
+
 class Average(nn.Module):
     def __init__(self):
         super().__init__()
@@ -179,6 +184,16 @@ class Average(nn.Module):
 
     def forward(self, x):
         return (self.first(x) + self.second(x)) / 2
+
+
+class Always(Net):
+    def forward(self, x):
+        return super().forward(x + 0.1 * torch.rand_like(x))
+
+
+class Named(Net):
+    def forward(self, x):
+        return super().forward(x).argmax(1)
 
 
 @pytest.mark.parametrize(
@@ -191,10 +206,29 @@ class Average(nn.Module):
         (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.LogSoftmax(1))), "without its log-softmax"),
         (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.Sigmoid())), "without its sigmoid"),
         (lambda: Net(nn.Sequential(nn.Linear(8, 5), nn.Tanh())), "something after 'head.0'"),
+        (lambda: Net(nn.Sequential(nn.Linear(8, 5), Constant())), "something after 'head.0'"),
+        (lambda: Always(nn.Linear(8, 5)), "other logits each time that it sees the same image"),
+        (lambda: Named(nn.Linear(8, 5)), "gives int64, not logits"),
     ],
-    ids=["cosine", "cosine layer", "ensemble", "softmax", "log-softmax", "sigmoid", "tanh"],
+    ids=[
+        "cosine",
+        "cosine layer",
+        "ensemble",
+        "softmax",
+        "log-softmax",
+        "sigmoid",
+        "tanh",
+        "constant",
+        "random",
+        "class",
+    ],
 )
 def test_other_heads_are_refused_with_the_reason(model, reason):
     torch.manual_seed(0)
     with pytest.raises(HeadError, match=reason):
         Classifier(model().eval(), InputConfig(SIZE))
+
+
+def test_features_behind_the_head_are_refused():
+    with pytest.raises(HeadError, match="no linear layer after 'head' that gives its logits"):
+        Classifier(Net(nn.Linear(8, 5)).eval(), InputConfig(SIZE), features="head")
