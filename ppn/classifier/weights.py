@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,7 +76,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'torch.load' received a zip file")  # told below
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise whatever they stumble over
         foreign = re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))
@@ -84,11 +86,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"Checkpoint {file} cannot be read as tensors and plain values: it holds a "
                 f"'{foreign[1]}', whose code would have to run, so save the model's state_dict()."
             ) from None
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if first.startswith("Weights only load failed"):  # and how to run whatever the file holds
-            first = "it is no file of torch.save"
         raise CheckpointError(
-            f"Checkpoint {file} cannot be read as tensors and plain values ({first[:200]}): "
+            f"Checkpoint {file} cannot be read as tensors and plain values ({_reason(error)}): "
             "save the model's state_dict()."
         ) from None
     if not isinstance(content, dict):
@@ -97,6 +96,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "save the model's state_dict()."
         )
     return content
+
+
+def _reason(error: Exception) -> str:
+    """Why torch or safetensors cannot read a file, without their advice to run what it holds."""
+    text = " ".join(str(error).split())
+    if "TorchScript" in text:
+        return "it is a TorchScript archive"
+    if "weights_only" in text or "Weights only" in text or isinstance(error, KeyError):
+        return "it is no file of torch.save"
+    if "zip archive" in text or "inline_container" in text:
+        return "it is not whole, or another kind of zip"
+    return text[:200] or type(error).__name__
 
 
 def state_dict_of(content: dict[str, Any]) -> dict[str, Tensor]:
@@ -171,6 +182,10 @@ def load_weights(model: nn.Module, weights: str, architecture: str, whole: bool 
                 f"{origin} {told}: check that architecture and number of classes are those that "
                 "were trained."
             )
+    if any(value.is_meta for value in state.values()):
+        raise CheckpointError(
+            f"{origin} holds tensors without values: save them from their device."
+        )
     model.load_state_dict(state, strict=False)
     for layer in layers:
         if any(name not in state for name in _names(model, layer)):
@@ -222,19 +237,32 @@ def _strip_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Ten
     """Remove the prefix under which a training framework stored the model.
 
     Whatever stands before a known name, `module.`, `model.`, `ema.module.` or any other; of
-    several complete copies of a model a moving average is taken, then the shortest prefix.
+    several complete copies of a model a moving average is taken, then the one without a prefix.
+
+    Raises:
+        CheckpointError: If other copies differ: nobody knows which is meant.
     """
     prefixes = {""}
     for name in sorted(expected)[:: max(1, len(expected) // 8)]:
         prefixes |= {key[: -len(name)] for key in state if key.endswith("." + name)}
-    best = max(
-        prefixes,
-        key=lambda prefix: (
-            sum(prefix + name in state for name in expected),
-            "ema" in re.split(r"[._]", prefix),
-            -len(prefix),
-        ),
-    )
+
+    def rank(prefix: str) -> tuple[int, bool]:
+        held = sum(prefix + name in state for name in expected)
+        return held, "ema" in re.split(r"[._]", prefix)
+
+    best, *others = sorted(prefixes, key=lambda prefix: (*(-part for part in rank(prefix)), prefix))
+    several = best and 2 * rank(best)[0] > len(expected)
+    for other in others if several else ():
+        names = [name for name in expected if best + name in state and other + name in state]
+        if (
+            rank(other) == rank(best)
+            and names
+            and not all(torch.equal(state[best + name], state[other + name]) for name in names)
+        ):
+            raise CheckpointError(
+                f"The checkpoint holds several models, '{best[:-1]}' and '{other[:-1]}': save the "
+                "state_dict() of the one that is meant."
+            )
     return {key[len(best) :]: value for key, value in state.items() if key.startswith(best)}
 
 

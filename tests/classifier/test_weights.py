@@ -157,6 +157,45 @@ def test_what_training_scripts_save_beside_weights_is_read(tmp_path, source, bes
     assert same(model, source)
 
 
+def test_of_several_models_none_is_taken_for_the_one_that_is_meant(tmp_path, source):
+    state = source.state_dict()
+    both = {f"student.{k}": v for k, v in state.items()}
+    torch.save(both | {f"teacher.{k}": v for k, v in zeros(state).items()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="several models, 'student' and 'teacher'"):
+        load_weights(target(), str(tmp_path / "w.pth"), NAME)
+    torch.save(both | {f"copy.{k}": v for k, v in state.items()}, tmp_path / "w.pth")
+    model = target()
+    load_weights(model, str(tmp_path / "w.pth"), NAME)
+    assert same(model, source)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda path, model: path.write_bytes(bytes(2000)), "no file of torch.save"),
+        (lambda path, model: path.write_bytes(b"hello"), "no file of torch.save"),
+        (
+            lambda path, model: torch.jit.script(torch.nn.ReLU()).save(str(path)),
+            "it is a TorchScript archive",
+        ),
+        (
+            lambda path, model: torch.save(
+                {k: v.to("meta") for k, v in model.state_dict().items()}, path
+            ),
+            "tensors without values",
+        ),
+    ],
+    ids=["zeros", "text", "TorchScript", "meta"],
+)
+def test_why_a_file_cannot_be_read_is_said_in_our_words(tmp_path, source, write, reason, recwarn):
+    write(tmp_path / "w.pth", source)
+    recwarn.clear()
+    with pytest.raises(CheckpointError, match=reason) as error:
+        load_weights(target(), str(tmp_path / "w.pth"), NAME)
+    assert "weights_only" not in str(error.value)
+    assert not recwarn.list
+
+
 def test_weights_without_the_counters_of_batch_norms_fit(tmp_path, source):
     state = {k: v for k, v in source.state_dict().items() if "num_batches_tracked" not in k}
     assert len(state) < len(source.state_dict())
