@@ -587,13 +587,19 @@ def test_one_class(capsys, tmp_path):
             ["--config={broken}"],
             "broken.yaml cannot be read as YAML (while parsing a flow sequence",
         ),
+        (["--config", "{words}"], "words.csv is no configuration: give a YAML file"),
+        (["--config={picture}"], "picture.png cannot be read as YAML ('utf-8' codec"),
     ],
 )
 def test_a_mistyped_option_is_told_in_one_sentence(capsys, tmp_path, words, message):
     typo, broken = tmp_path / "typo.yaml", tmp_path / "broken.yaml"
     typo.write_text("trainer:\n  max_epoks: 3\n")
     broken.write_text("trainer: [1\n")
-    code = main(["fit", *(word.format(typo=typo, broken=broken) for word in words)])
+    files = {"typo": typo, "broken": broken, "words": tmp_path / "words.csv"}
+    files["words"].write_text("path,label\n")
+    files["picture"] = tmp_path / "picture.png"
+    files["picture"].write_bytes(b"\x89PNG\r\n")
+    code = main(["fit", *(word.format(**files) for word in words)])
     refused(capsys, code, message)
 
 

@@ -67,7 +67,7 @@ class PrototypeCLI(LightningCLI):
                 known.set_defaults({"verbose": False})  # `results_table` says it in fewer lines
         try:
             super().parse_arguments(parser, args)
-        except ArgumentError as error:
+        except (ArgumentError, UnicodeDecodeError) as error:
             words = args if isinstance(args, list) else sys.argv[1:]
             prog = " ".join(["ppn", *words[:1]])
             known = parsers.get("".join(words[:1]), self._parsers[-1])

@@ -15,7 +15,7 @@ from ppn.errors import PPNError, nearest
 from ppn.io.files import parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _KINDS = {
     "int": "a whole number",
@@ -121,15 +121,18 @@ def sentence(message: str, prog: str, help_text: str = "") -> str:
     return _of_value(message, more)
 
 
-def damaged(words: Iterable[str]) -> str | None:
+def damaged(words: Sequence[str]) -> str | None:
     """Return what is wrong with the first file of a command line that is not YAML, if one is."""
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         path = Path(word.partition("=")[2] if word.startswith("--") else word)
-        if path.suffix in (".yaml", ".yml") and path.is_file():
+        options = "--config" in (before, word.partition("=")[0])
+        if (options or path.suffix in (".yaml", ".yml")) and path.is_file():
             try:
-                parse_yaml(path.read_text(encoding="utf-8"))
+                content = parse_yaml(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 return f"{path} cannot be read as YAML ({error}): correct it."
+            if options and not isinstance(content, dict):
+                return f"{path} is no configuration: give a YAML file of options and their values."
     return None
 
 

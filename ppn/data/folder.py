@@ -75,6 +75,8 @@ class ImageFolderDataModule(FineGrainedDataModule):
     @cached_property
     def _found(self) -> tuple[Found, str]:
         """All images with their splits, and the note on the test split."""
+        if not self.root:  # an unset variable, say: this is no way to name the working directory
+            raise DataError("root is empty: it must be the folder of your images.")
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise DataError(f"{root} is not a folder: root must be the folder of your images.")

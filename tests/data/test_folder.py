@@ -262,6 +262,12 @@ def test_the_root_must_be_a_folder(root, tmp_path):
         read(tmp_path / root).class_names  # noqa: B018
 
 
+def test_an_empty_root_is_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tree(tmp_path, CLASSES))
+    with pytest.raises(DataError, match="root is empty"):
+        read("").class_names  # noqa: B018
+
+
 def test_what_is_left_out_is_counted_and_named_by_kind(tmp_path, told):
     root = tree(tmp_path, CLASSES)
     tree(root, ["ant/.ipynb_checkpoints", ".cache", "__MACOSX"])
