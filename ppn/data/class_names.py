@@ -36,7 +36,8 @@ def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whate
             - index -> name, as in `id2label` of Hugging Face; the indices may be text, as in JSON;
             - name -> index, as in `class_to_idx` of torchvision;
             - an object that has one of these as `class_names`, `id2label`, `class_to_idx`,
-              `classes` or `names`, such as a Hugging Face config or a torchvision data set;
+              `classes`, `classes_`, `categories` or `names`, such as a Hugging Face config, a
+              torchvision data set or its weights, or scikit-learn's LabelEncoder;
             - the path of a JSON or YAML file of one of these, also below one of these keys, or of a
               text file with one name a line.
         count: Number of classes.
@@ -71,13 +72,24 @@ def class_names_of(given: Any, count: int) -> list[str]:  # noqa: ANN401 - whate
     return names
 
 
-_KEYS = ("class_names", "id2label", "class_to_idx", "classes", "names", "label2id")
+_KEYS = (
+    "class_names",
+    "id2label",
+    "class_to_idx",
+    "classes",
+    "names",
+    "label2id",
+    "classes_",
+    "categories",
+)
 
 
 def _unwrapped(given: Any) -> Any:  # noqa: ANN401
     """Take the names out of an object or mapping that holds them under a known key."""
     if isinstance(given, Iterable) and not isinstance(given, Mapping):
         return given  # such as an index of pandas, whose `names` are something else
+    meta = getattr(given, "meta", None)  # of torchvision's weights
+    given = meta if isinstance(meta, Mapping) else given
     for key in _KEYS:
         inner = given.get(key) if isinstance(given, Mapping) else getattr(given, key, None)
         # A class may be called "names"; then its entry is an index.
@@ -111,7 +123,9 @@ def _index(value: Any) -> int | None:  # noqa: ANN401
 
 
 def _text(name: Any, what: str) -> str:  # noqa: ANN401
-    """Return a name, which may be bytes or a number."""
+    """Return a name, which may be bytes or a number, or come after ImageNet's code of it."""
+    if isinstance(name, (list, tuple)) and len(name) == 2:
+        name = name[1] if all(isinstance(part, str) for part in name) else name
     if isinstance(name, bytes):
         name = name.decode(errors="replace")
     if isinstance(name, bool) or not isinstance(name, (str, Integral)):

@@ -24,7 +24,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         DataError: If it is no path, or there is no such user.
     """
     try:
-        if not os.fspath(path):
+        given = os.fspath(path)
+        if not given or "\0" in given:
             raise TypeError
         return Path(path).expanduser()
     except (TypeError, RuntimeError):

@@ -44,6 +44,9 @@ class Indexed:
         SimpleNamespace(class_to_idx=CLASS_TO_IDX),
         SimpleNamespace(names=NAMES),
         SimpleNamespace(class_names=NAMES),
+        SimpleNamespace(classes_=np.array(NAMES)),
+        SimpleNamespace(meta={"categories": NAMES, "num_params": 3}),
+        {str(k): [f"n0{k}", v] for k, v in ID2LABEL.items()},
     ],
     ids=lambda given: type(given).__name__,
 )

@@ -79,7 +79,7 @@ def test_the_home_folder_has_its_short_name(tmp_path, monkeypatch):
     assert user_path("~/x") == tmp_path / "home/x"
 
 
-@pytest.mark.parametrize("path", ["", None, 3, "~nobody-of-this-name/x"])
+@pytest.mark.parametrize("path", ["", None, 3, "~nobody-of-this-name/x", "a\0.png"])
 def test_what_is_not_a_path_is_refused(path):
     with pytest.raises(DataError, match="is not a path"):
         user_path(path)
