@@ -6,6 +6,9 @@ import torch
 from packaging.version import Version
 
 from ppn.classifier import Classifier
+from ppn.classifier.effective import live_cut
+from ppn.classifier.layout import Location
+from ppn.classifier.placement import LOCATED, Placements
 from ppn.types import InputConfig
 from tests.zoo import size_of
 
@@ -147,6 +150,31 @@ def test_contributions_and_bias_are_the_logits(name, case):
     measure(classifier, torch.randn(3, 3, *size), 1e-4)
     if name not in SINGLE:
         measure(classifier.double(), torch.randn(1, 3, *size, dtype=torch.float64), 1e-10)
+
+
+class Mirrored:
+    """A cut of a network that sees every picture turned, so that no patch is where it should be."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def run(self, images):
+        return self.split.run(images.flip(2, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), FAMILIES)
+@torch.no_grad()
+def test_patches_in_wrong_places_are_never_called_exact(name, case):
+    """What the test above asks of the grid would not hold of another one."""
+    model = timm.create_model(name, num_classes=7).eval()
+    size = size_of(model)
+    report = Classifier(model, InputConfig(size)).inspection
+    split = live_cut(model, report).split
+    features, _ = split.run(torch.randn(2, 3, *size))
+    wrong = Placements(Mirrored(split), features, next(model.parameters()), thorough=False)
+    place = Location(report.layout, report.prefix, report.suffix)
+    assert wrong.of(report.leaf, place).share <= LOCATED
 
 
 @torch.no_grad()
