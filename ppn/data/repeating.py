@@ -31,6 +31,8 @@ _NEAR = 0.25
 """The same where resizing may be another one."""
 _FEW = 32
 """Values of pixels that are too few to tell their steps."""
+_SHOWN = 16
+"""Images whose pixels are looked at for their steps."""
 _RESOLUTION = 1e-5
 """Differences of pixels below it are rounding."""
 
@@ -194,7 +196,9 @@ def _strange_range(images: Tensor, config: InputConfig) -> str | None:
 def _strange_steps(images: Tensor, config: InputConfig) -> str | None:
     """Say so if pixels are bytes, but another normalisation than the config's made them so."""
     strange = False
-    pixels = images.double().cpu().numpy()
+    pixels = images[:_SHOWN].double().cpu().numpy()
+    if not np.isfinite(pixels).all():
+        return None  # told where they are read
     for channel, (mean, std) in enumerate(zip(config.mean, config.std, strict=True)):
         values = np.unique(np.round(pixels[:, channel] / _RESOLUTION)) * _RESOLUTION
         if not _FEW < len(values) <= 256:

@@ -105,9 +105,7 @@ class Source:
         names = self.data.class_names if self.data is not None else class_names(self.dataset)
         if not names:
             return None
-        label_of = self._label_of
-        if label_of is None and class_names(self.dataset, own=True) is None:
-            label_of = self._label_of_wrapped
+        label_of = self._label_of if self._label_of is not None else self._label_of_wrapped
         named = dict(enumerate(names))
         if label_of is not None:
             meant = {key: label for key, label in label_of.items() if key in named}
@@ -252,11 +250,12 @@ class Source:
 
     @cached_property
     def _label_of_wrapped(self) -> dict[Any, int] | None:
-        """The same of what a user's wrapper wraps; {} where its items do not bear it out."""
+        """The same of what a user's wrapper wraps; {} where nobody knows which images it takes."""
         if self._loader is None or self._positions is None or self._first.labels.ndim > 1:
             return None
         found = confirmed_targets(self._loader, self._positions, self._batch_size, guess=True)
-        return found or {}
+        unknown = found is None and class_names(self.dataset, own=True) is None
+        return {} if unknown else found
 
     @cached_property
     def _known_labels(self) -> NDArray[np.int64] | None:

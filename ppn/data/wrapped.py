@@ -132,9 +132,9 @@ def class_names(dataset: object, own: bool = False) -> list[str] | None:
     """Return the names that a data set gives to its own labels, or None.
 
     They are about what `listed_targets` lists, before any target transform. `own` leaves out what
-    a user's wrapper wraps.
+    a user's wrapper of another number of images wraps.
     """
-    for level, inside in levels(dataset):
+    for level, inside in levels(dataset, guess=own):
         if own and inside is None:
             return None
         if isinstance(level, ConcatDataset):
