@@ -91,7 +91,8 @@ def _sides(
     names = {p.index: p.part for p in card.prototypes} if card else {}
     image, sides = explanation.image, []
     for index, top in enumerate(scale_tops(explanation.maps)):
-        colour, patch = identity_colour(index), explanation.patches[index]
+        colour = identity_colour(index)
+        patch = explanation.patches[index] if explanation.carries[index] else None
         heat = overlay(image, explanation.maps[index], fit(image, _HEAT), top, colour)
         sides.append(
             Side(
