@@ -117,3 +117,22 @@ def test_what_is_no_classifier_is_one_sentence(tmp_path, capsys):
     assert error.count("\n") == 1
     with pytest.raises(CheckpointError, match="a folder with config"):
         ppn.from_classifier(f"hf:{tmp_path}", [])
+
+
+@pytest.mark.parametrize("stretched", [True, False])
+def test_what_serves_a_graph_prepares_images_as_the_processor_does(folder, stretched):
+    pytest.importorskip("onnxruntime")
+    from experiments.serving.serve import Explainer
+    from ppn.export.graph import Graph
+    from ppn.export.write import description
+
+    processor = transformers.ViTImageProcessor(size={"height": 64, "width": 64}, resample=2)
+    if not stretched:
+        processor = transformers.AutoImageProcessor.from_pretrained(folder / "model")
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder / "model").eval()
+    network = ppn.from_classifier(model, batches(folder), k=2, transform=processor)
+    serving = Explainer.__new__(Explainer)  # without a graph
+    serving.about = json.loads(json.dumps(description(network, Graph(network), "onnx", "x", {})))
+    picture = Image.open(folder / "photos/mug/1.png")
+    wanted = processor(picture, return_tensors="np")["pixel_values"]
+    assert np.abs(serving.prepare(picture) - wanted).mean() < 0.02
