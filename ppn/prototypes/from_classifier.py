@@ -101,7 +101,7 @@ def from_classifier(
     if isinstance(model, str) and model.startswith(HUGGING_FACE):
         processor = processor_of(model)
         model, theirs = make_classifier(model, True, {})
-    if is_processor(transform) and hasattr(model, "config"):
+    if is_processor(transform) and not isinstance(model, str) and hasattr(model, "config"):
         theirs = input_config_of_processor(model, transform)
     model = observable(model)
     k = None if k is None else whole_number("k", k, 1, DiscoveryError)
