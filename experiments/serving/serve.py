@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ class Explainer:
         self.session = onnxruntime.InferenceSession(
             str(path), providers=onnxruntime.get_available_providers()
         )
+        if self.about["input"].get("transform"):
+            print(
+                "Prototypes were found with a transform of their author's own. This example "
+                "prepares images as `input` says, so its numbers may differ: put that transform "
+                "into Explainer.prepare.",
+                file=sys.stderr,
+            )
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """Return (1, channels, H, W) float32: resized, cropped in the middle, normalised."""
@@ -45,6 +53,10 @@ class Explainer:
         method = Image.Resampling[given["interpolation"].upper()]
         picture = ImageOps.exif_transpose(picture)
         picture = picture.convert("L" if len(given["mean"]) == 1 else "RGB")
+        processor = given.get("processor") or {}
+        if "height" in (processor.get("size") or {}) and not processor.get("do_center_crop"):
+            picture = picture.resize((width, height), method)  # transformers' way: stretched
+            return self._normal(picture)
         if height == width:  # the shorter side, so that proportions stay
             short = round(height / given["crop_pct"])
             least = min(picture.size)
@@ -53,7 +65,10 @@ class Explainer:
             size = (round(width / given["crop_pct"]), round(height / given["crop_pct"]))
         picture = picture.resize(size, method)
         left, top = (round((a - b) / 2) for a, b in zip(picture.size, (width, height), strict=True))
-        picture = picture.crop((left, top, left + width, top + height))
+        return self._normal(picture.crop((left, top, left + width, top + height)))
+
+    def _normal(self, picture: Image.Image) -> np.ndarray:
+        given = self.about["input"]
         pixels = np.atleast_3d(np.asarray(picture, np.float32)) / 255
         normal = (pixels - np.float32(given["mean"])) / np.float32(given["std"])
         return normal.transpose(2, 0, 1)[None].astype(np.float32)
@@ -74,11 +89,13 @@ class Explainer:
             {"part": index, "contribution": float(value)}
             for index, value in enumerate(found["contributions"][0, label], 1)
         ]
-        if "maps" in found:
+        if "maps" in found:  # a part that was removed is nowhere
             maps = (
                 found["maps"][0] if self.about["maps"] == "predicted" else found["maps"][0, label]
             )
             for part, grid in zip(parts, maps, strict=True):
+                if not grid.any():
+                    continue
                 row, column = np.unravel_index(int(grid.argmax()), grid.shape)
                 part["at"] = [(column + 0.5) / grid.shape[1], (row + 0.5) / grid.shape[0]]
         return {
@@ -104,7 +121,8 @@ def server(explainer: Explainer, port: int) -> ThreadingHTTPServer:
                 picture = Image.open(io.BytesIO(self.rfile.read(size)))
                 self.answer(200, explainer.explain(picture))
             except Exception as error:
-                self.answer(400, {"error": f"This is no image that can be read ({error})."})
+                print(f"Refused: {error}", file=sys.stderr)
+                self.answer(400, {"error": "This is no image that can be read."})
 
         def answer(self, status: int, content: dict[str, Any]) -> None:
             body = json.dumps(content).encode()

@@ -57,9 +57,7 @@ def ranking_values(shown: Explanation, before: Sequence[float]) -> list[dict[str
 def versus_values(versus: Versus) -> dict[str, Any]:
     """Return a comparison, ready for the page."""
     pairs = versus.pairs
-    texts, total = printed_sum(
-        [*[pair.difference for pair in pairs], versus.bias], versus.difference, versus.adds_up
-    )
+    mine, theirs, apart = versus.printed
     return {
         "label": versus.second.label,
         "verdict": versus.verdict,
@@ -67,17 +65,14 @@ def versus_values(versus: Versus) -> dict[str, Any]:
             {
                 "first": pair.first,
                 "second": pair.second,
-                "values": [
-                    number(versus.first.contributions[pair.first]),
-                    number(versus.second.contributions[pair.second]),
-                ],
+                "values": [mine[row], theirs[row]],
                 "difference": pair.difference,
-                "text": text,
+                "text": apart[row],
             }
-            for pair, text in zip(pairs, texts, strict=False)
+            for row, pair in enumerate(pairs)
         ],
-        "bias": {"difference": versus.bias, "text": texts[-1]},
-        "total": total,
+        "bias": {"difference": versus.bias, "text": apart[-2]},
+        "total": apart[-1],
         "note": versus.notes[-3 if len(versus.notes) > 2 else 0],
     }
 

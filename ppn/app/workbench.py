@@ -293,7 +293,7 @@ class Workbench:
             rival = self._explained(seen, asked.against)
             versus = Versus(shown, self._edited(rival, edits, logits, seen))
             expect_two(versus.first, versus.second)
-        before = seen.given.logits[0]
+        before = seen.given.edited_logits(network)[0]  # as the network was when the page opened
         return {
             "image": image,
             "name": seen.name,

@@ -147,7 +147,7 @@ def _rows(
 ) -> list[PrototypeRow]:
     found = network.dictionary
     scores = found.patch_score[:, :, 0]
-    gallery = Gallery(folder, [], scores)
+    gallery = Gallery(folder, [], found)
     covered = None if results is None else results.having("covered", "images")
     shares = None if results is None else results.having("share", "accuracy")
     rows = []

@@ -188,11 +188,15 @@ def _tell(
             f"Accuracy {percent(before, 2)} -> {percent(after, 2)} on {effect.images} images"
             f"{which}; {effect.changed} predictions change."
         )
-        table = Table("edited class", "images", "found", "predicted as it", "mean change of logit")
+        table = Table(
+            *("edited class", "images", "found", "predicted as it"),
+            *("mean change of its logit on its images", "on all"),
+        )
         for item in effect.classes:
             found = "" if item.recall is None else " -> ".join(map(percent, item.recall))
             predicted = " -> ".join(map(str, item.predicted))
-            table.add_row(item.name, str(item.images), found, predicted, number(item.logit_change))
+            changes = map(_change, (item.own_change, item.logit_change))
+            table.add_row(item.name, str(item.images), found, predicted, *changes)
         terminal.print(table)
         if effect.confusions:
             table = Table("true class", "predicted", "images before", "after")
@@ -200,3 +204,9 @@ def _tell(
                 table.add_row(pair.true, pair.predicted, str(pair.before), str(pair.after))
             terminal.print(table)
     terminal.print(f"-> {target}")
+
+
+def _change(value: float | None) -> str:
+    """A change of a logit with its sign; what is but rounding, as after a merge, is none."""
+    text = number(value if value is None or abs(value) > 1e-6 else 0.0)
+    return f"+{text}" if value is not None and value > 1e-6 else text

@@ -24,7 +24,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
         names: Files, folders, or patterns with `*`, `?`, `[...]`, and `**` for any folders.
 
     Raises:
-        PPNError: If there is none.
+        PPNError: If one of these has none, so that a mistyped pattern is not passed over.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -38,10 +38,10 @@ def find_images(names: Sequence[str]) -> list[Path]:
         elif path.is_dir():
             found = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS)
             found = [f for f in found if not (f.suffix == ".png" and _explained(f))]
+        if not found:
+            raise PPNError(f"There is no image in {name}.")
         for file in found:
             files.setdefault(place_of(file), file)
-    if not files:
-        raise PPNError(f"There is no image in {', '.join(names)}.")
     return list(files.values())
 
 

@@ -35,6 +35,8 @@ _UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
+_RENAMED = {"--of": "--target"}
+"""Options by the names that they had."""
 _LOST = re.compile(r"Connection closed by peer|Connection reset|NCCL.*(remote|abort)")
 
 
@@ -99,7 +101,7 @@ def sentence(message: str, prog: str, help_text: str = "") -> str:
         option = word.split("=")[0] if word else "--" + ".".join(filter(None, (group, key)))
         if not option.startswith("-"):
             return f"There is nothing to do with '{option}': {more}"
-        hint = nearest(option, flags) or nearest(option.split(".")[0], flags)
+        hint = nearest(_RENAMED.get(option, option), flags) or nearest(option.split(".")[0], flags)
         return f"There is no option {option}: {hint or more}"
     needed = re.match(r"the following arguments are required: (.+)", message)
     if needed:

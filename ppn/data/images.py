@@ -54,7 +54,7 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
             return as_rgb(image) if upright else _rgb(image)
     except FileNotFoundError:
         raise DataError(
-            f"Image {path} is missing: put it there or take it off the list of images."
+            f"Image {path} is missing: check its name, or take it off the list of images."
         ) from None
     except Exception as error:  # decoders raise whatever they stumble over
         raise DataError(

@@ -46,7 +46,11 @@ def plain_values(explained: Explanation) -> dict[str, Any]:
                 "map": np.asarray(grid, dtype=float).round(6).tolist(),
                 **_terms_of(explained, index - 1),
                 "nearest_patch": patch
-                and {"image": patch.name, "box": list(patch.box), "score": patch.score},
+                and {
+                    "image": patch.name,
+                    "box": list(patch.place or patch.box),
+                    "score": patch.score,
+                },
             }
             for index, (contribution, grid, patch) in enumerate(parts, start=1)
         ],

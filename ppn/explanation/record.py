@@ -44,6 +44,8 @@ class Patch:
         score: Similarity of the patch to the prototype (inner product).
         name: The image's name, shown to the reader.
         heatmap: (H, W) the prototype's map on the whole image, any resolution.
+        place: The patch in pixels of the network's input; None where `image` is that input, and
+            `box` says it.
     """
 
     image: Image.Image
@@ -51,6 +53,7 @@ class Patch:
     score: float
     name: str
     heatmap: NDArray[np.floating[Any]] | None = None
+    place: tuple[float, float, float, float] | None = None
 
 
 class ClassImages(NamedTuple):

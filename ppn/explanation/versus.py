@@ -9,7 +9,7 @@ import numpy as np
 
 from ppn.errors import DataError
 from ppn.explanation.drawable import Drawable
-from ppn.visualization.numbers import number
+from ppn.visualization.numbers import number, printed_versus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +77,20 @@ class Versus(Drawable):
         return self.first.adds_up and self.second.adds_up
 
     @property
+    def printed(self) -> tuple[list[str], list[str], list[str]]:
+        """Terms of the first class, the second, and their differences, as people are shown them.
+
+        Those of the pairs, the biases, and the logits; printed rows and columns add up.
+        """
+        mine, theirs = self.first, self.second
+        return printed_versus(
+            [*(mine.contributions[pair.first] for pair in self.pairs), mine.bias],
+            [*(theirs.contributions[pair.second] for pair in self.pairs), theirs.bias],
+            (mine.logit, theirs.logit),
+            self.adds_up,
+        )
+
+    @property
     def by_name(self) -> bool:
         """Whether parts are paired by their names."""
         titles = self.first.titles
@@ -109,7 +123,8 @@ class Versus(Drawable):
         )
         gap = number(abs(self.residual))
         check = (
-            f"The differences add up to that of {whose}, whatever the pairs; the gap is {gap}."
+            f"The differences add up to that of {whose}, whatever the pairs; the gap is "
+            f"{gap}. Digits are rounded so that printed rows and columns add up too."
             if self.adds_up
             else f"The parts do not add up: they miss {gap} of the difference of {whose}."
         )

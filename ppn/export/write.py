@@ -104,7 +104,13 @@ def description(
         "format": f"ppn {kind} graph",
         "ppn_version": __version__,
         "file": file,
-        "input": {"name": "images", **_plain(network.input_config)},
+        "input": {
+            "name": "images",
+            **_plain(network.input_config),
+            # What prepared images in place of this, as far as it can be said.
+            "processor": network.settings.get("processor"),
+            "transform": bool(network.settings.get("transform")),
+        },
         "outputs": graph.outputs,
         "maps": graph.maps,
         "classes": network.class_names,

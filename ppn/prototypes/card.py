@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ppn.classifier.hugging_face import HUGGING_FACE
 from ppn.errors import DataError
-from ppn.io.files import parse_json
+from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
 from ppn.prototypes.patches import FOLDER
 from ppn.visualization.numbers import number
@@ -37,10 +38,15 @@ def model_card(
         network: The network.
         repo_id: Where it will be.
         whole: Whether the classifier is there too.
-        metrics: What `metrics.json` of an evaluation holds; None: the card says that there is none.
+        metrics: What `read_metrics` gives; None: the card says that nothing was measured.
     """
     edits = network.certificate.get("edits")
     given = "" if whole else ", model=model"
+    extras = (
+        "hub,hf"
+        if whole and str(network.structure.get("architecture")).startswith(HUGGING_FACE)
+        else "hub"
+    )
     structure = network.structure
     lines = [
         "---",
@@ -63,7 +69,8 @@ def model_card(
         'network.explain("image.jpg").save("explanation.png")',
         "```",
         "",
-        "The files are safetensors, JSON and pictures; no code is loaded.",
+        f"This needs the Python package `ppn[{extras}]`. The files are safetensors, JSON and "
+        "pictures; no code is loaded.",
     ]
     if not whole:
         lines.append(
@@ -78,6 +85,7 @@ def model_card(
                 if edits["is_black_box"]
                 else "Logits are no longer those of the classifier as it was trained."
             )
+            + " The certificate is of the network as it was found, before."
         )
         lines.append("")
     lines += _certificate(network)
@@ -88,7 +96,7 @@ def model_card(
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Read `metrics.json` of a run.
+    """Read `metrics.json` of a run, and as `data` the name of the data set from its config.
 
     Raises:
         DataError: If it is missing or something else.
@@ -103,7 +111,16 @@ def read_metrics(path: Path) -> dict[str, Any]:
             f"{path} is not the metrics.json of an evaluation ({error}): give the folder of "
             "`ppn test`."
         ) from None
-    return content
+    return {**content, "data": _data_set(path.with_name("config.yaml"))}
+
+
+def _data_set(config: Path) -> str:
+    """Name of the data set of a run; empty where it is not known."""
+    try:
+        path = str(parse_yaml(config.read_text(encoding="utf-8"))["data"]["class_path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return path.rsplit(".", 1)[-1].removesuffix("DataModule")
 
 
 _UNMEASURED = (
@@ -128,10 +145,12 @@ def _certificate(network: PrototypeNetwork) -> list[str]:
 
 def _measured(metrics: dict[str, Any]) -> list[str]:
     """Accuracies, and a table of metrics with floors and ceilings beside each other."""
+    of = f" of {metrics['data']}" if metrics.get("data") else ""
     rows = [
-        f"On {metrics['images']} images ({metrics.get('split', 'unknown')} split): accuracy "
-        f"{metrics['accuracy']:.2%}, of the classifier itself {metrics['blackbox_accuracy']:.2%}; "
-        f"agreement {metrics['agreement']:.2%}.",
+        f"On {metrics['images']} images{of} ({metrics.get('split', 'unknown')} split): accuracy "
+        f"{metrics['accuracy']:.2%}, of the classifier as it was trained "
+        f"{metrics['blackbox_accuracy']:.2%}; both predict the same class in "
+        f"{metrics['agreement']:.2%}.",
         "",
     ]
     explainers = metrics["explainers"]
@@ -144,9 +163,11 @@ def _measured(metrics: dict[str, Any]) -> list[str]:
         return rows
     heads = [_head(metrics["metrics"][key]) for key in keys]
     rows += [f"| maps | {' | '.join(heads)} |", f"| --- |{' --- |' * len(keys)}"]
-    for row in explainers.values():
+    for name, row in explainers.items():
         values = " | ".join(number(row.get(key)) for key in keys)
-        rows.append(f"| {row['title']} ({row['kind']}) | {values} |")
+        title = f"{row['title']} ({row['kind']})"
+        mine = name == metrics.get("refinement")
+        rows.append(f"| {f'**{title}, this network**' if mine else title} | {values} |")
     return [*rows, "", "Read the floors and ceilings first: a score means little alone."]
 
 
@@ -185,5 +206,5 @@ def _limits(network: PrototypeNetwork) -> list[str]:
         f"- {network.classifier.inspection.words.limit}",
         "- Exactness is linear algebra: it says that nothing is hidden, not that parts mean "
         "anything to people.",
-        "- Patches are of training images: where those must not be shown, leave the gallery out.",
+        "- The pictures of patches are cut from training images.",
     ]

@@ -32,6 +32,7 @@ class ClassEffect:
         recall: Share of them that are predicted right, before and after; None without images.
         predicted: Images that are predicted as it, before and after.
         logit_change: Mean change of its logit over all images.
+        own_change: The same over images of the class; None without images.
         largest_change: The change that is largest in size.
     """
 
@@ -41,6 +42,7 @@ class ClassEffect:
     recall: tuple[float, float] | None
     predicted: tuple[int, int]
     logit_change: float
+    own_change: float | None
     largest_change: float
 
 
@@ -152,6 +154,7 @@ class CachedImages:
             recall if bool(own.any()) else None,
             (int((old == label).sum()), int((new == label).sum())),
             float(change.mean()),
+            float(change[own].mean()) if bool(own.any()) else None,
             float(change[change.abs().argmax()]),
         )
 

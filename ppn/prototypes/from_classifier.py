@@ -14,6 +14,7 @@ from ppn.classifier.hugging_face import (
     HUGGING_FACE,
     class_names_in,
     describe_processor,
+    input_config_of_processor,
     is_processor,
     make_classifier,
     processor_of,
@@ -100,6 +101,8 @@ def from_classifier(
     if isinstance(model, str) and model.startswith(HUGGING_FACE):
         processor = processor_of(model)
         model, theirs = make_classifier(model, True, {})
+    if is_processor(transform) and not isinstance(model, str) and hasattr(model, "config"):
+        theirs = input_config_of_processor(model, transform)
     model = observable(model)
     k = None if k is None else whole_number("k", k, 1, DiscoveryError)
     refinement = CompactSplit() if refinement is None else refinement

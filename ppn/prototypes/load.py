@@ -70,8 +70,7 @@ def load(
         place = path / FOLDER
     place = place if gallery is None else Path(gallery)
     if place.is_dir():
-        scores = network.dictionary.patch_score[:, :, 0]
-        network.patches = Gallery(place, network.image_names, scores).patch
+        network.patches = Gallery(place, network.image_names, network.dictionary).patch
     if transform is None and network.settings.get("processor"):
         transform = read_processor(network.settings["processor"])
     doubt = _UNSAVED if transform is None and network.settings.get("transform") else None

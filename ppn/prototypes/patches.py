@@ -21,8 +21,6 @@ from ppn.visualization.images import CONTEXT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from ppn.data.dataset import ImageView
     from ppn.data.source import Source
     from ppn.prototypes.dictionary import PartDictionary
@@ -131,8 +129,9 @@ class SourcePatches:
             for part in range(self._dictionary.parts.shape[1]):
                 patch = self(label, part)
                 if patch is not None:
-                    shown = replace(patch, image=tile(patch.image, patch.box), box=WHOLE)
-                    kept[label, part] = shown
+                    kept[label, part] = replace(
+                        patch, image=tile(patch.image, patch.box), box=WHOLE, place=patch.box
+                    )
         return KeptPatches, (kept,)
 
 
@@ -157,13 +156,13 @@ class Gallery:
     Args:
         folder: The folder of pictures.
         names: Names of the nearest training images, [class][prototype][rank]; may be empty.
-        scores: (C, k) similarity of patch and prototype.
+        dictionary: What discovery has found.
     """
 
-    def __init__(self, folder: Path, names: Names, scores: torch.Tensor) -> None:
+    def __init__(self, folder: Path, names: Names, dictionary: PartDictionary) -> None:
         self.folder = folder
         self.names = names
-        self.scores = scores
+        self.dictionary = dictionary
 
     def patch(self, label: int, part: int, rank: int = 0) -> Patch | None:
         """Return the nearest patch of a prototype; None where there is no picture of it."""
@@ -175,4 +174,6 @@ class Gallery:
             return None
         picture = row.crop((part * _TILE, 0, (part + 1) * _TILE, _TILE))
         name = self.names[label][part][0] if self.names and self.names[label][part] else ""
-        return Patch(picture, WHOLE, float(self.scores[label, part]), name)
+        x0, y0, x1, y1 = self.dictionary.patch_box[label, part, 0].tolist()
+        score = float(self.dictionary.patch_score[label, part, 0])
+        return Patch(picture, WHOLE, score, name, place=(x0, y0, x1, y1))

@@ -60,8 +60,11 @@ def class_cards(
     for label in labels:
         prototypes = []
         for index in range(network.k):
-            covered = None if consistency is None else consistency.covered(label, index)
-            outside = float(seen.outside[label, index])
+            # The map of a part that was removed is zero everywhere, and lies nowhere.
+            gone = not bool(network.head.prototypes[label, index].any())
+            here = not gone and bool(seen.places[label, index].any())
+            covered = consistency.covered(label, index) if consistency and not gone else None
+            outside = float("nan") if gone else float(seen.outside[label, index])
             prototypes.append(
                 Prototype(
                     index=index,
@@ -73,9 +76,9 @@ def class_cards(
                     consistent=covered[2] if covered else None,
                     name=entry_title(network, label, index) or (names[index] if names else None),
                     outside=None if np.isnan(outside) else outside,
-                    place=seen.places[label, index] if seen.places[label, index].any() else None,
-                    flags=against.get((label, index), ()),
-                    sightings=sightings.get((label, index), []),
+                    place=seen.places[label, index] if here else None,
+                    flags=() if gone else against.get((label, index), ()),
+                    sightings=[] if gone else sightings.get((label, index), []),
                 )
             )
         evaluated = int(shares.images[label]) > 0

@@ -39,6 +39,8 @@ _AMONG = 2
 """As many of them take the place of right ones; the others come in addition."""
 _ALL = 24
 """Patches of each prototype on a page of its class, as far as the network keeps them."""
+_EDITS = 3
+"""Edits that the top of the page names; the certificate has all."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def collect(
     dataset = type(data).__name__.removesuffix("DataModule")
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
+        subtitle="" if network.is_black_box else _edited(network),
         model=str(network.structure["architecture"]),
         dataset=f"{dataset}, {count}{of} classes",
         split=f"{split}, {figures['images']} images",
@@ -137,6 +140,16 @@ def _about_maps(samples: list[Explanation]) -> list[str]:
         "The explained images show maps that are made to add up, and say by how much each misses "
         "its contribution. What is said above of maps, and the metrics, are of the maps of cells."
     ]
+
+
+def _edited(network: PrototypeNetwork) -> str:
+    """Say at the top that this is another classifier than the one that was trained."""
+    words = [edit.words(network.class_names) for edit in network.edits]
+    more = f" and {len(words) - _EDITS} more edits" if len(words) > _EDITS else ""
+    return (
+        f"Each logit is the sum of a few parts. This network was edited "
+        f"({'; '.join(words[:_EDITS])}{more}), so its logits are no longer the black box's."
+    )
 
 
 def _samples(

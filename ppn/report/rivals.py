@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ppn.visualization.heatmap import overlay, scale_tops
 from ppn.visualization.images import data_uri, fit, patch_crop
-from ppn.visualization.numbers import printed_sum
 from ppn.visualization.palette import identity_colour, ink_on
 
 if TYPE_CHECKING:
@@ -67,30 +66,33 @@ def rivals(versus: Versus, cards: dict[int, ClassCard]) -> Rivals:
         versus: The two.
         cards: The classes that the report shows, by label: they name the parts.
     """
-    terms = [*(pair.difference for pair in versus.pairs), versus.bias]
-    texts, total = printed_sum(terms, versus.difference, versus.adds_up)
-    total = total if total[:1] in "+\N{MINUS SIGN}" else f"+{total}"
-    most = max(map(abs, (*terms, versus.difference))) or 1.0
+    pairs, (mine, theirs, apart) = versus.pairs, versus.printed
+    values = [*(pair.difference for pair in pairs), versus.bias, versus.difference]
+    most = max(map(abs, values)) or 1.0
     shown = [
         Difference(text, round(100 * abs(value) / most, 2), value < 0)
-        for text, value in zip([*texts, total], [*terms, versus.difference], strict=True)
+        for text, value in zip(apart, values, strict=True)
     ]
-    first, second = (_sides(side, cards) for side in (versus.first, versus.second))
+    first = _sides(versus.first, cards, {p.first: t for p, t in zip(pairs, mine, strict=False)})
+    second = _sides(
+        versus.second, cards, {p.second: t for p, t in zip(pairs, theirs, strict=False)}
+    )
     rows = [
         Row(first[pair.first], second[pair.second], difference)
-        for pair, difference in zip(versus.pairs, shown, strict=False)
+        for pair, difference in zip(pairs, shown, strict=False)
     ]
     return Rivals(versus, rows, shown[-2], shown[-1])
 
 
-def _sides(explanation: Explanation, cards: dict[int, ClassCard]) -> list[Side]:
+def _sides(
+    explanation: Explanation, cards: dict[int, ClassCard], printed: dict[int, str]
+) -> list[Side]:
     card = cards.get(explanation.label)
     names = {p.index: p.part for p in card.prototypes} if card else {}
     image, sides = explanation.image, []
     for index, top in enumerate(scale_tops(explanation.maps)):
-        colour, patch = identity_colour(index), explanation.patches[index]
-        value = explanation.contributions[index]
-        (amount,), _ = printed_sum([value], value, True)
+        colour = identity_colour(index)
+        patch = explanation.patches[index] if explanation.carries[index] else None
         heat = overlay(image, explanation.maps[index], fit(image, _HEAT), top, colour)
         sides.append(
             Side(
@@ -98,7 +100,7 @@ def _sides(explanation: Explanation, cards: dict[int, ClassCard]) -> list[Side]:
                 colour,
                 ink_on(colour),
                 names.get(index),
-                amount,
+                printed[index],
                 data_uri(heat),
                 patch_crop(patch, _HEAT) if patch else None,
                 patch.name if patch else "",

@@ -40,7 +40,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Part:
-    """What one prototype does on one image; pictures are data URIs, None where there is none."""
+    """What one prototype does on one image; pictures are data URIs, None where there is none.
+
+    A part that carries nothing looks like nothing: it has no patch.
+    """
 
     title: str
     colour: str
@@ -50,6 +53,7 @@ class Part:
     patch: str | None
     whole: str | None
     patch_name: str
+    carries: bool
     share: str
     part: str | None
     cells: str | None = None
@@ -82,8 +86,8 @@ def steps(explanation: Explanation, card: ClassCard | None) -> Steps:
         explanation: The explained image.
         card: The explained class, where the report shows it: it names the parts.
     """
-    logit = explanation.logit
-    terms = [*explanation.contributions, explanation.bias]
+    logit, order = explanation.logit, explanation.order
+    terms = [*(explanation.contributions[index] for index in order), explanation.bias]
     sums = [0.0, *accumulate(terms)]
     low, high = min(*sums, logit), max(*sums, logit)
     extent = (high - low) or 1.0
@@ -100,10 +104,10 @@ def steps(explanation: Explanation, card: ClassCard | None) -> Steps:
     names = {p.index: p.guess for p in card.prototypes} if card else {}
     tops = scale_tops(explanation.drawn)
     parts = [
-        _part(explanation, index, bars[index], names.get(index), top)
-        for index, top in enumerate(tops)
+        _part(explanation, index, bars[place], names.get(index), tops[index])
+        for place, index in enumerate(order)
     ]
-    leading, others = _opening(parts, explanation.contributions)
+    leading, others = _opening(parts, terms)
     true = explanation.true_class
     return Steps(
         explanation=explanation,
@@ -131,7 +135,8 @@ def _opening(parts: list[Part], contributions: Sequence[float]) -> tuple[list[Pa
 
 def _part(explanation: Explanation, index: int, bar: Bar, name: str | None, top: float) -> Part:
     colour = identity_colour(index)
-    patch = explanation.patches[index]
+    carries = explanation.carries[index]
+    patch = explanation.patches[index] if carries else None
     image, contributions = explanation.image, explanation.contributions
     heat = overlay(image, explanation.drawn[index], fit(image, _HEAT), top, colour)
     # Shares of a sum that is negative, or in which most cancels out, say nothing.
@@ -146,6 +151,7 @@ def _part(explanation: Explanation, index: int, bar: Bar, name: str | None, top:
         patch=patch_crop(patch, _HEAT) if patch else None,
         whole=patch_in_image(patch, colour, _HEAT) if patch else None,
         patch_name=patch.name if patch else "",
+        carries=carries,
         share=percent(contributions[index] / together) if telling else "",
         part=name,
         **_beside(explanation, index),

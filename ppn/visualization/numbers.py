@@ -89,20 +89,62 @@ def printed_sum(terms: list[float], total: float, exact: bool) -> tuple[list[str
     Returns:
         The terms with their signs, and the total.
     """
-    largest = max((abs(value) for value in (*terms, total)), default=0.0)
-    digits = 1 if largest >= 100 else 2 if largest >= 1 else 4
+    digits = _digits([*terms, total])
+    counts, whole = _counts(terms, total, exact, digits)
+    return [_signed(count, digits) for count in counts], _signed(whole, digits).removeprefix("+")
+
+
+def printed_versus(
+    first: list[float], second: list[float], totals: tuple[float, float], exact: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Print two sums and their differences, so that printed rows and columns add up.
+
+    Args:
+        first: Terms of the first sum.
+        second: As many of the second, each beside the one that it is taken from.
+        totals: What they add up to.
+        exact: Whether they really do, but for rounding.
+
+    Returns:
+        Terms of the first sum, of the second, and their differences, with signs, all with the same
+        digits; the totals come last.
+    """
+    digits = _digits([*first, *second, *totals])
+    sides = [
+        [*counts, whole]
+        for counts, whole in (
+            _counts(terms, total, exact, digits)
+            for terms, total in zip((first, second), totals, strict=True)
+        )
+    ]
+    between = [one - other for one, other in zip(*sides, strict=True)]
+    mine, theirs, apart = (
+        [_signed(count, digits) for count in column] for column in (*sides, between)
+    )
+    return mine, theirs, apart
+
+
+def _digits(values: list[float]) -> int:
+    """Digits behind the point of all terms of a sum."""
+    largest = max(map(abs, values), default=0.0)
+    return 1 if largest >= 100 else 2 if largest >= 1 else 4
+
+
+def _counts(terms: list[float], total: float, exact: bool, digits: int) -> tuple[list[int], int]:
+    """Terms and total in units of the last digit; see `printed_sum`."""
     unit = 10.0**-digits
-    scaled = [value / unit for value in terms]
-    counts = [round(value) for value in scaled]
-    if exact:
-        counts = [math.floor(value) for value in scaled]
-        order = sorted(range(len(terms)), key=lambda i: counts[i] - scaled[i])
-        for i in order[: max(0, round(total / unit) - sum(counts))]:
-            counts[i] += 1
-    signs = ["+" if count >= 0 else "" for count in counts]
-    texts = [_typeset(f"{count * unit:,.{digits}f}") for count in counts]
-    whole = _typeset(f"{round(total / unit) * unit:,.{digits}f}")
-    return [sign + text for sign, text in zip(signs, texts, strict=True)], whole
+    scaled, whole = [value / unit for value in terms], round(total / unit)
+    if not exact:
+        return [round(value) for value in scaled], whole
+    counts = [math.floor(value) for value in scaled]
+    order = sorted(range(len(terms)), key=lambda i: counts[i] - scaled[i])
+    for i in order[: max(0, whole - sum(counts))]:
+        counts[i] += 1
+    return counts, whole
+
+
+def _signed(count: int, digits: int) -> str:
+    return ("+" if count >= 0 else "") + _typeset(f"{count * 10.0**-digits:,.{digits}f}")
 
 
 def add_printed(texts: list[str]) -> str:

@@ -21,7 +21,7 @@ from ppn.visualization.figure import (
 )
 from ppn.visualization.heatmap import crop_patch, overlay, scale_tops
 from ppn.visualization.images import CONTEXT, fit
-from ppn.visualization.numbers import printed_sum, short
+from ppn.visualization.numbers import short
 from ppn.visualization.palette import identity_colour
 
 if TYPE_CHECKING:
@@ -55,32 +55,30 @@ def draw(versus: Versus, kind: str) -> bytes:
         The content of a file.
     """
     pairs = versus.pairs
-    differences = [*(pair.difference for pair in pairs), versus.bias]
-    texts, total = printed_sum(differences, versus.difference, versus.adds_up)
-    total = total if total.startswith("\N{MINUS SIGN}") else f"+{total}"
+    mine, theirs, apart = versus.printed
     note = textwrap.wrap(" ".join(versus.notes), int((_WIDTH - 2 * _MARGIN) * 15.5))
     height = _HEAD + len(pairs) * _ROW + 1.15 + 0.17 * len(note)
     figure = Figure(figsize=(_WIDTH, height), dpi=DPI, facecolor=PAPER)
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
     _head(page, versus)
-    scale = max(abs(value) for value in (*differences, versus.difference)) or 1.0
+    gaps = (*(pair.difference for pair in pairs), versus.bias, versus.difference)
+    scale = max(map(abs, gaps)) or 1.0
     tops = scale_tops(versus.first.maps), scale_tops(versus.second.maps)
-    sides = [_printed(side) for side in (versus.first, versus.second)]
     for row, pair in enumerate(pairs):
         y = _HEAD + row * _ROW
-        _part(page, versus.first, pair.first, tops[0], sides[0], y, left=True)
-        _part(page, versus.second, pair.second, tops[1], sides[1], y, left=False)
-        _bar(page, y + _TILE / 2, pair.difference / scale, texts[row])
+        _part(page, versus.first, pair.first, tops[0], mine[row], y, left=True)
+        _part(page, versus.second, pair.second, tops[1], theirs[row], y, left=False)
+        _bar(page, y + _TILE / 2, pair.difference / scale, apart[row])
     y = _HEAD + len(pairs) * _ROW + 0.12
-    for index, (words, value, printed) in enumerate(
-        (("bias", versus.bias, texts[-1]), ("logit", versus.difference, total))
-    ):
+    for index, (words, value) in enumerate((("bias", versus.bias), ("logit", versus.difference))):
         line = y + 0.36 * index
         style: dict[str, Any] = {"size": 13 if index else 10, "weight": "bold", "color": INK}
-        for x, align, side in zip(_INNER, ("right", "left"), sides, strict=True):
-            write(page, x, line, f"{words} {side[-2 + index]}", ha=align, **style)
-        _bar(page, line, value / scale, printed, 0.09, weight="bold" if index else "normal")
+        for x, align, side in zip(_INNER, ("right", "left"), (mine, theirs), strict=True):
+            told = side[-1].removeprefix("+") if index else side[-2]
+            write(page, x, line, f"{words} {told}", ha=align, **style)
+        weight = "bold" if index else "normal"
+        _bar(page, line, value / scale, apart[-2 + index], 0.09, weight)
     write(
         page, _MARGIN, height - 0.25, "\n".join(note), size=7.5, color=SOFT, va="bottom",
         linespacing=1.5,
@@ -117,7 +115,7 @@ def _part(
     side: Explanation,
     index: int,
     tops: list[float],
-    printed: list[str],
+    printed: str,
     y: float,
     left: bool,
 ) -> None:
@@ -137,15 +135,8 @@ def _part(
     tile(page, heat, (x + step, y), _TILE, colour)
     inner, align = (_INNER[0], "right") if left else (_INNER[1], "left")
     middle = y + _TILE / 2
-    write(page, inner, middle - 0.1, printed[index], size=13, weight="bold", color=INK, ha=align)
+    write(page, inner, middle - 0.1, printed, size=13, weight="bold", color=INK, ha=align)
     write(page, inner, middle + 0.16, side.titles[index], size=8, color=SOFT, ha=align)
-
-
-def _printed(side: Explanation) -> list[str]:
-    """Print contributions, bias and logit of one class, so that the printed sum adds up."""
-    terms = [*side.contributions, side.bias]
-    texts, total = printed_sum(terms, side.logit, side.adds_up)
-    return [*texts, total]
 
 
 def _bar(

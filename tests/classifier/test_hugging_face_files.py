@@ -1,6 +1,7 @@
 """A classifier of transformers and its processor go in by folder, and come out again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import ppn
 from ppn.__main__ import main
 from ppn.errors import CheckpointError
 from tests.commands.conftest import QUIET
+from tests.prototypes.test_hub import server  # noqa: F401 - a fixture
 
 transformers = pytest.importorskip("transformers")
 NAMES = ["mug", "plate"]
@@ -68,6 +70,29 @@ def test_a_folder_goes_in_and_the_network_comes_out_with_its_processor(folder, t
     assert kept["settings"]["processor"]["crop_pct"] == 0.8
 
 
+def test_a_name_goes_in_and_a_network_is_shared(folder, server, tmp_path):  # noqa: F811
+    """The model's own repository is gone when the network is loaded, from another name."""
+    server.private = False
+    server.files = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
+    network = ppn.from_classifier("hf:me/mugs", batches(folder), k=2)
+    network.remove("mug", 2)
+    server.files = {}
+    network.push_to_hub("me/mug-parts", token="hf_x")
+    shutil.rmtree(tmp_path / "cache")
+    endings = {name.rsplit(".", 1)[1] for name in server.files}
+    assert endings == {"json", "safetensors", "jpg", "md"}
+    assert "A classifier (hf:me/mugs) of 2 classes" in server.files["README.md"].decode()
+    again = ppn.load("hf://me/mug-parts")
+    model = again.classifier.model
+    assert type(model) is transformers.ResNetForImageClassification
+    assert model.config.id2label == dict(enumerate(NAMES))
+    assert again.preprocessing.transform.to_dict() == network.preprocessing.transform.to_dict()
+    for photo in (folder / "photos").rglob("1.png"):
+        mine, theirs = network.explain(photo), again.explain(photo)
+        assert theirs.to_dict() == mine.to_dict()
+        assert np.array_equal(theirs.maps, mine.maps)
+
+
 def test_the_command_line_takes_the_folder(folder, tmp_path, capsys):
     assert main(["check", f"hf:{folder / 'model'}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["level"]
@@ -92,3 +117,22 @@ def test_what_is_no_classifier_is_one_sentence(tmp_path, capsys):
     assert error.count("\n") == 1
     with pytest.raises(CheckpointError, match="a folder with config"):
         ppn.from_classifier(f"hf:{tmp_path}", [])
+
+
+@pytest.mark.parametrize("stretched", [True, False])
+def test_what_serves_a_graph_prepares_images_as_the_processor_does(folder, stretched):
+    pytest.importorskip("onnxruntime")
+    from experiments.serving.serve import Explainer
+    from ppn.export.graph import Graph
+    from ppn.export.write import description
+
+    processor = transformers.ViTImageProcessor(size={"height": 64, "width": 64}, resample=2)
+    if not stretched:
+        processor = transformers.AutoImageProcessor.from_pretrained(folder / "model")
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder / "model").eval()
+    network = ppn.from_classifier(model, batches(folder), k=2, transform=processor)
+    serving = Explainer.__new__(Explainer)  # without a graph
+    serving.about = json.loads(json.dumps(description(network, Graph(network), "onnx", "x", {})))
+    picture = Image.open(folder / "photos/mug/1.png")
+    wanted = processor(picture, return_tensors="np")["pixel_values"]
+    assert np.abs(serving.prepare(picture) - wanted).mean() < 0.02

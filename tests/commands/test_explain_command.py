@@ -197,8 +197,10 @@ def test_one_bad_image_does_not_stop_the_others(world, tmp_path, capsys):
         (["x.png", "--top", "0"], "top is 0, but must be at least 1"),
         (["x.png", "--top", "2", "--target", "mug"], "leave one out"),
         (["nowhere/*.png"], "There is no image in nowhere/*.png"),
+        (["{base}/photos", "nowhere/*.png"], "There is no image in nowhere/*.png"),
         ([], "images must be given: see ppn explain --help."),
         (["x.png", "--nonsense"], "There is no option --nonsense"),
+        (["x.png", "--of", "mug"], "did you mean '--target'?"),
         (
             ["{base}/photos/mug/1.png", "--target", "cup"],
             "There is no class 'cup': the first ones are",

@@ -233,6 +233,7 @@ def test_effects_come_from_what_was_cached(network):
     said = next(item for item in tried.classes if item.name == "bee")
     change = logits[:, 1] - blackbox[:, 1]
     assert said.logit_change == pytest.approx(float(change.mean()), abs=1e-5)
+    assert said.own_change == pytest.approx(float(change[labels == 1].mean()), abs=1e-5)
     wrong = sum(item.after - item.before for item in tried.confusions)
     gained = (tried.accuracy[1] - tried.accuracy[0]) * len(images)
     assert wrong == pytest.approx(-gained)

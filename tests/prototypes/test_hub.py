@@ -121,18 +121,25 @@ def test_damaged_weights_are_one_sentence(network, tmp_path, kept):
 
 
 def test_the_card_shows_what_was_measured_beside_floors(network, tmp_path):
+    consistency = {"title": "Consistency", "unit": "%", "higher_is_better": True}
     metrics = {
         "split": "test", "images": 10, "accuracy": 0.8, "blackbox_accuracy": 0.9,
-        "agreement": 0.9,
-        "metrics": {"consistency": {"title": "Consistency", "unit": "%", "higher_is_better": True}},
+        "agreement": 0.9, "refinement": "cam_split", "metrics": {"consistency": consistency},
         "explainers": {
             "cam_split": {"kind": "method", "title": "cam_split", "consistency": 61.5},
             "random": {"kind": "floor", "title": "chance: random", "consistency": 1.5},
         },
     }  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    config = "data: {class_path: ppn.data.synthetic.SyntheticBirdsDataModule}"
+    (tmp_path / "config.yaml").write_text(config)
     card = model_card(network, "me/birds", True, read_metrics(tmp_path / "metrics.json"))
-    assert "accuracy 80.00%, of the classifier itself 90.00%" in card
+    assert (
+        "On 10 images of SyntheticBirds (test split): accuracy 80.00%, of the classifier as it"
+        in card
+    )
+    assert "| **cam_split (method), this network** | 61.5 |" in card
+    assert "The certificate is of the network as it was found, before." in card
     assert "| maps | Consistency % ↑ |" in card
     assert "| chance: random (floor) | 1.50 |" in card
     assert network.exactness in card

@@ -144,10 +144,36 @@ def test_a_sum_that_misses_the_logit_is_called_so(make_report, make_sample):
     assert "differs from the black box's own logit by 0.500" in html.replace("&#39;", "'")
 
 
+def test_the_page_opens_with_a_sum_and_no_two_signs_together(make_report, make_sample):
+    html = render(replace(make_report(), samples=[make_sample([-2.0, -1.0])]))
+    opening = html[html.index('<figure class="equation"') : html.index("</figure>")]
+    signs = re.findall(r'<span class="sign" aria-hidden="true">([^<]+)</span>', opening)
+    terms = re.findall(r'<p class="amount">([^<]+)</p>', opening)
+    assert signs == ["=", MINUS, MINUS]
+    assert terms == [f"{MINUS}3.25", f"{MINUS}1.00", "2.00", "0.25"]
+
+
+def test_a_part_that_carries_nothing_looks_like_nothing(make_report, make_sample):
+    given = replace(make_report(), samples=[make_sample([2.0, 0.001, -1.0])])
+    html = render(given)
+    steps = html[html.index('<ol class="steps"') : html.index("</ol>")]
+    assert steps.count("looks<br>like") == 1
+    assert steps.count("adds next<br>to nothing") == 1
+    assert steps.count("speaks<br>against it") == 1
+
+
+def test_a_doubtful_prediction_is_cautioned(make_report, make_sample):
+    sure = make_sample([2.0, 1.0])
+    doubtful = replace(sure, ranking=(Ranked(0, "a", 1.0, 0.4), Ranked(1, "b", 0.9, 0.36)))
+    assert "uncertain" not in render(replace(make_report(), samples=[sure]))
+    page = render(replace(make_report(), samples=[doubtful]))
+    assert '<p class="caution">The prediction is uncertain: a 40' in page
+
+
 def test_negative_contributions_step_down(make_report, make_sample):
     negative = make_sample([2.0, -1.5, 0.25])
     html = render(replace(make_report(), samples=[negative]))
-    assert amounts(html) == [2.0, -1.5, 0.25, -0.25, 0.5]
+    assert amounts(html) == [2.0, 0.25, -1.5, -0.25, 0.5]  # what adds most comes first
     assert html.count("stair negative") == 1
     assert html.count("stair constant negative") == 1
     below = render(replace(make_report(), samples=[make_sample([-2.0, -1.0, 0.5])]))

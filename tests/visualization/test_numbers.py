@@ -1,6 +1,15 @@
+from decimal import Decimal
+
 import pytest
 
-from ppn.visualization.numbers import add_printed, number, percent, printed_sum, short
+from ppn.visualization.numbers import (
+    add_printed,
+    number,
+    percent,
+    printed_sum,
+    printed_versus,
+    short,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -54,3 +63,16 @@ def test_terms_that_do_not_add_up_are_not_made_to():
 def test_long_names_keep_their_end():
     assert short("Black_Footed_Albatross_0046_18.jpg") == "\N{HORIZONTAL ELLIPSIS}batross_0046_18"
     assert short("a.jpg") == "a"
+
+
+def test_two_printed_sums_and_their_differences_add_up_both_ways():
+    first, second = [0.8626, -0.2942, 0.0005, 0.0041], [0.3460, -0.3207, 0.4912, -1.5019]
+    columns = printed_versus(first, second, (sum(first), sum(second)), exact=True)
+    mine, theirs, apart = (
+        [Decimal(text.replace(MINUS, "-")) for text in column] for column in columns
+    )
+    assert apart == [one - other for one, other in zip(mine, theirs, strict=True)]
+    for column in (mine, theirs, apart):
+        assert sum(column[:-1]) == column[-1]
+    assert columns[0][0] == "+0.86"  # as many digits as the other sum, which is the larger one
+    assert columns[2][0] == "+0.52"
