@@ -185,7 +185,7 @@ def test_plan_says_what_is_missing_and_how_to_get_it(tmp_path, offline):
 
 
 def test_plan_without_a_folder_finds_the_built_in_birds(offline, capsys):
-    assert main(["--preset", "cpu", "--plan"]) == 0
+    assert main(["--preset", "cpu", "--dry_run"]) == 0
     told = capsys.readouterr().out
     assert "Will run (2):\n  synthetic_birds/efficientnet_lite0" in told
     assert "  synthetic_birds/vit_small_scratch" in told
