@@ -1,6 +1,6 @@
 """Serves what `ppn export` wrote, with onnxruntime, numpy and Pillow alone; ppn is not needed.
 
-Usage: python experiments/serving/serve.py prototypes.onnx [--port 8000]
+Usage: python serve.py prototypes.onnx [--port 8000]
        curl --data-binary @bird.jpg http://127.0.0.1:8000/
 
 The answer is JSON: the predicted class, its probability, logit and bias, and of each part what it

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppn.__main__ import main
-from ppn.commands.recipes import about, available, recipes_root, resolve
+from ppn.commands.recipes import SERVER, about, available, recipes_root, resolve
 from ppn.commands.short_help import ABOUT, OPTIONS
 from ppn.errors import PPNError
 
@@ -20,6 +20,18 @@ def test_names_are_paths_below_experiments_and_configs():
     assert found["cub/classifier_efficientnet_lite0"].is_file()
     assert not any("reproduce" in name or "sweeps" in name for name in found)
     assert all(about(file) for file in found.values())
+
+
+def test_a_recipe_is_written_to_a_file_of_ones_own(tmp_path, capsys):
+    mine = tmp_path / "mine/probe.yaml"
+    assert main(["recipes", "--show", "probe", "--out", str(mine)]) == 0
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(mine), "--print_config"])
+    assert "ClassificationTask" in capsys.readouterr().out
+    assert main(["recipes", "--show", "serve.py", "--out", str(tmp_path / "serve.py")]) == 0
+    assert (tmp_path / "serve.py").read_text() == (recipes_root() / SERVER).read_text()
+    assert main(["recipes", "--out", str(mine)]) == 2
+    assert "--show NAME" in capsys.readouterr().err
 
 
 def test_only_what_names_a_recipe_is_replaced():
@@ -97,6 +109,7 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     assert not (tmp_path / "site/tests").exists()
     assert not (tmp_path / "site/experiments").exists()
     assert (tmp_path / "site/ppn/py.typed").is_file()
+    assert (tmp_path / "site/ppn/recipes" / SERVER).is_file()
     (tmp_path / "empty").mkdir()
 
     def ppn(*words):
