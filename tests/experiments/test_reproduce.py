@@ -330,5 +330,5 @@ def test_makefile_passes_its_variables_on():
     (line,) = (line for line in done.stdout.splitlines() if "experiments.reproduce" in line)
     words = shlex.split(line)
     parsed = parser().parse_args(words[words.index("experiments.reproduce") + 1 :])
-    assert (parsed.data, parsed.weights) == ("some folder", "files")
+    assert (parsed.root, parsed.weights) == ("some folder", "files")
     assert (parsed.preset, parsed.seeds, parsed.online) == ("smoke", 2, True)
