@@ -122,6 +122,8 @@ def test_an_agents_trials_have_a_directory_each_even_in_one_job(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
     assert run_directory(config) == "runs/synthetic/prototypes/abc"
+    config = Namespace(config=[str(ROOT / "experiments/prototypes.yaml")])
+    assert run_directory(config) == "runs/prototypes/abc"
 
 
 def test_the_sweeps_cover_what_there_is_to_choose():

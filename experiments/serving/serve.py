@@ -79,6 +79,8 @@ class Explainer:
                 found["maps"][0] if self.about["maps"] == "predicted" else found["maps"][0, label]
             )
             for part, grid in zip(parts, maps, strict=True):
+                if not grid.any():  # removed by an edit
+                    continue
                 row, column = np.unravel_index(int(grid.argmax()), grid.shape)
                 part["at"] = [(column + 0.5) / grid.shape[1], (row + 0.5) / grid.shape[0]]
         return {

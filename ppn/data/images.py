@@ -54,7 +54,7 @@ def read_image(path: Path, upright: bool = False) -> Image.Image:
             return as_rgb(image) if upright else _rgb(image)
     except FileNotFoundError:
         raise DataError(
-            f"Image {path} is missing: complete the data set or correct its list of images."
+            f"Image {path} is missing: correct its name, or the data set that lists it."
         ) from None
     except Exception as error:  # decoders raise whatever they stumble over
         raise DataError(
