@@ -44,7 +44,7 @@ SEEDS ?= 3
 ONLINE ?=
 
 reproduce: setup ## Tables, figures and a check of all results: DATA=folder PRESET=smoke|cpu|full SEEDS=3
-	$(BIN)/python -m experiments.reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(ONLINE),--online)
+	$(BIN)/python -m experiments.reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(DATA),--data.root '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(ONLINE),--online)
 
 SWEEP ?=
 LOCAL ?=

@@ -1,6 +1,6 @@
 """Speed and memory, each against a limit and side by side in one run: `make bench`.
 
-Usage: python experiments/bench.py [--root CUB_200_2011] [--device cuda] [--only GROUP ...]
+Usage: python experiments/bench.py [--data.root CUB_200_2011] [--device cuda] [--only GROUP ...]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch  # noqa: E402
 from lightning.fabric.utilities import move_data_to_device  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from experiments.arguments import add_root  # noqa: E402
 from experiments.benchmarks.acting import explain_rows  # noqa: E402
 from experiments.benchmarks.decomposition import cam_split_row, nmf_rows  # noqa: E402
 from experiments.benchmarks.libraries import missing  # noqa: E402
@@ -126,7 +127,7 @@ def main() -> int:
     """Run, print the table as it grows, and write it."""
     groups = [*ON_CPU, *ON_DEVICE]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", help="CUB_200_2011; the built-in birds otherwise")
+    add_root(parser, "CUB_200_2011; the built-in birds otherwise")
     parser.add_argument("--out", default="runs/bench", help="where bench.json goes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", nargs="+", choices=groups, help="only these groups of rows")

@@ -1,7 +1,7 @@
 """Draw the pictures of docs/gallery.md, and that of the report.
 
-Usage: python -m experiments.gallery [--demo runs/demo] [--out docs/gallery]
-       [--cub ROOT --ckpt CKPT] [--transformer FILE]
+Usage: python -m experiments.gallery [--run runs/demo] [--out docs/gallery]
+       [--data.root ROOT --ckpt CKPT] [--transformer FILE]
 
 `make demo` comes first. Photographs of CUB-200-2011 belong to their photographers, so its birds are
 drawn from their annotated points.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import ppn
+from experiments.arguments import add_root
 from experiments.maps import transformer
 from ppn.data.cub import CUBDataModule
 from ppn.io.files import replacing
@@ -152,18 +153,18 @@ def report(page: Path, file: Path) -> None:
 def main() -> None:
     """Draw what there is the material for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--demo", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"))
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"))
-    parser.add_argument("--cub", type=Path, help="root of CUB-200-2011")
+    add_root(parser, "CUB_200_2011")
     parser.add_argument("--ckpt", type=Path, help="prototypes of a classifier of it")
     parser.add_argument("--transformer", type=Path, default=Path("runs/gallery/transformer.pt"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    edited(given.demo, given.out)
-    report(given.demo / "report/index.html", given.out.parent / "report.png")
+    edited(given.run, given.out)
+    report(given.run / "report/index.html", given.out.parent / "report.png")
     small_transformer(given.transformer, given.out)
-    if given.cub and given.ckpt:
-        real(given.cub, given.ckpt, given.out)
+    if given.root and given.ckpt:
+        real(Path(given.root), given.ckpt, given.out)
 
 
 if __name__ == "__main__":

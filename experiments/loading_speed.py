@@ -1,7 +1,7 @@
 """Images per second of our training loader and of torchvision's ImageFolder, with the same work.
 
-Usage: python experiments/loading_speed.py --root ROOT [--name cub] [--workers 0 2] [--repeats 5]
-    [--processor-time]
+Usage: python experiments/loading_speed.py --data.root ROOT [--data cub] [--num_workers 0 2]
+    [--repeats 5] [--processor_time]
 
 Both read the same files, a random resized crop, colour jitter and flip of torchvision's v2 with the
 same parameters, and collate with as many workers; ours moves boxes and keypoints along besides.
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from experiments.arguments import add_root
 from ppn.data.catalog import CATALOG, data_module
 from ppn.types import InputConfig
 
@@ -103,27 +104,27 @@ def compare(
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--root", required=True, help="folder of the data set")
-    parser.add_argument("--name", default="cub", choices=list(CATALOG), help="which data set")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    add_root(parser, "folder of the data set", required=True)
+    parser.add_argument("--data", default="cub", choices=list(CATALOG), help="which data set")
+    parser.add_argument("--num_workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--processor-time",
+        "--processor_time",
         action="store_true",
         help="count this process's processor time, for 0 workers on a busy machine",
     )
     given = parser.parse_args()
-    if given.processor_time and given.workers != [0]:
-        parser.error("--processor-time needs --workers 0: it does not see other processes")
+    if given.processor_time and given.num_workers != [0]:
+        parser.error("--processor_time needs --num_workers 0: it does not see other processes")
     clock = time.process_time if given.processor_time else time.perf_counter
     print("| data set | images | workers | ours, 1/s | ImageFolder, 1/s | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for workers in given.workers:
-        data = data_module(given.name)(root=given.root, num_workers=workers, val_fraction=0.0)
+    for workers in given.num_workers:
+        data = data_module(given.data)(root=given.root, num_workers=workers, val_fraction=0.0)
         data.input_config = InputConfig()
         ours, bare, ratio = compare(data, given.repeats, clock)
         count = len(data.view("train"))
-        print(f"| {given.name} | {count} | {workers} | {ours:.1f} | {bare:.1f} | {ratio:.3f} |")
+        print(f"| {given.data} | {count} | {workers} | {ours:.1f} | {bare:.1f} | {ratio:.3f} |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Draw docs/method.svg: the three steps of the method, with the numbers of a class of `make demo`.
 
-Usage: python -m experiments.method [--demo runs/demo] [--out docs/method.svg]
+Usage: python -m experiments.method [--run runs/demo] [--out docs/method.svg]
 """
 
 from __future__ import annotations
@@ -183,10 +183,10 @@ def read(drawing: Drawing, explanation: ppn.Explanation) -> None:
 def main() -> None:
     """Find three parts of one class of the demo's black box, and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--demo", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"))
     parser.add_argument("--out", type=Path, default=Path("docs/method.svg"))
     given = parser.parse_args()
-    black_box = ppn.load(given.demo / "prototypes/checkpoints/prototypes.ckpt")
+    black_box = ppn.load(given.run / "prototypes/checkpoints/prototypes.ckpt")
     birds = Path(__file__).parents[1] / "configs/data/synthetic_birds.yaml"
     data = SyntheticBirdsDataModule(**yaml.safe_load(birds.read_text())["init_args"])
     data.input_config = black_box.input_config

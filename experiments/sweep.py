@@ -1,6 +1,6 @@
 """Run a W&B sweep file, with an agent or, without an account, on this machine.
 
-Usage: python experiments/sweep.py FILE [--trials N] [--seed S] [--out DIR] [--dry-run] [--wandb]
+Usage: python experiments/sweep.py FILE [--trials N] [--seed S] [--out DIR] [--dry_run] [--wandb]
        [-- further arguments of ppn]
 
 From the repository's root. Trials that have finished with the same configuration are not run again.
@@ -47,7 +47,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="most trials (default: the file's run_cap)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random and bayes")
     parser.add_argument("--out", help="folder of the trials (default: runs/sweeps/NAME)")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands only")
     parser.add_argument(
         "--wandb", action="store_true", help="start a W&B agent if WANDB_API_KEY is set"
     )

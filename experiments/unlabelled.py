@@ -1,6 +1,7 @@
 """Ways to find parts without labels, on training images that were held out.
 
-Usage: python -m experiments.unlabelled --data cub --root ROOT --classifier CKPT [--out runs/shares]
+Usage: python -m experiments.unlabelled --data cub --data.root ROOT
+       [--classifier_ckpt CKPT] [--split val|test] [--out runs/shares]
 
 Tokens are those of `experiments.shares`, extracted once. Every way only gives coefficients; the
 split is `CompactSplit` for all of them, so every row stays an exact sum.
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from experiments.arguments import add_classifier, study_parser
+from experiments.arguments import add_classifier, parse, study_parser
 from experiments.shares.present import table
 from experiments.shares.study import held_out, tested
 from experiments.shares.tokens import extract
@@ -208,23 +209,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score all ways on held-out training images, and those that are named on test images."""
     parser = study_parser("unlabelled", __doc__, [3, 5], "runs/shares")
     add_classifier(parser, list(WAYS))
-    parser.add_argument("--test", action="store_true", help="score on test images instead")
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--split", choices=["val", "test"], default="val", help="val: held-out training images"
+    )
+    given = parse(parser, arguments)
+    test = given.split == "test"
     extracted = extract(
         given.data,
         given.root,
         given.architecture,
-        given.classifier,
+        given.classifier_ckpt or "pypi",
         Path(given.out, given.data),
         parse_options(given.set),
     )
     for k in given.k:
         found: Table = defaultdict(list)
-        for seed in range(1 if given.test else given.seeds):
-            setting = tested(extracted, k) if given.test else held_out(extracted, k, seed)
+        for seed in range(1 if test else given.seeds):
+            setting = tested(extracted, k) if test else held_out(extracted, k, seed)
             for name in given.ways:
                 found[name].append(setting.score(prototypes(setting, WAYS[name]())))
-        where = "test images" if given.test else f"held-out images, {given.seeds} splits"
+        where = "test images" if test else f"held-out images, {given.seeds} splits"
         print("\n".join(["", f"## k = {k}, {where}", "", *table(found, given.ways[0])]), flush=True)
     return 0
 

@@ -1,6 +1,7 @@
 """Do entries of a shared vocabulary match true pairs of part and colour, on drawn birds?
 
-Usage: python -m experiments.vocabulary [--classes 24] [--first 0] [--train 20] [--test 10]
+Usage: python -m experiments.vocabulary [--num_classes 24] [--first 0] [--train_per_class 20]
+       [--test_per_class 10]
 
 Every patch that a prototype fires on most, in images of its class, has a true pair: the part that
 covers most of it, and the class's value of that part's attribute ("wing, two bars"), both from the
@@ -201,34 +202,33 @@ def line(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of Markdown."""
     parser = argparse.ArgumentParser(prog="python -m experiments.vocabulary")
-    parser.add_argument("--classes", type=int, default=24)
+    parser.add_argument("--num_classes", type=int, default=24)
     parser.add_argument("--first", type=int, default=0, help="the first class, to choose on others")
     parser.add_argument("--seed", type=int, default=0, help="of the drawings")
-    parser.add_argument("--train", type=int, default=20, help="training images of each class")
-    parser.add_argument("--test", type=int, default=10, help="test images of each class")
+    parser.add_argument("--train_per_class", type=int, default=20)
+    parser.add_argument("--test_per_class", type=int, default=10)
     parser.add_argument("--k", type=int, nargs="+", default=[3, 5], choices=list(NAMED))
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 20, 30, 60])
-    parser.add_argument("--images", type=int, default=30, help="images with annotated points")
+    parser.add_argument("--clicked", type=int, default=30, help="images with annotated points")
     parser.add_argument("--draws", type=int, default=3, help="of these images")
     parser.add_argument("--spread", type=float, nargs="+", default=[0.036], help="of a point")
     given = parser.parse_args(arguments)
     data = SyntheticBirdsDataModule(
-        given.first + given.classes,
-        given.train,
-        given.test,
+        given.first + given.num_classes,
+        given.train_per_class,
+        given.test_per_class,
         seed=given.seed,
         masks=True,
         val_fraction=0.0,
         num_workers=0,
     )
-    classifier = build_classifier("tf_efficientnet_lite0", given.classes, "pypi").eval()
+    classifier = build_classifier("tf_efficientnet_lite0", given.num_classes, "pypi").eval()
     data.input_config = classifier.config
     train, test = (seen(data, split, given.first, classifier) for split in ("train", "test"))  # type: ignore[arg-type]
-    weight, bias = logistic_head(train.tokens.mean(1), train.labels, given.classes)
+    weight, bias = logistic_head(train.tokens.mean(1), train.labels, given.num_classes)
     right = (test.tokens.mean(1).double() @ weight.T + bias).argmax(1) == test.labels
-    print(
-        f"{given.classes} classes, accuracy {100 * right.double().mean():.0f} % on test images.\n"
-    )
+    accuracy = 100 * right.double().mean()
+    print(f"{given.num_classes} classes, accuracy {accuracy:.0f} % on test images.\n")
     columns = "k | prototypes | entries | purity | told | completeness | V-measure"
     print(f"| {columns} | left by one vector |\n|{' --- |' * 8}")
     source = data.test_source
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shown = line(k, "shared directions", [looked(found, uses)], base, left(found, uses))
             print(shown, flush=True)
         for spread in given.spread:
-            draws = [named(train, k, given.images, seed, spread) for seed in range(given.draws)]
+            draws = [named(train, k, given.clicked, seed, spread) for seed in range(given.draws)]
             drawn = [explained(way, train, weight, k + 1) for way in draws]
             for count in (None, *(count for count in given.entries if count >= k)):
                 own, rest = [], ""

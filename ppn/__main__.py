@@ -36,7 +36,7 @@ commands (each has its own --help; options come from YAML files and flags):
   annotate   click where named parts are on a few images, in a browser
   index      keep the patches of all training images, to search them
   search     find parts and training images that look like a crop
-  recipes    list the recipes and fragments that --config ppn:NAME takes, or print one
+  recipes    list the recipes and fragments that --config ppn:NAME takes, or copy one
   completion print a script that completes commands and options in bash or zsh
 
   ppn fit --config ppn:probe --model ppn:backbone/resnet50 --data ppn:data/folder --data.root IMAGES

@@ -89,7 +89,7 @@ def test_the_walk_from_a_classifier_to_a_service(world, tmp_path, monkeypatch, c
         assert main([*words, *more]) == 0, (line, capsys.readouterr().err)
     edited = ppn.load("runs/birds-clean/checkpoints/prototypes.ckpt")
     assert edited.edits
-    explainer = load_module(ROOT / serve.split()[1]).Explainer(Path(serve.split()[2]))
+    explainer = load_module(Path(serve.split()[1])).Explainer(Path(serve.split()[2]))
     photo = base / "photos/mug/1.png"
     answer = explainer.explain(Image.open(photo))
     mine = edited.explain(photo, answer["class"])

@@ -566,6 +566,7 @@ def test_one_class(capsys, tmp_path):
         (["--data=CubDataModule"], "did you mean 'CUBDataModule'?"),
         (["--data=CUBDataModule", "--model=ClassificationTask"], "CUBDataModule needs root"),
         (["--model=ClassificationTask", "--model.archtecture=x"], "did you mean 'architecture'?"),
+        (["--config=ppn:probe", "--data.root=birds"], "images are --data ppn:data/folder"),
         (
             ["--model=ClassificationTask", "--model.lr=fast"],
             "--model.lr fast does not fit: the val",

@@ -456,10 +456,7 @@ def test_the_walk_of_the_readme(tmp_path, monkeypatch):
     assert [command.split()[1] for command in commands] == ["fit", "test", "explain"]
     monkeypatch.chdir(tmp_path)
     for command in commands:
-        words = [
-            str(ROOT / word) if word.startswith(("configs/", "experiments/")) else word
-            for word in shlex.split(command.replace("ROOT", str(root)))[1:]
-        ]
+        words = shlex.split(command.replace("ROOT", str(root)))[1:]
         small = ["--data.init_args.num_workers=0", "--trainer.enable_progress_bar=false"]
         assert main([*words, *(small if words[0] != "explain" else [])]) == 0
     page = (tmp_path / "runs/cub/named-test/report/index.html").read_text()

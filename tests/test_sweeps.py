@@ -122,6 +122,8 @@ def test_an_agents_trials_have_a_directory_each_even_in_one_job(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
     assert run_directory(config) == "runs/synthetic/prototypes/abc"
+    config = Namespace(config=[str(ROOT / "experiments/prototypes.yaml")])
+    assert run_directory(config) == "runs/prototypes/abc"
 
 
 def test_the_sweeps_cover_what_there_is_to_choose():
@@ -207,7 +209,7 @@ def test_bayes_looks_where_it_is_good_and_goes_on_from_results_alone(tmp_path, g
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, changes, message):
     path = write(tmp_path / "s.yaml", **changes)
-    assert runner.main([str(path), "--dry-run"]) == 2
+    assert runner.main([str(path), "--dry_run"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -215,7 +217,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, changes, message):
 def test_a_missing_optuna_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     path = ROOT / "experiments/sweeps/classifier.yaml"
-    assert runner.main([str(path), "--dry-run"]) == 2
+    assert runner.main([str(path), "--dry_run"]) == 2
     assert "pip install 'ppn[sweeps]'" in capsys.readouterr().err
 
 
@@ -225,7 +227,7 @@ def test_without_an_account_it_says_so_and_runs_here(monkeypatch, capsys):
     words = [
         "experiments/sweeps/refinement.yaml",
         "--wandb",
-        "--dry-run",
+        "--dry_run",
         "--",
         "--seed_everything=1",
     ]

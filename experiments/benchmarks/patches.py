@@ -1,6 +1,6 @@
 """An index of many patches: memory, recall against an exact search, and time of a query.
 
-Usage: python -m experiments.benchmarks.patches [--patches 10000000] [--folder FOLDER]
+Usage: python -m experiments.benchmarks.patches [--patches 10000000] [--index FOLDER]
 
 Patches are drawn: directions around some thousand centres with the sparse, non-negative channels
 and uneven lengths that features behind a ReLU have. Queries are prototypes, signed directions.
@@ -124,10 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patches", type=int, default=10_000_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--kind", choices=["flat", "ivf_sq8", "ivf_pq"])
-    parser.add_argument("--folder", help="keeps the index; else it is deleted")
+    parser.add_argument("--index", help="keeps the index; else it is deleted")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(given.folder or temporary)
+        folder = Path(given.index or temporary)
         print(json.dumps(index_figures(given.patches, given.width, folder, given.kind), indent=2))
     return 0
 

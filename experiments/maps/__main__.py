@@ -1,6 +1,6 @@
 """Measure maps that add up: cuts, baselines and what deleting pixels does to a part.
 
-Usage: python -m experiments.maps [--images 8] [--out runs/maps]
+Usage: python -m experiments.maps [--count 8] [--out runs/maps]
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def drops(network: PrototypeNetwork, images: Tensor, labels: Tensor, maps: Tenso
 def main() -> int:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=8, help="images measured")
+    parser.add_argument("--count", type=int, default=8, help="images measured")
     parser.add_argument("--out", default="runs/maps", help="where weights and numbers go")
     parser.add_argument("--only", choices=("transformer", "tf_efficientnet_lite0"))
     given = parser.parse_args()
@@ -103,7 +103,7 @@ def main() -> int:
     vit = transformer.trained(folder / "transformer.pt")
     train, train_labels, _ = transformer.birds("train", 20)
     test, labels, _ = transformer.birds("test", 8)
-    few = torch.arange(len(test))[:: max(1, len(test) // given.images)][: given.images]
+    few = torch.arange(len(test))[:: max(1, len(test) // given.count)][: given.count]
     with torch.no_grad():
         right = float((vit(test).argmax(1) == labels).double().mean())
     found: dict[str, object] = {"transformer_accuracy": right}

@@ -1,6 +1,7 @@
 """Strategies x ways to find parts x k x lambda x seeds, on tokens that are extracted once.
 
-Usage: python -m experiments.refinement --classifier-ckpt CKPT [--data cub --root ROOT] [--seeds 3]
+Usage: python -m experiments.refinement --classifier_ckpt CKPT [--data cub --data.root ROOT]
+       [--seeds 3]
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.arguments import study_parser
+from experiments.arguments import parse, study_parser
 from experiments.refinement.cells import KS, cells, score
 from experiments.refinement.present import draw, markdown
 from experiments.refinement.tokens import extract
@@ -26,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = study_parser("refinement", __doc__, KS, "runs/refinement")
     parser.add_argument(
-        "--classifier-ckpt", required=True, help="a ClassificationTask's checkpoint"
+        "--classifier_ckpt", required=True, help="a ClassificationTask's checkpoint"
     )
     return parser
 
@@ -41,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after a mistake in the input.
     """
     parser = make_parser()
-    given = parser.parse_args(arguments)
-    folder = Path(given.out, given.data)
     try:
+        given = parse(parser, arguments)
+        folder = Path(given.out, given.data)
         options = parse_options(given.set)
         checkpoint = Path(given.classifier_ckpt)
         if not checkpoint.is_file():
-            parser.error(f"--classifier-ckpt {checkpoint} is no file")
+            parser.error(f"--classifier_ckpt {checkpoint} is no file")
         tokens, key = extract(given.data, given.root, checkpoint, folder / "tokens.pt", options)
         rows: list[dict[str, Any]] = []
         for cell in cells(given.seeds, tuple(given.k)):

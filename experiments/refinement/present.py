@@ -115,8 +115,8 @@ def _summary(rows: Rows) -> list[str]:
         "",
         "## All k > 1 together",
         "",
-        "The difference is from the default, in the same seed, thus on the same images; ± is the "
-        "standard error over seeds.",
+        "The difference is from `cam_split` with lambda 3, the default before `compact_split`, in "
+        "the same seed, thus on the same images; ± is the standard error over seeds.",
         "",
         _line("parts", "maps", "lambda", head(JUDGE), "difference", *map(head, METRICS[2:])),
         _line(*["---"] * 7),

@@ -1,6 +1,6 @@
 """Plan, run what can run, and write tables and figures: `make reproduce`.
 
-Usage: python -m experiments.reproduce [--data DATA] [--preset smoke|cpu|full] [--seeds 3]
+Usage: python -m experiments.reproduce [--data.root DATA] [--preset smoke|cpu|full] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import lightning
 import timm
 import torch
 
+from experiments.arguments import add_root
 from experiments.reproduce import expected
 from experiments.reproduce.collect import described, head_case, rows, summarise
 from experiments.reproduce.figures import draw
@@ -40,16 +41,16 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m experiments.reproduce", description=__doc__.splitlines()[0]
     )
-    made.add_argument("--data", help="folder that holds data sets, directly or one level below")
+    add_root(made, "folder that holds data sets, directly or one level below")
     made.add_argument("--weights", help="folder of files ARCHITECTURE.safetensors or .pth")
     made.add_argument("--online", action="store_true", help="let timm download weights")
     made.add_argument("--preset", default="cpu", choices=("smoke", "cpu", "full"))
     made.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
     made.add_argument("--out", default="runs/reproduce", help="where everything goes")
-    made.add_argument("--plan", action="store_true", help="say what would run, and stop")
+    made.add_argument("--dry_run", action="store_true", help="say what would run, and stop")
     made.add_argument("--expected", default=str(EXPECTED), help="file of expected values")
     made.add_argument(
-        "--write-expected", action="store_true", help="take the results as expected values"
+        "--write_expected", action="store_true", help="take the results as expected values"
     )
     return made
 
@@ -68,13 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = made.parse_args(words)
     if given.seeds < 1:
         made.error("--seeds must be at least 1")
-    for name in ("data", "weights"):
-        folder = getattr(given, name)
+    for name, folder in (("data.root", given.root), ("weights", given.weights)):
         if folder and not Path(folder).is_dir():
             made.error(f"--{name} {folder} is no folder")
-    ready, lacking = plan(given.preset, _path(given.data), _path(given.weights), given.online)
+    ready, lacking = plan(given.preset, _path(given.root), _path(given.weights), given.online)
     tell(ready, lacking)
-    if given.plan:
+    if given.dry_run:
         return 0
     base = Path(given.out, given.preset)
     failed = _run_all(ready, given.seeds, base)
@@ -138,7 +138,7 @@ def _page(base: Path, ready: Ready) -> str:
 
 def _judge(drifts: list[expected.Drift] | None, preset: str) -> int:
     if drifts is None:
-        print(f"Nothing is expected of the preset {preset} yet: see --write-expected.")
+        print(f"Nothing is expected of the preset {preset} yet: see --write_expected.")
         return 0
     if not drifts:
         print("All results are as expected.")

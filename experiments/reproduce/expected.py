@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEADER = """\
 # What `make reproduce` must find, preset after preset: mean over seeds, and how far from it a
-# result may lie. Written by `python -m experiments.reproduce --preset NAME --write-expected` from
+# result may lie. Written by `python -m experiments.reproduce --preset NAME --write_expected` from
 # a real run, with three standard deviations over its seeds as tolerance, but at least 5 points.
 # Agreement and the largest logit error are promises, not measurements: 1 and 0 within float32.
 """

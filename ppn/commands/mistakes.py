@@ -159,6 +159,8 @@ def _of_value(message: str, more: str) -> str:
         hint = nearest(name, known) or f"its options are {listed}."
         if not known:  # the base of all, because the class was not named yet
             hint = f"name the class before its options, as in {option}=NAME."
+        elif kind == "SyntheticBirdsDataModule" and name == "root":
+            hint = "it draws its birds. Your own images are --data ppn:data/folder --data.root DIR."
         return f"{kind} has no option '{name}' ({option}.{name}): {hint}"
     absent = re.search(r"File does not exist: '?([^'\n]+)", message)
     if absent:

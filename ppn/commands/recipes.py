@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppn.errors import PPNError, nearest
+from ppn.io.files import user_path, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCHEME = "ppn:"
+SERVER = "experiments/serving/serve.py"
 _FOLDERS = ("", "cub", "synthetic", "benchmark")
 """Those of `experiments/` whose YAML files are configurations of `ppn`."""
 
@@ -61,28 +65,44 @@ def _resolved(word: str) -> str:
 
 
 def about(file: Path) -> str:
-    """Return the first line of a YAML file if it is a comment, else ""."""
+    """Return what a YAML file's first comment says, up to a line that ends a sentence."""
+    said: list[str] = []
     with file.open(encoding="utf-8") as lines:
-        first = next(lines, "")
-    return first.lstrip("# ").rstrip(" :\n") if first.startswith("#") else ""
+        for line in takewhile(lambda line: line.startswith("#"), lines):
+            said.append(line.strip("# \n"))
+            if said[-1].endswith((".", ":")):
+                break
+    return " ".join(said).rstrip(":")
 
 
-def recipes(show: str | None = None) -> int:
+def recipes(show: str | None = None, out: str | None = None) -> int:
     """List the recipes and fragments that `--config ppn:NAME`, `--data ppn:data/NAME` etc. take.
 
     Args:
-        show: Print the file of this name instead.
+        show: Print the file of this name instead; serve.py is the example that serves what
+            `ppn export` writes.
+        out: Write it to this file, to be changed there.
 
     Returns:
         Exit code 0.
 
     Raises:
-        PPNError: If there is none of that name.
+        PPNError: If there is none of that name, or it cannot be written.
     """
+    if out is not None and show is None:
+        raise PPNError("--out needs --show NAME: one recipe is written.")
     if show is not None:
-        path = resolve([SCHEME + show.removeprefix(SCHEME)])[0]
-        print(f"# {path}")
-        print(Path(path).read_text(encoding="utf-8"), end="")
+        server = recipes_root() / SERVER
+        name = SCHEME + show.removeprefix(SCHEME)
+        path = server if show == server.name else Path(_resolved(name))
+        text = path.read_text(encoding="utf-8")
+        if out is None:
+            print(f"# {path}\n{text}", end="")
+            return 0
+        # Fragments are named relative to the recipe's own folder.
+        text = re.sub(r"(?:\.\./)+(?=configs/)", f"{recipes_root().as_posix()}/", text)
+        write_bytes(user_path(out), text.encode())
+        print(f"-> {out}")
         return 0
     from rich.table import Table
 

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from ppn.callbacks.tracking import STAGING, needed_package
+from ppn.commands.recipes import recipes_root
 
 RUN_DIR = "PPN_RUN_DIR"
 """Environment variable by which the processes of one run agree on its directory."""
@@ -33,7 +34,9 @@ def run_directory(config: Any) -> str:  # noqa: ANN401 - jsonargparse's namespac
         return inherited
     files = [Path(str(path)) for path in config.config or []]
     if files:
-        experiment = Path(files[-1].resolve().parent.name, files[-1].stem)
+        file = files[-1].resolve()
+        own = file.parent != recipes_root().resolve() / "experiments"
+        experiment = Path(file.parent.name if own else "", file.stem)
     else:
         experiment = Path(config.model.class_path.rsplit(".", 1)[-1])
     # The first, because an agent runs many trials in one job.

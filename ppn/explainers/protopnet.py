@@ -189,7 +189,7 @@ def read_protopnet(path: str) -> ProtoPNet:
     """
     content = read_checkpoint(path)
     record = read_record(path, content)
-    expect_model(path, record, TASK, "give one that configs/model/protopnet.yaml has trained")
+    expect_model(path, record, TASK, "give one that ppn:model/protopnet has trained")
     made = record.structure
     kept = content.get("state_dict")
     prototypes = kept.get("network.prototypes") if isinstance(kept, dict) else None
@@ -229,7 +229,7 @@ def read_protopnet(path: str) -> ProtoPNet:
 
 
 class TrainedProtoPNet(TrainedMaps):
-    """A ProtoPNet that configs/model/protopnet.yaml has trained on the same data.
+    """A ProtoPNet that ppn:model/protopnet has trained on the same data.
 
     It is ante-hoc: what it explains are its own predictions.
 

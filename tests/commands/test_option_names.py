@@ -1,9 +1,15 @@
 """One name for one concept, in every command and in the Python functions beside them."""
 
+import argparse
+import importlib
 import inspect
 import re
+from pathlib import Path
+
+import pytest
 
 import ppn
+from experiments.zoo.__main__ import zoo
 from ppn.__main__ import HELP
 from ppn.commands.completion import parser_of
 from ppn.commands.parsing import command_of, make_parser
@@ -58,7 +64,7 @@ NAMES = {
     "error that maps may have": "tolerance",
     "what an image is compared with": "baseline",
     "crop of one image": "box",
-    "how many are shown": "count",
+    "how many": "count",
     # what is measured
     "an explainer": "explainer",
     "explainers": "explainers",
@@ -116,6 +122,19 @@ TRAINING = {
 }
 """Of the training of classifiers; in no other command."""
 
+
+EXPERIMENTS = {
+    # what is tried
+    *("ways", "draws", "clicked", "choosing", "entries", "spread", "first", "only", "preset"),
+    *("train_per_class", "test_per_class", "trials", "limit", "repeats"),
+    # of what size, where, how long
+    *("device", "memory", "timeout", "nodes", "patches", "width", "processor_time"),
+    *("tflops", "bandwidth", "cores", "network"),
+    # what is read and written
+    *("files", "file", "filter", "again", "transformer", "expected", "write_expected"),
+    *("online", "wandb", "dry_run"),
+}
+"""What only `python -m experiments.*` have."""
 
 OWN = {
     "PrototypeNetwork.flagged: kinds",  # several words of --flagged
@@ -184,3 +203,36 @@ def test_functions_call_things_as_the_commands_do():
 def test_the_help_lists_every_command():
     listed = re.findall(r"^  (\w+) +\S", HELP.partition("commands")[2], re.MULTILINE)
     assert {*ABOUT, *SMALL_COMMANDS} <= {*listed}
+
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for file in (ROOT / "experiments").rglob("*.py")
+    if re.search(r"(ArgumentParser|study_parser)\(.*__main__", file.read_text(), re.DOTALL)
+)
+
+
+class Seen(Exception):
+    """A parser that was about to parse."""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_experiments_call_things_as_the_commands_do(program, monkeypatch):
+    def caught(parser, *_):
+        raise Seen(parser)
+
+    monkeypatch.setattr("sys.argv", [program])
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", caught)
+    with pytest.raises(Seen) as seen:
+        importlib.import_module(program).main()
+    names = {plain(name) for name in options(seen.value.args[0])}
+    assert names - {*NAMES.values(), *EXPERIMENTS} == set()
+
+
+def test_the_crawl_calls_things_as_the_commands_do():
+    assert {*options(make_parser("", zoo))} <= {*NAMES.values(), *EXPERIMENTS}
+
+
+def test_no_name_of_an_experiment_is_out_of_use():
+    assert not EXPERIMENTS & {*NAMES.values()}

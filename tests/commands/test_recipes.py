@@ -1,12 +1,18 @@
+import os
+import shlex
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ppn.__main__ import main
-from ppn.commands.recipes import about, available, recipes_root, resolve
+from ppn.commands.recipes import SERVER, about, available, recipes_root, resolve
 from ppn.commands.short_help import ABOUT, OPTIONS
 from ppn.errors import PPNError
 
@@ -20,6 +26,18 @@ def test_names_are_paths_below_experiments_and_configs():
     assert found["cub/classifier_efficientnet_lite0"].is_file()
     assert not any("reproduce" in name or "sweeps" in name for name in found)
     assert all(about(file) for file in found.values())
+
+
+def test_a_recipe_is_written_to_a_file_of_ones_own(tmp_path, capsys):
+    mine = tmp_path / "mine/probe.yaml"
+    assert main(["recipes", "--show", "probe", "--out", str(mine)]) == 0
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(mine), "--print_config"])
+    assert "ClassificationTask" in capsys.readouterr().out
+    assert main(["recipes", "--show", "serve.py", "--out", str(tmp_path / "serve.py")]) == 0
+    assert (tmp_path / "serve.py").read_text() == (recipes_root() / SERVER).read_text()
+    assert main(["recipes", "--out", str(mine)]) == 2
+    assert "--show NAME" in capsys.readouterr().err
 
 
 def test_only_what_names_a_recipe_is_replaced():
@@ -97,6 +115,7 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     assert not (tmp_path / "site/tests").exists()
     assert not (tmp_path / "site/experiments").exists()
     assert (tmp_path / "site/ppn/py.typed").is_file()
+    assert (tmp_path / "site/ppn/recipes" / SERVER).is_file()
     (tmp_path / "empty").mkdir()
 
     def ppn(*words):
@@ -115,6 +134,46 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     )
     assert "ImageFolderDataModule" in shown.stdout, shown.stderr
     assert "test_resnet" in shown.stdout
+
+
+@pytest.mark.slow
+def test_the_quick_start_runs_in_a_fresh_environment(tmp_path):
+    """The wheel is installed, what it depends on is that of this environment."""
+    pytest.importorskip("hatchling")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", tmp_path, ROOT], check=True, capture_output=True)
+    venv.create(tmp_path / "fresh", with_pip=True)
+    python = tmp_path / "fresh/bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, *tmp_path.glob("*.whl")], check=True)
+    (site,) = (tmp_path / "fresh").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    empty = tmp_path / "empty"
+    for number, name in product(range(8), ("mug", "plate")):
+        file = empty / f"photos/{name}/{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((64, 64), 20 + 60 * (name == "mug")).convert("RGB").save(file)
+
+    def run(*words):
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(words, cwd=empty, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    ppn = tmp_path / "fresh/bin/ppn"
+    assert "exact" in run(ppn, "check", "test_resnet")
+    data = ["--data", "ppn:data/folder", "--data.root", "photos", "--data.num_workers", "0"]
+    small = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
+    model = ["--model", "ppn:backbone/test_resnet"]
+    said = run(ppn, "fit", "--config", "ppn:finetune", *model, *data, *small)
+    for _ in range(2):  # what a fit prints, until there is nothing left to fit
+        words = shlex.split(next(line for line in said.splitlines() if line.startswith("  ppn ")))
+        said = run(ppn, *words[1:], "--trainer.enable_progress_bar", "false")
+    assert list(empty.glob("runs/prototypes/*/report/index.html"))
+    (network,) = empty.glob("runs/prototypes/*/checkpoints/prototypes.ckpt")
+    run(ppn, "explain", "photos/mug/0.png", "--ckpt", network)
+    assert (empty / "explanations/0.png").is_file()
+    assert run(python, "-c", "import ppn; print(ppn.__file__)").startswith(str(tmp_path))
 
 
 def test_recipes_of_the_wheel_come_before_those_of_a_checkout(tmp_path, monkeypatch):

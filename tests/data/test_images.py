@@ -163,7 +163,9 @@ def test_floating_point_samples_are_refused(tmp_path):
 
 @pytest.mark.parametrize("read", [read_image, read_labels])
 def test_missing_files_say_so(read, tmp_path):
-    with pytest.raises(DataError, match=r"a\.png is missing: (put it there|complete the data set)"):
+    with pytest.raises(
+        DataError, match=r"a\.png is missing: (check its name|complete the data set)"
+    ):
         read(tmp_path / "a.png")
 
 

@@ -128,8 +128,8 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
     ]
     assert ppn(words) == 0
     checkpoint = str(tmp_path / "black_box/checkpoints/best.ckpt")
-    options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-    study = ["--classifier-ckpt", checkpoint, *options, "--k", "2", "--seeds", "2"]
+    options = [word for name, value in SMALL.items() for word in (f"--data.{name}", str(value))]
+    study = ["--classifier_ckpt", checkpoint, *options, "--k", "2", "--seeds", "2"]
     study += ["--out", str(tmp_path / "study")]
     assert main(study) == 0
     folder = tmp_path / "study/synthetic_birds"
@@ -154,7 +154,7 @@ def test_study_runs_from_a_checkpoint_and_goes_on(tmp_path, capsys):
 def test_a_wrong_option_is_told_in_one_sentence(tmp_path, capsys):
     file = tmp_path / "weights.ckpt"
     torch.save({"state_dict": {}}, file)
-    assert main(["--classifier-ckpt", str(file), "--out", str(tmp_path), "--set", "k=3"]) == 2
+    assert main(["--classifier_ckpt", str(file), "--out", str(tmp_path), "--data.k", "3"]) == 2
     assert "has no option --data.k" in capsys.readouterr().err
 
 

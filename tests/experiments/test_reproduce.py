@@ -185,7 +185,7 @@ def test_plan_says_what_is_missing_and_how_to_get_it(tmp_path, offline):
 
 
 def test_plan_without_a_folder_finds_the_built_in_birds(offline, capsys):
-    assert main(["--preset", "cpu", "--plan"]) == 0
+    assert main(["--preset", "cpu", "--dry_run"]) == 0
     told = capsys.readouterr().out
     assert "Will run (2):\n  synthetic_birds/efficientnet_lite0" in told
     assert "  synthetic_birds/vit_small_scratch" in told
@@ -330,5 +330,5 @@ def test_makefile_passes_its_variables_on():
     (line,) = (line for line in done.stdout.splitlines() if "experiments.reproduce" in line)
     words = shlex.split(line)
     parsed = parser().parse_args(words[words.index("experiments.reproduce") + 1 :])
-    assert (parsed.data, parsed.weights) == ("some folder", "files")
+    assert (parsed.root, parsed.weights) == ("some folder", "files")
     assert (parsed.preset, parsed.seeds, parsed.online) == ("smoke", 2, True)

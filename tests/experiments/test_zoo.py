@@ -79,7 +79,7 @@ def test_architectures_that_could_not_be_examined_are_so_again_where_that_is_ask
     assert zoo(capsys, *given, "--memory", "0.01")[1]["counts"] == {"memory": 1}
     assert zoo(capsys, *given)[1]["counts"] == {"memory": 1}
     # One process for all, as on an accelerator.
-    again = [*given, "--again", "--jobs", "2", "--device", "cpu:0"]
+    again = [*given, "--again", "--processes", "2", "--device", "cpu:0"]
     assert zoo(capsys, *again)[1] == {"tried": 1, "of": 1, "counts": {"class_token": 1}}
     (row,) = crawl.read(table)
     assert (row.support, row.device) == ("complete", "cpu:0")
