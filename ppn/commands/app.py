@@ -120,13 +120,12 @@ def _images(
 
     if network.independent:
         return None
-    name = type(module).__name__.removesuffix("DataModule")
     module.input_config = network.input_config
     view = module.view(split)
     if not len(view):
-        raise PPNError(f"There are no {split} images in {name}: choose another --split.")
+        raise PPNError(f"There are no {split} images in {module.title}: choose another --split.")
     cached = network.cache(DataLoader(view, module.batch_size, num_workers=module.num_workers))
-    return BenchSet(view, cached, f"{split} images of {name}")
+    return BenchSet(view, cached, f"{split} images of {module.title}")
 
 
 def _patches(

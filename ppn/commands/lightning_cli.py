@@ -170,6 +170,9 @@ class PrototypeCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Tell who has typed this command what to run next."""
+        self._tell_next()
+
+    def _tell_next(self) -> None:
         said = next_step(sys.argv[1:], self.trainer, self.model)
         if said is not None:
             rank_zero_info(said)
@@ -181,6 +184,7 @@ class PrototypeCLI(LightningCLI):
     def after_test(self) -> None:
         """Show who has typed this command what was measured."""
         self._show("test")
+        self._tell_next()
 
     def _show(self, command: str) -> None:
         if sys.argv[1:2] == [command] and self.trainer.is_global_zero:

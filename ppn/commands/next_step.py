@@ -1,4 +1,4 @@
-"""What to type after `ppn fit`, made of what was typed."""
+"""What to type after `ppn fit` and `ppn test`, made of what was typed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ def next_step(words: Sequence[str], trainer: Trainer, module: LightningModule) -
 
     Args:
         words: What was typed after `ppn`.
-        trainer: The trainer of a finished `fit`.
-        module: What it has fitted.
+        trainer: The trainer of a finished `fit` or `test`.
+        module: What it has fitted or tested.
     """
-    if trainer.interrupted or list(words[:1]) != ["fit"]:
+    command = "".join(words[:1])
+    if trainer.interrupted or command not in ("fit", "test"):
         return None
-    if isinstance(module, PrototypeTask):
+    if command == "test":
+        saved = str(trainer.ckpt_path or "")
+        data = _kept(words, ("--data",))
+        lines = [
+            ["ppn", "explain", "IMAGE", "--ckpt", saved],
+            ["ppn", "edit", "--ckpt", saved, "--remove", "CLASS:2", "--out", "FOLDER", *data],
+        ]
+        lines = lines if saved and isinstance(module, PrototypeTask) else []
+    elif isinstance(module, PrototypeTask):
         made = str(Path(trainer.default_root_dir, "checkpoints", CHECKPOINT))
         kept = _kept(words, (*_DATA, "--model", "--trainer"))
         lines = [

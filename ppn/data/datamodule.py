@@ -77,6 +77,11 @@ class FineGrainedDataModule(LightningDataModule, ABC):
     empty_test = "complete the data set"
     """What to do if there is no test image."""
 
+    @property
+    def title(self) -> str:
+        """What the data set is called."""
+        return type(self).__name__.removesuffix("DataModule")
+
     @abstractmethod
     def read_split(self, split: Literal["train", "test"]) -> AnnotatedDataset:
         """Return the images of an official split.

@@ -59,6 +59,11 @@ class ImageFolderDataModule(FineGrainedDataModule):
         self.test_fraction = test_fraction
 
     @property
+    def title(self) -> str:
+        """The name of the user's folder."""
+        return Path(self.root).expanduser().resolve().name or super().title
+
+    @property
     def split_note(self) -> str:
         """Which of the user's images are for test, where they did not say so; or nothing."""
         return self._found[1]

@@ -98,7 +98,7 @@ def collect(
         "certificate": network.certificate,
     }
     found = measured(figures, "The evaluation")
-    dataset = type(data).__name__.removesuffix("DataModule")
+    dataset = data.title
     return Report(
         title=f"{dataset}: every logit is a sum of parts",
         subtitle="" if network.is_black_box else _edited(network),

@@ -25,6 +25,7 @@ def said(words, kind=ClassificationTask, interrupted=False, best="best.ckpt"):
     trainer = SimpleNamespace(
         interrupted=interrupted,
         default_root_dir="runs/x",
+        ckpt_path="p.ckpt",
         checkpoint_callback=SimpleNamespace(best_model_path=best),
     )
     return next_step(shlex.split(words), trainer, kind.__new__(kind))
@@ -55,11 +56,21 @@ def test_prototypes_follow_a_classifier_on_the_same_data(words, follows):
     assert said(words) == f"next:\n  {follows}"
 
 
-def test_only_a_finished_fit_that_was_typed_is_followed_by_something():
+def test_explanations_and_edits_follow_a_test():
+    words = "test --config ppn:prototypes --data ppn:data/pets --data.root=A --ckpt_path p.ckpt"
+    assert said(words, PrototypeTask) == (
+        "next:\n  ppn explain IMAGE --ckpt p.ckpt\n"
+        "  ppn edit --ckpt p.ckpt --remove CLASS:2 --out FOLDER --data ppn:data/pets --data.root=A"
+    )
+    assert said(words) is None
+
+
+def test_only_a_finished_run_that_was_typed_is_followed_by_something():
     assert said("fit --config ppn:probe", interrupted=True) is None
     assert said("fit --config ppn:probe", best="") is None
     assert said("-x tests") is None
-    assert said("test --config ppn:probe", PrototypeTask) is None
+    assert said("test --config ppn:probe", PrototypeTask, interrupted=True) is None
+    assert said("validate --config ppn:probe", PrototypeTask) is None
 
 
 def test_recipes_that_go_together_have_the_same_data():
@@ -96,10 +107,13 @@ def test_what_is_said_runs_as_it_is(tmp_path, monkeypatch, caplog, capsys):
     )
     test, explain = typed(line, *QUICK)
     capsys.readouterr()
-    assert typed(test, *QUICK, "--trainer.default_root_dir=tested") == []
+    again, edit = typed(test, *QUICK, "--trainer.default_root_dir=tested")
+    assert again == explain
     shown = capsys.readouterr().out
     assert "compact_split" in shown
     assert f"every number: {'tested/metrics.json'}" in shown
     assert "test/gini" not in shown  # Lightning's table of all numbers
     assert typed(explain.replace("IMAGE", shlex.quote(str(image)))) == []
+    edit = edit.replace("CLASS", shlex.quote(birds.class_names[0])).replace("FOLDER", "edited")
+    assert typed(edit) == []
     assert json.loads((tmp_path / f"explanations/{image.stem}.json").read_text())
