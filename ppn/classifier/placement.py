@@ -46,9 +46,10 @@ class Placement(NamedTuple):
     than the two exchanged: neither tokens that always move much nor mixing over the whole image
     hide that, and for tokens of no place it holds half the time.
 
-    Tokens that know their row alone, or half of them, are in order with most. So the own token of
-    a patch also has to move more, against how much it mostly does, than half of those in its row,
-    and than half of those in its column.
+    Tokens that know their row alone, or half of them, are in order with most. So in a sequence, and
+    where channels come last, the own token of a patch also has to move more, against how much it
+    mostly does, than half of those in its row, and than half of those in its column. Convolutions
+    keep cells in order, but their kernels need not have the most in the middle.
 
     `share`: of the patches that were tried, those whose own token moves most of all tokens or is
     in order with nearly all other patches, in [0, 1]; `order`: of all pairs, those in order;
@@ -180,7 +181,8 @@ class Placements:
                 tokens = location.read(found.leaves[leaf]).detach().double().cpu()
                 rows.append((tokens[1:] - tokens[:1]).norm(dim=2))
             moved.append(torch.cat(rows))
-        return _compared(torch.stack(moved), torch.tensor(cells), grid)
+        lines = None if location.layout == "NCHW" else grid
+        return _compared(torch.stack(moved), torch.tensor(cells), lines)
 
 
 def _follows(placement: Placement) -> bool:
@@ -189,8 +191,11 @@ def _follows(placement: Placement) -> bool:
     return not placement.flat and placement.order >= _SOMEWHERE
 
 
-def _compared(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Placement:
-    """Summarise movements (images, R, N) of all tokens, as regions of some cells changed."""
+def _compared(moved: Tensor, cells: Tensor, lines: tuple[int, int] | None) -> Placement:
+    """Summarise movements (images, R, N) of all tokens, as regions of some cells changed.
+
+    `lines`: rows and columns in which the own tokens have to stand out; None: they need not.
+    """
     mean = moved.mean(dim=0)
     top = mean.amax(dim=1)
     flat = bool((top - mean.amin(dim=1) <= _FLAT * top).double().mean() > 0.5)
@@ -200,7 +205,7 @@ def _compared(moved: Tensor, cells: Tensor, grid: tuple[int, int]) -> Placement:
     # Of the comparisons with each other patch; with itself nothing is won.
     wins = won.double().mean(dim=0).sum(dim=1) / max(1, len(cells) - 1)
     most = mean.argmax(dim=1) == cells
-    ahead = most | _ahead(moved, cells, grid)
+    ahead = most | (torch.ones_like(most) if lines is None else _ahead(moved, cells, lines))
     placed = most | (ahead & (wins >= _SOMEWHERE))
     share = 0.0 if flat else placed.double().mean().item()
     order = (wins * ahead).mean().item()

@@ -20,6 +20,7 @@ from ppn.benchmark.figures import draw
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.tables import curve_table, latex, markdown
 from ppn.commands.benchmark import make_parser
+from ppn.commands.recipes import resolve
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
 from ppn.metrics import Consistency, DistinctPeaks
@@ -184,7 +185,7 @@ def test_every_file_and_its_command_are_parsed(path, tmp_path, monkeypatch):
     (command,) = re.findall(r"^# (ppn benchmark .*)", path.read_text(), flags=re.MULTILINE)
     root = str(fakes.cub(tmp_path / "CUB_200_2011"))
     words = [word.replace("ROOT", root) for word in shlex.split(command)[2:]]
-    found = make_parser().parse_args(words)
+    found = make_parser().parse_args(resolve(words))
     # A comparison of maps needs one network; the others compare every way to refine it.
     assert len(found.refinements) >= (1 if path.stem.startswith("maps") else 5)
     assert {"consistency", *found.columns} >= {"consistency"}

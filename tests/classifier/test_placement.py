@@ -159,6 +159,17 @@ def test_a_turned_picture_has_its_patches_nowhere():
         Classifier(Mirrored(), InputConfig(SIZE))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_convolutions_that_reach_over_half_of_the_picture_keep_their_cells(seed):
+    """Their kernels are random: the middle need not count most."""
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3 if i == 0 else 16, 16, 3, 2 if i in (0, 2) else 1, 1) for i in range(6)]
+    body = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())])
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    found = Classifier(model, InputConfig((32, 32))).inspection
+    assert (found.case, found.located) == ("mean_linear", True)
+
+
 def test_channels_are_not_taken_for_rows_where_a_map_is_as_deep_as_it_is_high():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 16, 4, 4), nn.ReLU())

@@ -31,8 +31,9 @@ CASES = {
     "dinov2_vit_base": "class_token",
     "test_resnet": "mean_linear",
     "vit_small_scratch": "class_token",
+    "mobilenetv3_scratch": "pre_logits",
 }
-WITHOUT_WEIGHTS = {"test_resnet", "vit_small_scratch"}
+WITHOUT_WEIGHTS = {"test_resnet", "vit_small_scratch", "mobilenetv3_scratch"}
 # The same family with fewer and narrower layers: its code and its head, but not its time.
 SHRUNK = {
     "resnet": {"layers": (1, 1, 1, 1), "channels": (8, 16, 16, 32)},
