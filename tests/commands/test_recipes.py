@@ -144,8 +144,9 @@ def test_the_quick_start_runs_in_a_fresh_environment(tmp_path):
     subprocess.run([*build, "-w", tmp_path, ROOT], check=True, capture_output=True)
     venv.create(tmp_path / "fresh", with_pip=True)
     python = tmp_path / "fresh/bin/python"
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, *tmp_path.glob("*.whl")], check=True)
+    subprocess.run([*install, *tmp_path.glob("*.whl")], check=True, env=clean)
     (site,) = (tmp_path / "fresh").glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     empty = tmp_path / "empty"
@@ -155,7 +156,6 @@ def test_the_quick_start_runs_in_a_fresh_environment(tmp_path):
         Image.effect_noise((64, 64), 20 + 60 * (name == "mug")).convert("RGB").save(file)
 
     def run(*words):
-        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(words, cwd=empty, env=clean, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

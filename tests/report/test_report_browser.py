@@ -272,6 +272,6 @@ def test_every_class_of_two_hundred_is_found(browser, tmp_path):
         assert page.locator(".listed a:visible").count() == 1
     page.locator(".listed a:visible").click()
     assert page.locator(".prototype").count() == 10
-    tiles = page.get_by_alt_text("15 more training patches of Part 1")
+    tiles = page.get_by_alt_text("15 more training patches of Part 1 of")
     assert tiles.evaluate("image => image.decode().then(() => image.naturalWidth)") > 600
     page.close()
