@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ppn.classifier.blocks import default_span
-from ppn.classifier.complete import TOLERANCE, complete_maps
+from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
 from ppn.classifier.span import module_span, pixel_span
 from ppn.errors import HeadError, PPNError
 from ppn.explanation.terms import MapTerms
@@ -73,6 +73,7 @@ def attributed(
     tolerance: float = TOLERANCE,
     baseline: Baseline = "blurred",
     begun: tuple[Features, Tensor] | None = None,
+    most: int = MOST_NODES,
 ) -> CompleteMaps:
     """Return path-integrated maps of the prototypes of one class per image.
 
@@ -86,13 +87,14 @@ def attributed(
         tolerance: Largest error allowed.
         baseline: What the images are compared with.
         begun: What `span.start` gives for the images, where they went through before.
+        most: Points of the finest quadrature.
     """
     found = head.prototypes.flatten(1).any(1)  # some classes may have none
     flat = contributions[:, found].double().flatten(1)
     spread = flat.std(1) if flat.shape[1] > 1 else flat.abs()[:, 0]
     directions = head.prototypes[labels]
     return complete_maps(
-        classifier, span, images, directions, spread, tolerance, baseline, begun=begun
+        classifier, span, images, directions, spread, tolerance, baseline, begun=begun, most=most
     )
 
 

@@ -39,6 +39,23 @@ def test_maps_and_terms_are_complete_on_batches(name, options, maps):
     assert (found.elsewhere is None) == (name == "test_resnet" and maps == "complete")
 
 
+def test_few_nodes_are_cheap_and_miss_more():
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3).eval()
+    torch.nn.init.normal_(model.get_classifier().weight, std=0.1)
+    images, labels = torch.randn(3, 3, 64, 64), torch.tensor([0, 1, 2])
+    network = ppn.from_classifier(model, [(images, labels)], k=2)
+    inputs = Inputs(images, network.tokens(images), torch.arange(3))
+    missed = []
+    for most in (4, 32):
+        explainer = IntegratedMaps("pixels", tolerance=1e-6, most_nodes=most)
+        explainer.prepare(network)
+        found = explainer.attribute(inputs, labels)
+        told = found.maps.mean((2, 3)) + found.elsewhere
+        missed.append(float((told - found.contributions).abs().amax()))
+    assert missed[1] < missed[0]
+
+
 def test_two_kinds_have_two_names():
     assert IntegratedMaps().name == "integrated_maps"
     assert IntegratedMaps("pixels").name == "integrated_maps(maps=pixels)"
