@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ppn.benchmark.critical_difference import critical_difference
 from ppn.benchmark.tables import COST, chosen
@@ -125,6 +125,8 @@ def _trade_offs(outcome: Outcome, metrics: Sequence[MeasuredMetric]) -> Figure:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))  # more run into each other
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(column.title)
         axes.grid(color=GRID, linewidth=0.8)
