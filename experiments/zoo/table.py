@@ -76,9 +76,11 @@ def _support(rows: list[Examination]) -> list[str]:
     errors = [row.complete_error or 0.0 for row in rows if row.support == "complete"]
     worst = f" (completeness error at most {max(errors):.1e})" if errors else ""
     unknown = f", unknown for {counted['unknown']}" if counted["unknown"] else ""
+    asked, supported = counted.total(), sum(row.status == "supported" for row in rows)
+    among = "" if asked == supported else f"Of {asked} of them it was asked whether maps add up. "
     lines = [
         "",
-        f"Maps are exact for {counted['exact']} architectures, complete for "
+        f"{among}Maps are exact for {counted['exact']} architectures, complete for "
         f"{counted['complete']}{worst} by integrating gradients along a path ([maps.md](maps.md)), "
         f"and indicative for {counted['indicative']}{unknown}:",
     ]
