@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -133,11 +133,15 @@ def fetch(archive: Archive, folder: Path) -> Path:
     return complete
 
 
+_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
+
 def unpack(file: Path, target: Path) -> None:
     """Unpack a tar or zip archive, or move any other file, into a folder.
 
     Raises:
-        DataError: If the archive is damaged, or has a member that would lie outside of the folder.
+        DataError: If the archive is damaged, or has a member that would lie outside of the folder
+            or is neither a file nor a folder.
     """
     try:
         if zipfile.is_zipfile(file):
@@ -151,7 +155,14 @@ def unpack(file: Path, target: Path) -> None:
             with tarfile.open(file) as members:
                 for member in members:
                     _refuse_outside(file, member.name)
-                    members.extract(member, target, filter="data")
+                    if not (member.isfile() or member.isdir()):  # nothing to follow elsewhere
+                        raise DataError(
+                            f"{file} is not safe to unpack: its member {member.name!r} is a link "
+                            "or a device."
+                        )
+                    # Owners, modes and times are left; Python before 3.10.12 and 3.11.4 has no
+                    # filters, and later ones ask for one.
+                    members.extract(member, target, set_attrs=False, **_FILTER)
                 # tarfile takes damage for the end; reading on makes gzip compare its checksum.
                 while members.fileobj is not None and members.fileobj.read(_CHUNK):
                     pass
@@ -159,8 +170,6 @@ def unpack(file: Path, target: Path) -> None:
             raise zipfile.BadZipFile("it is not an archive")
         else:
             shutil.copy(file, target / file.name)
-    except tarfile.FilterError as error:
-        raise DataError(f"{file} is not safe to unpack: {error}.") from None
     except DataError:
         raise
     except Exception as error:  # tarfile and zipfile raise whatever they stumble over
