@@ -77,7 +77,14 @@ def _support(rows: list[Examination]) -> list[str]:
     worst = f" (completeness error at most {max(errors):.1e})" if errors else ""
     unknown = f", unknown for {counted['unknown']}" if counted["unknown"] else ""
     asked, supported = counted.total(), sum(row.status == "supported" for row in rows)
-    among = "" if asked == supported else f"Of {asked} of them it was asked whether maps add up. "
+    among = (
+        ""
+        if asked == supported
+        else (
+            f"Of {asked} of them it was asked whether maps add up; the rows of the others are "
+            "from an earlier version, which did not ask. "
+        )
+    )
     lines = [
         "",
         f"{among}Maps are exact for {counted['exact']} architectures, complete for "

@@ -32,14 +32,14 @@ def next_step(words: Sequence[str], trainer: Trainer, module: LightningModule) -
     command = "".join(words[:1])
     if trainer.interrupted or command not in ("fit", "test"):
         return None
+    if command == "test" and not (trainer.ckpt_path and isinstance(module, PrototypeTask)):
+        return None
     if command == "test":
-        saved = str(trainer.ckpt_path or "")
-        data = _kept(words, ("--data",))
+        saved, data = str(trainer.ckpt_path), _kept(words, ("--data",))
         lines = [
             ["ppn", "explain", "IMAGE", "--ckpt", saved],
             ["ppn", "edit", "--ckpt", saved, "--remove", "CLASS:2", "--out", "FOLDER", *data],
         ]
-        lines = lines if saved and isinstance(module, PrototypeTask) else []
     elif isinstance(module, PrototypeTask):
         made = str(Path(trainer.default_root_dir, "checkpoints", CHECKPOINT))
         kept = _kept(words, (*_DATA, "--model", "--trainer"))

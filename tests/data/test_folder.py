@@ -94,6 +94,7 @@ def test_splits_are_understood_by_their_usual_names(train, test, tmp_path, told)
     assert files(data, "train") == {f"{train}/{c}/im{i}.jpg" for c in CLASSES for i in range(6)}
     assert files(data, "test") == {f"{test}/{c}/im{i}.jpg" for c in CLASSES for i in range(6)}
     assert data.split_note == ""
+    assert data.title == tmp_path.name
     assert told() == []
 
 
