@@ -4,10 +4,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs bench demo reproduce sweep test test-all test-gpu test-lowest fuzz lint type clean
+.PHONY: help setup docs docs-serve bench demo reproduce sweep test test-all test-gpu test-lowest fuzz lint type clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## Make .venv and install the package, without development tools
 
@@ -30,6 +30,9 @@ setup: .venv/installed ## Make .venv and install the package, without developmen
 
 docs: .venv/documenting ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+docs-serve: .venv/documenting ## Show the documentation in a browser, with its search
+	$(BIN)/mkdocs serve
 
 bench: .venv/developing ## Speed and memory against their limits
 	$(BIN)/python experiments/bench.py
