@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppn.data.build import title_of
 from ppn.errors import DataError
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
@@ -67,11 +68,7 @@ class FinishedRun:
     @property
     def data(self) -> str:
         """Name of the data set; empty where it is not known."""
-        return (
-            str(self._part("data").get("class_path") or "")
-            .rsplit(".", 1)[-1]
-            .removesuffix("DataModule")
-        )
+        return title_of(self._part("data"))
 
     @property
     def split(self) -> str:

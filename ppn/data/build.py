@@ -39,6 +39,19 @@ def names() -> list[str]:
     return [*CATALOG, *_UNPUBLISHED]
 
 
+def title_of(section: dict[str, Any]) -> str:
+    """What the data set of a finished run is called; empty where it is not known.
+
+    Args:
+        section: `data` of the run's `config.yaml`.
+    """
+    name = str(section.get("class_path") or "").rsplit(".", 1)[-1]
+    root = (section.get("init_args") or {}).get("root")
+    if root and name == _UNPUBLISHED["folder"][1]:
+        return Path(root).name
+    return name.removesuffix("DataModule")
+
+
 def module_class(name: str) -> type[FineGrainedDataModule]:
     """Return the DataModule of a short name.
 

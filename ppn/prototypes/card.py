@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ppn.classifier.hugging_face import HUGGING_FACE
+from ppn.data.build import title_of
 from ppn.errors import DataError
 from ppn.io.files import parse_json, parse_yaml
 from ppn.io.schema import Maybe, mismatch
@@ -117,10 +118,9 @@ def read_metrics(path: Path) -> dict[str, Any]:
 def _data_set(config: Path) -> str:
     """Name of the data set of a run; empty where it is not known."""
     try:
-        path = str(parse_yaml(config.read_text(encoding="utf-8"))["data"]["class_path"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return title_of(parse_yaml(config.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ""
-    return path.rsplit(".", 1)[-1].removesuffix("DataModule")
 
 
 _UNMEASURED = (

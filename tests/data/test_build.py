@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ppn.data.build import build_config
+from ppn.data.build import build_config, title_of
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
 
@@ -68,3 +68,16 @@ def test_missing_files_and_names_are_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(DataError, match="is not YAML"):
         build_config(str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("section", "title"),
+    [
+        ({"class_path": "ppn.data.cub.CUBDataModule", "init_args": {"root": "/d/x"}}, "CUB"),
+        ({"class_path": "f.ImageFolderDataModule", "init_args": {"root": "my/gulls"}}, "gulls"),
+        ({"class_path": None, "init_args": None}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_run_says_what_its_data_set_is_called(section, title):
+    assert title_of(section) == title
