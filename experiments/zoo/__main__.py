@@ -36,6 +36,7 @@ def zoo(
     timeout: PositiveFloat = 300.0,
     nodes: PositiveInt = MOST_NODES,
     device: str = "cpu",
+    image_size: PositiveInt | None = None,
     again: bool = False,
     json: bool = False,
 ) -> int:
@@ -51,7 +52,9 @@ def zoo(
         timeout: Seconds that each may take.
         nodes: Most points on the path that maps are integrated over.
         device: Where they run, such as cuda.
-        again: Examine those again that took too much, or could not be run.
+        image_size: Side of the pictures in pixels, for what takes too long at its own size.
+        again: Examine those again that took too much, could not be run, or were not asked whether
+            maps add up.
         json: Print JSON.
 
     Returns:
@@ -66,7 +69,8 @@ def zoo(
     except (RuntimeError, AssertionError):
         raise PPNError(f"device is {device!r}, which torch does not find here.") from None
     names = architectures(filter)
-    fill(names, Path(out), limit, processes, Limits(memory, timeout, nodes, device), again)
+    limits = Limits(memory, timeout, nodes, device, image_size)
+    fill(names, Path(out), limit, processes, limits, again)
     rows = [row for row in read(Path(out)) if row.model in set(names)]
     found = counts(rows)
     if markdown is not None:

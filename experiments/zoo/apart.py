@@ -30,13 +30,14 @@ class Limits(NamedTuple):
     """What one architecture may take.
 
     `memory`: GiB, of the device; `seconds`; `nodes`: points on a path, at most; `device`: torch's
-    name of where it runs.
+    name of where it runs; `image_size`: side of the pictures, None for the architecture's own.
     """
 
     memory: float = 8.0
     seconds: float = 300.0
     nodes: int = MOST_NODES
     device: str = "cpu"
+    image_size: int | None = None
 
 
 def apart(names: Sequence[str], jobs: int, limits: Limits) -> Iterator[Examination]:
@@ -177,7 +178,13 @@ def _examined(name: str, limits: Limits, answer: Connection) -> Examination:
 
     try:
         with _quick_initialisation():
-            found = examine(name, device=limits.device, nodes=limits.nodes, so_far=tell)
+            found = examine(
+                name,
+                image_size=limits.image_size,
+                device=limits.device,
+                nodes=limits.nodes,
+                so_far=tell,
+            )
         return replace(found, family=known[0].family)
     except HeadError as error:
         return replace(known[0], status="refused", reason=str(error))

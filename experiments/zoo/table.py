@@ -36,10 +36,11 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
     lines = [
         "# Which models are supported, and what is exact",
         "",
-        "Made by `python -m experiments.zoo --out table.csv --markdown docs/models.md`; do not",
-        "edit. Each architecture is examined at random initialisation, with 10 classes and its",
-        "input size, in a process of its own. The case is found by running the model, never by its",
-        "name; `ppn check MODEL --weights FILE` says what holds for yours.",
+        "Made by `python -m experiments.zoo --out docs/models.csv --markdown docs/models.md`; do",
+        "not edit. [models.csv](models.csv) has all columns. Each architecture is examined at",
+        "random initialisation, with 10 classes and its input size (or a smaller one, where that",
+        "took too long: the column `input` has it), in a process of its own. The case is found by",
+        "running the model, never by its name: `ppn check MODEL --weights FILE` does it for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (
@@ -151,14 +152,23 @@ def _architectures(rows: list[Examination]) -> list[str]:
         if not shown:
             continue
         lines += ["", f"<details><summary>{name} ({len(shown)})</summary>", ""]
-        lines.append("| architecture | head | input | patches | width | completeness error |")
-        lines.append("| --- | --- | --- | --- | --- | --- |")
+        lines.append(
+            "| architecture | head | maps | completeness error | input | patches | width |"
+        )
+        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
         for row in shown:
-            error = "" if row.completeness_error is None else f"{row.completeness_error:.1e}"
-            cells = (WORDS[row.case].short, row.image_size, row.grid, row.width, error)
+            cells = (WORDS[row.case].short, *_maps(row), row.image_size, row.grid, row.width)
             lines.append(f"| `{row.model}` | " + " | ".join(map(str, cells)) + " |")
         lines += ["", "</details>"]
     return lines
+
+
+def _maps(row: Examination) -> tuple[str, str]:
+    """What holds of an architecture's maps, and how far they are from adding up."""
+    by_head = row.case.startswith("mean")
+    maps = row.support or ("exact by its head" if by_head else "not asked")
+    error = row.completeness_error if by_head else row.complete_error
+    return maps, "" if error is None else f"{error:.1e}"
 
 
 def _places(rows: list[Examination]) -> list[str]:

@@ -91,7 +91,9 @@ class Examination:
     @property
     def unsettled(self) -> bool:
         """Whether more time or memory might find out more."""
-        return self.status in ("failed", "time", "memory") or self.support == "unknown"
+        if self.status == "supported":
+            return self.support in ("", "unknown")
+        return self.status != "refused"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -9,6 +11,8 @@ from experiments.zoo.__main__ import main
 from experiments.zoo.apart import Limits
 from experiments.zoo.table import counts, page
 from ppn.commands.examination import COLUMNS, Examination
+
+ROOT = Path(__file__).parents[2]
 
 
 def zoo(capsys, *arguments):
@@ -79,10 +83,10 @@ def test_architectures_that_could_not_be_examined_are_so_again_where_that_is_ask
     assert zoo(capsys, *given, "--memory", "0.01")[1]["counts"] == {"memory": 1}
     assert zoo(capsys, *given)[1]["counts"] == {"memory": 1}
     # One process for all, as on an accelerator.
-    again = [*given, "--again", "--processes", "2", "--device", "cpu:0"]
+    again = [*given, "--again", "--processes", "2", "--device", "cpu:0", "--image_size", "96"]
     assert zoo(capsys, *again)[1] == {"tried": 1, "of": 1, "counts": {"class_token": 1}}
     (row,) = crawl.read(table)
-    assert (row.support, row.device) == ("complete", "cpu:0")
+    assert (row.support, row.device, row.image_size) == ("complete", "cpu:0", "96 x 96")
 
 
 def test_the_largest_come_first():
@@ -118,7 +122,8 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
     assert "| fam | 1 |  |  | 1 | 1 |" in text
     assert "| `c` | no / last layer |" in text
     assert "`e`, `f`, `g`, `h`, `i`, `j`\n" in text
-    assert "| `a` | mean | 224 x 224 | 7 x 7 | 64 | 2.0e-07 |" in text
+    assert "| `a` | mean | exact by its head | 2.0e-07 | 224 x 224 | 7 x 7 | 64 |" in text
+    assert "| `b` | layers between | not asked |  |" in text
     assert "measured for 2 architectures of 1 families" in text
     assert "At most 90 %: `a` 25%.\n" in text
     assert "`a` 25%, `b` 100%\n" in text
@@ -129,6 +134,13 @@ def test_the_page_counts_and_names_what_is_not_supported(tmp_path):
         writer.writeheader()
         writer.writerows(row.to_dict() for row in rows)
     assert crawl.read(path) == rows
+
+
+def test_the_page_of_the_documentation_is_that_of_its_table():
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    rows = crawl.read(ROOT / "docs/models.csv")
+    (version,) = re.findall(r"architectures of timm (\S+) were tried", text)
+    assert page(rows, [row.model for row in rows], version) == text
 
 
 @pytest.mark.parametrize(
