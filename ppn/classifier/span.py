@@ -164,6 +164,12 @@ def feature_span(classifier: Classifier) -> Span:
     )
 
 
+def span_key(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
+    """Return what a span holds for: images of that shape, and where and how the model computes."""
+    reference = next(model.parameters())
+    return tuple(images.shape[1:]), reference.device, reference.dtype
+
+
 @torch.no_grad()
 def module_span(classifier: Classifier, name: str, images: Tensor) -> Span:
     """Return the span behind a module, once it is known by value that nothing goes past it.
@@ -180,8 +186,7 @@ def module_span(classifier: Classifier, name: str, images: Tensor) -> Span:
     model = classifier.model
     if not name or name not in dict(model.named_modules()):
         raise HeadError(f"{type(model).__name__} has no module '{name}' to cut at.")
-    reference = next(model.parameters())
-    key = (name, tuple(images.shape[1:]), reference.device, reference.dtype)
+    key = (name, *span_key(model, images))
     with guarded(model):
         known = _known.setdefault(model, {})
         if key not in known:
