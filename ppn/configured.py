@@ -73,8 +73,10 @@ class Configured:
         return {name: getattr(self, name) for name in self._option_parameters()}
 
     def _expect_least(self, least: float, *names: str) -> None:
-        """Refuse options that are smaller than `least`, or no whole number where the constructor
-        says `int`; None is none at all."""
+        """Refuse options that are smaller than `least`; None is none at all.
+
+        Those that the constructor's signature says are `int` must be whole numbers.
+        """
         given = {name: getattr(self, name) for name in names}
         expect_least(least, of=f" of {self.key}", **given)
         for name, parameter in self._option_parameters().items():

@@ -13,7 +13,7 @@ from ppn.refinement import Alpha, CamSplit, Unrefined
     [
         (lambda: NMF(seed=None), "seed of nmf is None, but must be a whole number"),
         (lambda: KMeans(seed=1.5), "seed of k_means is 1.5"),
-        (lambda: NamedParts(images=2.5), "images of named_parts is 2.5, but must be a whole number"),
+        (lambda: NamedParts(images=2.5), "images of named_parts is 2.5, but must be a wh"),
         (lambda: NamedParts(entries=np.nan), "entries of named_parts is nan"),
         (lambda: NMF(init="random"), "init of nmf is 'random': choose one of 'kmeans', 'nndsvda'"),
         (lambda: NMF(token_weighting=None), "token_weighting of nmf is None"),
