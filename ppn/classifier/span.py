@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppn.classifier.cut import head_input, run
-from ppn.classifier.cut_point import ModuleCutPoint, flattened, noise_like
+from ppn.classifier.cut_point import ModuleCutPoint, flattened, noise_like, on_noise
 from ppn.classifier.effective import head_vector, live_cut
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 Kind = Literal["pixels", "features", "module"]
 _SAME = 0.01
 """Error of a vector, over the difference between two images, up to which it is the same."""
+_FAILURES = (
+    HeadError,
+    RuntimeError,
+    AssertionError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+)
+"""What a model may raise where it does not run on another batch size."""
 
 
 @dataclass
@@ -98,10 +108,9 @@ class Span:
             patches = cut.patches(features)
             pooled, scale = head_vector(model, report, patches, patches[:, 0])
             return pooled * scale[:, None]
-        noise = noise_like(next(model.parameters()), (1, features.channels, *features.size), 7)
         replaced = (model.get_submodule(self.name), lambda *_: features.nested())
         with guarded(model), hooked([replaced]), _skipping(model, self.skipped):
-            return vector(classifier, noise)[1]
+            return on_noise(model, features, lambda noise: vector(classifier, noise)[1])
 
 
 def vector(classifier: Classifier, images: Tensor) -> tuple[Features, Tensor]:
@@ -248,7 +257,7 @@ def determines(classifier: Classifier, span: Span, images: Tensor) -> bool:
         features, expected = span.start(classifier, pair)
         error = (span.respond(classifier, features) - expected).abs().max()
         return bool(error <= _SAME * (expected[1] - expected[0]).abs().max())
-    except (HeadError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except _FAILURES as error:
         if out_of_memory(error):
             raise
         return False  # the rest of the model does not run on another batch size: no cut

@@ -9,10 +9,12 @@ import timm
 import torch
 
 import ppn
+from ppn.classifier import blocks
 from ppn.errors import HeadError, PPNError
 from ppn.explanation import attribute
-from ppn.explanation.attribute import Way
+from ppn.explanation.attribute import Way, maps_account
 from ppn.explanation.terms import Agreement, agreement
+from ppn.report.summary import certificate_facts
 from ppn.visualization.heatmap import averaged
 
 NAMES = ["ant", "bee", "cat"]
@@ -77,6 +79,30 @@ def test_the_pass_that_predicts_the_class_is_not_done_again(networks, options, m
         again = network.explain(images[0], **options)
     for ours, theirs in zip(found.maps, again.maps, strict=True):
         assert np.allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_the_certificate_says_what_complete_maps_leave_out_and_cost(networks):
+    network, images = networks["test_vit"]
+    told = network.certificate["maps"]
+    found = network.explain(images[0])
+    assert (told["cut"], told["images"]) == ("norm_pre", 2)
+    assert told["nodes"] >= found.terms.nodes
+    assert told["elsewhere"] <= 1e-5
+    assert told["error"] <= 0.01
+    titles = [fact.label for fact in certificate_facts(network)]
+    assert "Complete maps: without a place" in titles
+    assert "maps" not in networks["test_resnet"][0].certificate
+    late = maps_account(network.classifier, network.head, images[:2], "blocks.5")
+    assert late["elsewhere"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_classifier_that_is_cut_nowhere_says_why(networks, monkeypatch):
+    network, images = networks["test_vit"]
+    monkeypatch.setattr(blocks, "_first_span", lambda *_: None)
+    monkeypatch.setattr(blocks, "_known", {})
+    told = maps_account(network.classifier, network.head, images[:2])
+    assert list(told) == ["reason"]
+    assert "maps of its pixels add up" in told["reason"]
 
 
 def test_exact_maps_stay_as_they_are(networks):
