@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from ppn.classifier import Classifier
+from ppn.classifier import Classifier, complete
 from ppn.classifier.blocks import block_names, default_span
 from ppn.classifier.complete import baseline_images, complete_maps
 from ppn.classifier.integral import path_integral
@@ -282,6 +282,17 @@ class Queried(nn.Module):
         tokens = self.stem(images).flatten(2).mT
         pooled, _ = self.pool(self.query.expand(len(images), -1, -1), tokens, tokens)
         return self.head(pooled[:, 0])
+
+
+def test_images_come_in_turn_where_all_take_too_much(monkeypatch):
+    classifier, images = made("test_mambaout")
+    torch.manual_seed(1)
+    whole = expect_complete(classifier, images, pixel_span(), 0.01)
+    monkeypatch.setattr(complete, "_HELD", 1)
+    torch.manual_seed(1)
+    apart = expect_complete(classifier, images, pixel_span(), 0.01)
+    for one, other in zip(whole, apart, strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=1e-4 * float(one.abs().max()))
 
 
 def test_what_a_model_makes_for_each_image_does_not_keep_it_from_being_cut():
