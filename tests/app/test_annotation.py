@@ -144,7 +144,7 @@ def test_what_a_page_may_not_say_is_refused(work, path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nobody,head,1,1", "nobody is not in the data"),
+        ("nobody,head,1,1", "nobody is none of the training images"),
         ("{name},head,65,1", "64 x 64 pixels"),
     ],
 )
