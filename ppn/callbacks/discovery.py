@@ -192,8 +192,8 @@ class PrototypeDiscovery(Callback):
             )
             raise
         view = data.view("train")
-        images = torch.stack([view[at]["image"] for at in range(min(FEW, len(view)))])
-        certificate = fit.finish(names, data.train_source.name, images.to(task.device))
+        some = torch.stack([view[at]["image"] for at in range(min(FEW, len(view)))])
+        certificate = fit.finish(names, data.train_source.name, some.to(task.device))
         rank_zero_info(
             f"Certificate on {certificate.images} training images: agreement "
             f"{certificate.agreement:.2%}, max logit error {certificate.max_logit_error:.1e}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -92,7 +92,8 @@ def complete_maps(
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and len(leaf) == len(images)
         ]
 
-        def function(points: list[Tensor], rows: Tensor) -> Tensor:
+        def function(some: Tensor, points: list[Tensor], rows: Tensor) -> Tensor:
+            rows = some[rows]
             leaves = [
                 leaf[rows] if isinstance(leaf, Tensor) and leaf.dim() > 0 else leaf
                 for leaf in features.leaves
@@ -106,7 +107,7 @@ def complete_maps(
         pieces = []
         for some in torch.split(torch.arange(len(images), device=c.device), _HELD // each or 1):
             found = path_integral(
-                lambda points, rows, some=some: function(points, some[rows]),
+                partial(function, some),
                 [below.leaves[index][some] for index in moving],
                 [features.leaves[index][some] for index in moving],
                 directions[some],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -161,9 +161,10 @@ def expect_points(
             f"keypoints is {tuple(points.shape)} for {len(rows)} images and {len(columns)} names: "
             "give x, y and visibility, (images, names, 3), and the images' height and width."
         )
-    for what, each in (("image", rows), ("name", columns)):
-        if len(set(each)) < len(each):
-            twice = next(one for one in each if each.count(one) > 1)
+    given: tuple[tuple[str, list[Any]], ...] = (("image", rows), ("name", columns))
+    for what, each in given:
+        twice = next((one for one in each if each.count(one) > 1), None)
+        if twice is not None:
             raise DiscoveryError(f"The {what} {twice!r} is annotated twice: give it once.")
     height, width = sides
     x, y, visible = points.unbind(-1)

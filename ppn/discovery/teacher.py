@@ -82,9 +82,9 @@ def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
                     f"Teacher {name} gives values outside of 0 to 1: return probabilities, such as "
                     "a softmax or sigmoid of its scores."
                 )
-            grid = found[0].shape[2:] if found else [min(_FINEST, n) for n in answer.shape[2:]]
-            if list(answer.shape[2:]) != list(grid):
-                answer = torch.nn.functional.adaptive_avg_pool2d(answer, grid)
+            height, width = (min(_FINEST, n) for n in (found[0] if found else answer).shape[2:])
+            if answer.shape[2:] != (height, width):
+                answer = torch.nn.functional.adaptive_avg_pool2d(answer, (height, width))
             found.append(answer.clamp(0, 1).cpu())
     return torch.cat(found)
 
