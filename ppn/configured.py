@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from ppn.errors import PPNError
 
+_WHOLE = ("int", "int | None", int)
+"""Annotations of options that are whole numbers."""
+
 
 def expect_least(
     least: float, kind: type[PPNError] = DiscoveryError, of: str = "", **options: float | None
@@ -70,8 +73,15 @@ class Configured:
         return {name: getattr(self, name) for name in self._option_parameters()}
 
     def _expect_least(self, least: float, *names: str) -> None:
-        """Refuse options that are smaller than `least`; None is none at all."""
-        expect_least(least, of=f" of {self.key}", **{name: getattr(self, name) for name in names})
+        """Refuse options that are smaller than `least`; None is none at all.
+
+        Those that the constructor's signature says are `int` must be whole numbers.
+        """
+        given = {name: getattr(self, name) for name in names}
+        expect_least(least, of=f" of {self.key}", **given)
+        for name, parameter in self._option_parameters().items():
+            if given.get(name) is not None and parameter.annotation in _WHOLE:
+                self._expect_whole(name)
 
     def _expect_positive(self, *names: str) -> None:
         """Refuse options that are not positive."""
@@ -86,11 +96,16 @@ class Configured:
 
     def _expect_seed(self) -> None:
         """Refuse a seed that is not a whole number; numpy's and torch's are."""
+        self._expect_whole("seed")
+
+    def _expect_whole(self, option: str) -> None:
+        """Refuse an option that is not a whole number; one of numpy's or torch's becomes an int."""
+        value = getattr(self, option)
         try:
-            self.seed = index(self.seed)
+            setattr(self, option, index(value))
         except TypeError:
             raise DiscoveryError(
-                f"seed of {self.key} is {self.seed!r:.40}, but must be a whole number."
+                f"{option} of {self.key} is {value!r:.40}, but must be a whole number."
             ) from None
 
     @property

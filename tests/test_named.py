@@ -354,12 +354,15 @@ def test_a_loader_in_python():
     network = ppn.from_classifier(model, loader, discoverer=way)
     assert network.part_names == ["square", "ground", "rest"]
     assert network.certificate["named_parts"]["images"] == 2
-    for way, said in (
+    for other, said in (
         (NamedParts(clicks="clicks.csv"), "a loader's transform moves"),
         (NamedParts(), "A loader has no keypoints"),
     ):
         with pytest.raises(DataError, match=said):
-            ppn.from_classifier(model, loader, discoverer=way)
+            ppn.from_classifier(model, loader, discoverer=other)
+    way.annotate([1, 99], points, ["square", "ground"], (64, 64))
+    with pytest.raises(DataError, match="Image 99 is annotated, but training images are 0 to"):
+        ppn.from_classifier(model, loader, discoverer=way)
     stream = [(torch.stack(Named().images), torch.tensor(Named().labels))]
     network = ppn.from_classifier(model, stream, discoverer=_annotated())
     assert network.part_names == ["square", "rest"]

@@ -86,7 +86,6 @@ class Annotation:
         self._given: list[tuple[Click, Click | None]] = [
             (click, None) for click in answers if click.part in self.parts
         ]
-        self._resumed = len(self._sequence)
         self._pool = draw_pool(data) if pool is None else pool
         self._pictures = ClickPictures(self._source, data.crop)
         self._teach()
@@ -94,12 +93,12 @@ class Annotation:
     def start(self) -> dict[str, Any]:
         """Return what a page needs at first; `position` is where to go on."""
         with self._lock:
-            unfinished = (p for p in range(self._resumed) if not self._is_done(self._sequence[p]))
+            unfinished = (p for p, i in enumerate(self._sequence) if not self._is_done(i))
             return {
                 "parts": [
                     {"name": part, **part_colours(number)} for number, part in enumerate(self.parts)
                 ],
-                "position": next(unfinished, self._resumed),
+                "position": next(unfinished, len(self._sequence)),
                 "file": self._file.path.name,
                 "goal": GOAL,
                 "shown": SHOWN,

@@ -21,7 +21,7 @@ from ppn.discovery import NMF, Discoverer
 from ppn.distributed import ending_on_sigterm
 from ppn.errors import DiscoveryError
 from ppn.prototypes.agreement import Agreement
-from ppn.prototypes.fit import Fit
+from ppn.prototypes.fit import FEW, Fit
 from ppn.prototypes.journal import Journal, fingerprint
 from ppn.prototypes.patch_index import FOLDER as INDEX
 from ppn.prototypes.patch_index import place_index
@@ -191,7 +191,9 @@ class PrototypeDiscovery(Callback):
                 "again to go on."
             )
             raise
-        certificate = fit.finish(names, data.train_source.name)
+        view = data.view("train")
+        some = torch.stack([view[at]["image"] for at in range(min(FEW, len(view)))])
+        certificate = fit.finish(names, data.train_source.name, some.to(task.device))
         rank_zero_info(
             f"Certificate on {certificate.images} training images: agreement "
             f"{certificate.agreement:.2%}, max logit error {certificate.max_logit_error:.1e}, "

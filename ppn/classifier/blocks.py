@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ppn.classifier.candidates import grid_modules
 from ppn.classifier.running import guarded
-from ppn.classifier.span import Span, determines, feature_span, module_span
+from ppn.classifier.span import Span, determines, feature_span, module_span, span_key
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ppn.classifier import Classifier
 
@@ -22,6 +23,8 @@ _TRIES = 12
 """Groups of siblings that are tried as blocks."""
 _ALIKE = 4
 """Siblings from which on what is inside one of them is not looked at."""
+_known: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Span | None]] = WeakKeyDictionary()
+"""What was found before: looking takes some twenty passes of the classifier."""
 
 
 @torch.no_grad()
@@ -83,6 +86,22 @@ def default_span(classifier: Classifier, images: Tensor, depth: float = DEPTH) -
     """
     if not classifier.inspection.indicative:
         return feature_span(classifier)
+    model = classifier.model
+    key = (depth, *span_key(model, images))
+    with guarded(model):
+        known = _known.setdefault(model, {})
+        if key not in known:
+            known[key] = _first_span(classifier, images, depth)
+        found = known[key]
+    if found is None:
+        raise HeadError(
+            f"{type(model).__name__} has no layer whose patches alone determine what its head is "
+            "given: maps of its pixels add up all the same."
+        )
+    return found
+
+
+def _first_span(classifier: Classifier, images: Tensor, depth: float) -> Span | None:
     names = block_names(classifier, images)
     first = round(depth * (len(names) - 1))
     for name in [*names[first:], *reversed(names[:first])]:
@@ -90,7 +109,4 @@ def default_span(classifier: Classifier, images: Tensor, depth: float = DEPTH) -
             return module_span(classifier, name, images)
         except HeadError:
             continue
-    raise HeadError(
-        f"{type(classifier.model).__name__} has no layer whose patches alone determine what its "
-        "head is given: maps of its pixels add up all the same."
-    )
+    return None

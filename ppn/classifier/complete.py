@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -23,6 +23,8 @@ normalised by; its own mean colour; or, behind a layer, its own mean patch token
 TOLERANCE = 0.01
 """Default completeness error allowed, over the contributions' standard deviation."""
 MOST_NODES = 512
+_HELD = 2**25
+"""Most numbers that attributions of all directions have at once: images come in turn beyond it."""
 _BLUR = 1 / 16
 """Standard deviation of the blurred baseline over the image's shorter side."""
 
@@ -90,7 +92,8 @@ def complete_maps(
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and len(leaf) == len(images)
         ]
 
-        def function(points: list[Tensor], rows: Tensor) -> Tensor:
+        def function(some: Tensor, points: list[Tensor], rows: Tensor) -> Tensor:
+            rows = some[rows]
             leaves = [
                 leaf[rows] if isinstance(leaf, Tensor) and leaf.dim() > 0 else leaf
                 for leaf in features.leaves
@@ -99,21 +102,24 @@ def complete_maps(
                 leaves[index] = point
             return span.respond(classifier, features._replace(leaves=leaves))
 
-        least = torch.finfo(torch.float32).tiny
-        spread = spread.double().clamp(min=least)
-        found = path_integral(
-            function,
-            [below.leaves[index] for index in moving],
-            [features.leaves[index] for index in moving],
-            directions,
-            c - c0,
-            tolerance * spread,
-            nodes,
-            most,
-        )
-    return _placed(span, features, moving, found.parts, c0)._replace(
-        error=(found.error.amax(1) / spread).float(), nodes=found.nodes
-    )
+        spread = spread.detach().double().clamp(min=torch.finfo(torch.float32).tiny)
+        each = directions.shape[1] * sum(features.leaves[index][0].numel() for index in moving)
+        pieces = []
+        for some in torch.split(torch.arange(len(images), device=c.device), _HELD // each or 1):
+            found = path_integral(
+                partial(function, some),
+                [below.leaves[index][some] for index in moving],
+                [features.leaves[index][some] for index in moving],
+                directions[some],
+                (c - c0)[some],
+                tolerance * spread[some],
+                nodes,
+                most,
+            )
+            error = (found.error.amax(1) / spread[some]).float()
+            placed = _placed(span, features, moving, found.parts, c0[some])
+            pieces.append(placed._replace(error=error, nodes=found.nodes))
+    return CompleteMaps(*map(torch.cat, zip(*pieces, strict=True)))
 
 
 def _copies(features: Features, y: Tensor) -> tuple[Features, Tensor]:

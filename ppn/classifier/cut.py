@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ppn.classifier.cut_point import Features, read_of
 from ppn.classifier.norms import fixed_scales
 from ppn.classifier.running import guarded, noting
+from ppn.errors import HeadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,6 +164,11 @@ def gradient_maps(cut: Cut, features: Features, directions: Tensor) -> Tensor:
         source = leaves[cut.leaf].requires_grad_()
         with fixed_scales(cut.split.model):
             z = head_input(cut, features._replace(leaves=leaves))
+        if not z.requires_grad:
+            raise HeadError(
+                f"{type(cut.split.model).__name__} computes its logits without gradients, which "
+                "maps need: take torch.no_grad and detach out of its forward."
+            )
         wanted = directions.to(z.dtype) if learned else directions.detach().clone().to(z.dtype)
         tokens = cut.location.read(source.detach())
         maps = []

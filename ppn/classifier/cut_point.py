@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ppn.classifier.running import copied, guarded, hooked
+from ppn.classifier.running import copied, guarded, hooked, out_of_memory
 from ppn.errors import HeadError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch.utils._pytree import TreeSpec
 
 Linear = nn.Linear | nn.Conv2d
@@ -116,12 +118,9 @@ class ModuleCutPoint:
 
     def head(self, features: Features) -> Tensor:
         """Return the logits (B, C) that the head gives for features, of any batch size."""
-        reference = next(self.model.parameters())
-        # Noise, so that whatever goes past the module to the logits shows when this is checked.
-        noise = noise_like(reference, (1, features.channels, *features.size), 7)
         replaced = (self.model.get_submodule(self.name), lambda *_: features.nested())
         with guarded(self.model), hooked([replaced]):
-            return logits_of(self.model(noise))
+            return on_noise(self.model, features, lambda noise: logits_of(self.model(noise)))
 
     def of(self, model: nn.Module) -> ModuleCutPoint:
         """Return the same cut of a copy of the classifier."""
@@ -133,6 +132,28 @@ def noise_like(reference: Tensor, shape: tuple[int, ...], seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     return noise.to(reference.device, reference.dtype)
+
+
+def on_noise(model: nn.Module, features: Features, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Run a model in which features are put in place of what it makes of an image of noise.
+
+    Noise, so that whatever goes past them to the logits shows when this is checked. One image is
+    enough, unless the model makes something for each image that it is given, such as a query: then
+    there are as many as rows of features.
+
+    Args:
+        model: The classifier.
+        features: What is put in place.
+        run: The run, of images (B, C, H, W).
+    """
+    noise = noise_like(next(model.parameters()), (1, features.channels, *features.size), 7)
+    try:
+        return run(noise)
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        rows = max(len(v) for v in features.leaves if isinstance(v, Tensor) and v.dim() > 0)
+        if rows == 1 or out_of_memory(error):
+            raise
+    return run(noise.repeat(rows, 1, 1, 1))
 
 
 def flattened(nested: Any, images: Tensor) -> Features:  # noqa: ANN401 - whatever the network made

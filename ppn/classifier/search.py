@@ -81,7 +81,7 @@ def cuts(
                 ) from None
             refused = error
             continue
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
             if named is not None or not isinstance(split, ModuleCutPoint) or out_of_memory(error):
                 raise
             continue  # the rest of the model does not run on another batch size: no cut
@@ -163,7 +163,7 @@ def _of_mean(split: CutPoint, features: Features, index: int, place: Location) -
                 for some in torch.split(unit, 64)
             ]
         )
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
         if out_of_memory(error):
             raise
         return None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppn.classifier.cut import head_input, run
-from ppn.classifier.cut_point import ModuleCutPoint, flattened, noise_like
+from ppn.classifier.cut_point import ModuleCutPoint, flattened, noise_like, on_noise
 from ppn.classifier.effective import head_vector, live_cut
 from ppn.classifier.layout import Location, locations
 from ppn.classifier.placement import Placements
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 Kind = Literal["pixels", "features", "module"]
 _SAME = 0.01
 """Error of a vector, over the difference between two images, up to which it is the same."""
+_FAILURES = (
+    HeadError,
+    RuntimeError,
+    AssertionError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+)
+"""What a model may raise where it does not run on another batch size."""
 
 
 @dataclass
@@ -98,10 +108,9 @@ class Span:
             patches = cut.patches(features)
             pooled, scale = head_vector(model, report, patches, patches[:, 0])
             return pooled * scale[:, None]
-        noise = noise_like(next(model.parameters()), (1, features.channels, *features.size), 7)
         replaced = (model.get_submodule(self.name), lambda *_: features.nested())
         with guarded(model), hooked([replaced]), _skipping(model, self.skipped):
-            return vector(classifier, noise)[1]
+            return on_noise(model, features, lambda noise: vector(classifier, noise)[1])
 
 
 def vector(classifier: Classifier, images: Tensor) -> tuple[Features, Tensor]:
@@ -164,6 +173,12 @@ def feature_span(classifier: Classifier) -> Span:
     )
 
 
+def span_key(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
+    """Return what a span holds for: images of that shape, and where and how the model computes."""
+    reference = next(model.parameters())
+    return tuple(images.shape[1:]), reference.device, reference.dtype
+
+
 @torch.no_grad()
 def module_span(classifier: Classifier, name: str, images: Tensor) -> Span:
     """Return the span behind a module, once it is known by value that nothing goes past it.
@@ -180,8 +195,7 @@ def module_span(classifier: Classifier, name: str, images: Tensor) -> Span:
     model = classifier.model
     if not name or name not in dict(model.named_modules()):
         raise HeadError(f"{type(model).__name__} has no module '{name}' to cut at.")
-    reference = next(model.parameters())
-    key = (name, tuple(images.shape[1:]), reference.device, reference.dtype)
+    key = (name, *span_key(model, images))
     with guarded(model):
         known = _known.setdefault(model, {})
         if key not in known:
@@ -243,7 +257,7 @@ def determines(classifier: Classifier, span: Span, images: Tensor) -> bool:
         features, expected = span.start(classifier, pair)
         error = (span.respond(classifier, features) - expected).abs().max()
         return bool(error <= _SAME * (expected[1] - expected[0]).abs().max())
-    except (HeadError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except _FAILURES as error:
         if out_of_memory(error):
             raise
         return False  # the rest of the model does not run on another batch size: no cut

@@ -106,6 +106,14 @@ class AnnotatedTraining:
         found: list[int] = self._order(seed)[:count].tolist()
         return found
 
+    def expect(self, indices: Sequence[int]) -> None:
+        """Refuse an index of no image.
+
+        Raises:
+            DataError: If there is one.
+        """
+        _expect_within(indices, len(self._view.source))
+
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """Return images (m, C, H, W) as the classifier sees them."""
         return torch.stack(list(self._images(indices))).to(self._device)
@@ -200,6 +208,15 @@ class LoaderTraining:
         found: list[int] = np.random.default_rng(seed).permutation(self._source.indices).tolist()
         return found[:count]
 
+    def expect(self, indices: Sequence[int]) -> None:
+        """Refuse an index of no image, where images can be read again.
+
+        Raises:
+            DataError: If there is one.
+        """
+        if self._source.rereads:
+            _expect_within(indices, len(self._source.dataset))
+
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """Return images (m, C, H, W) as the classifier sees them."""
         return self._source.images(indices).to(self._device)
@@ -210,6 +227,15 @@ def training_images(source: Source, device: torch.device) -> TrainingImages:
     if source.data is not None:
         return AnnotatedTraining(source.data.view("train"), device)
     return LoaderTraining(source, device)
+
+
+def _expect_within(indices: Sequence[int], count: int) -> None:
+    strange = next((index for index in indices if not 0 <= index < count), None)
+    if strange is not None:
+        raise DataError(
+            f"Image {strange} is annotated, but training images are 0 to {count - 1}: correct its "
+            "index."
+        )
 
 
 def _visible(shown: Tensor) -> Tensor:

@@ -168,7 +168,8 @@ def click_indices(clicks: Clicks, source: AnnotatedDataset) -> NDArray[np.int64]
     for name in clicks.names:
         if name not in index_of:
             raise DataError(
-                f"{clicks.path}: image {name} is not in the data: {_similar(name, index_of)}"
+                f"{clicks.path}: image {name} is none of the training images: "
+                f"{_similar(name, index_of)}"
             )
     indices = np.array([index_of[name] for name in clicks.names], dtype=np.int64)
     for name, index, points in zip(clicks.names, indices, clicks.points, strict=True):

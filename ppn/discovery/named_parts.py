@@ -13,6 +13,7 @@ from ppn.discovery.points import (
     SPREAD,
     area_evidence,
     evident_points,
+    expect_points,
     expect_shown,
     grouped_areas,
     grouped_points,
@@ -163,6 +164,7 @@ class NamedParts(Discoverer):
         elif not self._by_hand:  # what was seen before was another data set's, or another size's
             self._take(training.annotated(self.source, members, self.images, self.seed))
         assert self._seen is not None
+        training.expect(self._seen.indices)
         return list(self._seen.indices)
 
     def annotate(
@@ -176,14 +178,17 @@ class NamedParts(Discoverer):
 
         Args:
             indices: Which training images are annotated, m of them, as in `ClassTokens.indices`.
-            keypoints: (m, P, 3) x and y in pixels of the classifier's input, and visibility.
+            keypoints: (m, P, 3) x and y in pixels of the classifier's input, and visibility:
+                positive where it is visible.
             keypoint_names: Name of each of the P.
             size: Height and width of the input in pixels.
 
         Raises:
-            DiscoveryError: If a name's keypoint is unknown, or a name has no visible point.
+            DiscoveryError: If a name's keypoint is unknown, a name has no visible point, shapes do
+                not fit, or a point lies outside of the input.
         """
-        self._take(Annotations([int(i) for i in indices], list(keypoint_names), size, keypoints))
+        found = expect_points(indices, keypoints, keypoint_names, size)
+        self._take(Annotations(*found))
         self._by_hand = True
 
     def _take(self, found: Annotations) -> None:
@@ -203,7 +208,7 @@ class NamedParts(Discoverer):
         """Train the classifier of tokens on the annotated images.
 
         Raises:
-            DiscoveryError: If k does not fit the names, or no annotated image is among the classes.
+            DiscoveryError: If k does not fit the names, or an annotated image is in no class.
         """
         self._expect(k)
         seen = self._seen
@@ -218,6 +223,12 @@ class NamedParts(Discoverer):
         if not found or seen is None:
             raise DiscoveryError(
                 "None of the training images is annotated: name images of this data set."
+            )
+        missing = [index for index, row in row_of.items() if row not in found]
+        if missing:
+            raise DiscoveryError(
+                f"Image {missing[0]} is annotated, but no class has it as a training image: "
+                "correct its index."
             )
         rows = sorted(found)
         tokens = torch.stack([found[row] for row in rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -139,6 +139,45 @@ def evident_points(evidence: Tensor, grid: tuple[int, int], size: tuple[int, int
     return torch.stack([x, y, (most > 0).to(x)], dim=-1)[:, :, None]
 
 
+def expect_points(
+    indices: Sequence[int], keypoints: Tensor, names: Sequence[str], size: tuple[int, int]
+) -> tuple[list[int], list[str], tuple[int, int], Tensor]:
+    """Return points that a person gives, as `Annotations` holds them.
+
+    Args:
+        indices: Which images, m of them.
+        keypoints: (m, P, 3) x and y in pixels and visibility.
+        names: Name of each of the P.
+        size: Height and width of the images in pixels.
+
+    Raises:
+        DiscoveryError: If shapes do not fit, an image or a name is there twice, or a visible point
+            lies outside of its image.
+    """
+    points = torch.as_tensor(keypoints, dtype=torch.float32)
+    rows, columns, sides = [int(index) for index in indices], list(names), tuple(size)
+    if tuple(points.shape) != (len(rows), len(columns), 3) or len(sides) != 2:
+        raise DiscoveryError(
+            f"keypoints is {tuple(points.shape)} for {len(rows)} images and {len(columns)} names: "
+            "give x, y and visibility, (images, names, 3), and the images' height and width."
+        )
+    given: tuple[tuple[str, list[Any]], ...] = (("image", rows), ("name", columns))
+    for what, each in given:
+        twice = next((one for one in each if each.count(one) > 1), None)
+        if twice is not None:
+            raise DiscoveryError(f"The {what} {twice!r} is annotated twice: give it once.")
+    height, width = sides
+    x, y, visible = points.unbind(-1)
+    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)  # NaN is not
+    for row, column in ((visible > 0) & ~inside).nonzero().tolist():
+        raise DiscoveryError(
+            f"'{columns[column]}' of image {rows[row]} is at {x[row, column]:g}, "
+            f"{y[row, column]:g}, outside of the input's {width} x {height} pixels: give pixels of "
+            "the input, and visibility 0 for what it does not show."
+        )
+    return rows, columns, (height, width), points
+
+
 def expect_shown(names: Sequence[str], points: Tensor | None, areas: Tensor | None) -> None:
     """Refuse a named part that no image shows.
 
@@ -158,7 +197,8 @@ def expect_shown(names: Sequence[str], points: Tensor | None, areas: Tensor | No
     for name, there in zip(names, shown.tolist(), strict=True):
         if not there:
             raise DiscoveryError(
-                f"No image shows part '{name}': annotate it on an image, or drop the name."
+                f"No image shows part '{name}' where the classifier looks: annotate it on an "
+                "image, or drop the name."
             )
 
 

@@ -55,15 +55,26 @@ def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         DiscoveryError: If it answers with something else.
     """
     name = name_of_teacher(teacher)
-    found = []
+    if not callable(teacher):
+        raise DiscoveryError(
+            f"The teacher is a {type(teacher).__name__}: give a function from images to "
+            "probabilities of parts."
+        )
+    found: list[Tensor] = []
     with torch.no_grad():
         for images in torch.split(pixels, _BATCH):
             answer: Any = teacher(images)
-            if not isinstance(answer, Tensor) or answer.ndim != 4 or len(answer) != len(images):
+            right = isinstance(answer, Tensor) and answer.ndim == 4 and not answer.is_complex()
+            if not right or len(answer) != len(images) or 0 in answer.shape:
                 kind = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
                 raise DiscoveryError(
                     f"Teacher {name} gives {kind} for images {tuple(images.shape)}: return a tensor"
                     " (images, parts, rows, columns) of probabilities."
+                )
+            if found and answer.shape[1] != found[0].shape[1]:
+                raise DiscoveryError(
+                    f"Teacher {name} tells of {found[0].shape[1]} parts on some images, and of "
+                    f"{answer.shape[1]} on others: return the same ones for all."
                 )
             answer = answer.detach().float()
             if not bool(((answer >= -1e-3) & (answer <= 1 + 1e-3)).all()):  # NaN neither
@@ -71,8 +82,8 @@ def areas_of(teacher: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
                     f"Teacher {name} gives values outside of 0 to 1: return probabilities, such as "
                     "a softmax or sigmoid of its scores."
                 )
-            if max(answer.shape[2:]) > _FINEST:
-                height, width = (min(_FINEST, side) for side in answer.shape[2:])
+            height, width = (min(_FINEST, n) for n in (found[0] if found else answer).shape[2:])
+            if answer.shape[2:] != (height, width):
                 answer = torch.nn.functional.adaptive_avg_pool2d(answer, (height, width))
             found.append(answer.clamp(0, 1).cpu())
     return torch.cat(found)
@@ -84,7 +95,9 @@ def taught_names(teacher: object, count: int) -> list[str]:
     Raises:
         DiscoveryError: If it names another number of them.
     """
-    names = [str(name) for name in getattr(teacher, "part_names", map(str, range(count)))]
+    given = getattr(teacher, "part_names", None)
+    given = range(count) if given is None else [given] if isinstance(given, str) else given
+    names = [str(name) for name in given]
     if len(names) != count or len(set(names)) != count:
         raise DiscoveryError(
             f"Teacher {name_of_teacher(teacher)} has {len(names)} part_names for {count} parts: "

@@ -60,5 +60,12 @@ class TrainingImages(Protocol):
     def drawn(self, count: int, seed: int) -> list[int]:
         """Return images drawn at random, at most so many."""
 
+    def expect(self, indices: Sequence[int]) -> None:
+        """Refuse an index of no image, as far as it is known how many there are.
+
+        Raises:
+            DataError: If there is one.
+        """
+
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """Return images (m, C, H, W) as the classifier sees them, where it is."""

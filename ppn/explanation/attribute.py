@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from ppn.classifier.blocks import default_span
 from ppn.classifier.complete import MOST_NODES, TOLERANCE, complete_maps
-from ppn.classifier.span import module_span, pixel_span
+from ppn.classifier.running import out_of_memory
+from ppn.classifier.span import module_span, pixel_span, vector
 from ppn.errors import HeadError, PPNError
 from ppn.explanation.terms import MapTerms
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from ppn.explanation.terms import MapKind, MapOptions
     from ppn.prototypes.head import PrototypeHead
     from ppn.types import Tokens
+
+_ACCOUNT_NODES = 16
 
 
 def shown_kind(classifier: Classifier, maps: MapKind | None, cut: str | None = None) -> MapKind:
@@ -96,6 +101,49 @@ def attributed(
     return complete_maps(
         classifier, span, images, directions, spread, tolerance, baseline, begun=begun, most=most
     )
+
+
+@torch.no_grad()
+def maps_account(
+    classifier: Classifier, head: PrototypeHead, images: Tensor, cut: str | None = None
+) -> dict[str, Any]:
+    """Return what explanations that are made complete leave without a place, and what they cost.
+
+    Args:
+        classifier: The classifier.
+        head: Its head as sums of prototypes.
+        images: (B, C, H, W), a few.
+        cut: Name of the module that maps are cut at; None takes the default.
+
+    Returns:
+        Plain values: `cut`, the module that they are cut at, empty for the last features;
+        `elsewhere`, the share of what the images change that has no place; `nodes`, runs of what is
+        behind the cut for an image; `error`, the largest; `images`, how many. Where maps cannot be
+        made so, `reason` alone.
+    """
+    try:
+        accepted = classifier.accept(images)
+        span = span_of(classifier, accepted, "complete", cut)
+        y = vector(classifier, accepted)[1]
+        contributions = torch.einsum("bd,ckd->bck", y, head.prototypes.to(y.dtype))
+        labels = contributions.sum(2).argmax(1)
+        found = attributed(
+            classifier, head, span, accepted, labels, contributions, most=_ACCOUNT_NODES
+        )
+    except (HeadError, RuntimeError) as error:
+        if not isinstance(error, HeadError) and not out_of_memory(error):
+            raise
+        reason = str(error) if isinstance(error, HeadError) else "it takes too much memory here"
+        return {"reason": reason}
+    own = contributions[torch.arange(len(labels), device=labels.device), labels]
+    moved = (own - found.baseline).abs().sum().clamp(min=1e-12)
+    return {
+        "cut": span.name,
+        "elsewhere": float(found.elsewhere.abs().sum() / moved),
+        "nodes": int(found.nodes.max()),
+        "error": float(found.error.max()),
+        "images": len(images),
+    }
 
 
 class Way(NamedTuple):

@@ -59,11 +59,11 @@ def plain_values(explained: Explanation) -> dict[str, Any]:
     }
 
 
-def _terms_of(explained: Explanation, index: int) -> dict[str, float]:
+def _terms_of(explained: Explanation, index: int) -> dict[str, float | None]:
     """The terms of one contribution beside its map."""
     if explained.terms is None:
         return {}
-    found = {
+    found: dict[str, float | None] = {
         "elsewhere": explained.terms.elsewhere[index],
         "baseline": explained.terms.baseline[index],
     }

@@ -10,7 +10,7 @@ import numpy as np
 from ppn.classifier.complete import TOLERANCE, Baseline
 from ppn.configured import expect_positive
 from ppn.errors import PPNError
-from ppn.visualization.numbers import number, percent
+from ppn.visualization.numbers import THIN, number, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +56,8 @@ _HALF = 0.5
 """A part's cell region: cells of at least so much of its map's maximum."""
 _NOTHING = 1e-4
 """Share without a place that is rounding."""
+_ROUNDING = 1e-5
+"""Mean attribution to a pixel, over the mean of a cell, that is rounding."""
 _BASELINES: dict[str, str] = {
     "blurred": "the blurred image",
     "grey": "a grey image",
@@ -69,21 +71,25 @@ class Agreement:
     """How far a part's pixel map and its cell map point at the same places.
 
     Attributes:
-        inside: Share of the absolute pixel attribution inside the cell region, in [0, 1].
+        inside: Share of the absolute pixel attribution inside the cell region, in [0, 1]; None
+            where there is nothing to compare: no attribution, as on an image that is its own
+            baseline, or a region that is the whole image.
         area: The region's share of the image, which `inside` is where they have nothing in common.
     """
 
-    inside: float
+    inside: float | None
     area: float
 
     @property
     def agrees(self) -> bool:
-        """Whether more of the attribution is inside than chance would put there."""
-        return self.inside > self.area
+        """Whether no less of the attribution is inside than chance would put there."""
+        return self.inside is None or self.inside > self.area
 
     @property
     def sentence(self) -> str:
         """Both numbers in words."""
+        if self.inside is None:
+            return "nothing to compare"
         area = percent(self.area)
         found = f"{percent(self.inside)} of the attribution in the cells' {area} of the image"
         return found if self.agrees else f"{found}: they disagree"
@@ -125,7 +131,7 @@ class MapTerms:
     @property
     def level(self) -> str:
         """What may be said of the explanation, in a few words."""
-        return f"contributions exact, {self._state} (error {percent(self.error, 2)})"
+        return f"contributions exact, {self._state} (error {_fine(self.error)})"
 
     @property
     def _state(self) -> str:
@@ -145,7 +151,7 @@ class MapTerms:
         """Say what the maps are, with the numbers that they are to be judged by."""
         said = (
             f"Contributions exact, {self._state}: they miss contributions by at most "
-            f"{percent(self.error, 2)} of the contributions' standard deviation. Gradients are "
+            f"{_fine(self.error)} of the contributions' standard deviation. Gradients are "
             f"integrated from {_BASELINES[self.compared]} to the image at {self.place}, over "
             f"{self.nodes} points, each a run of what is behind and a pass back for each part. A "
             f"contribution is its map's mean, plus what it already is for "
@@ -160,7 +166,7 @@ class MapTerms:
         elif self.kind == "complete":
             said += "; 0 % of what the image changes comes through tokens without a place"
         if not self.reached:
-            said += f"; {percent(self.tolerance, 2)} was not reached with so many points"
+            said += f"; {_fine(self.tolerance)} was not reached with so many points"
         return said + "."
 
     def agreements(self, maps: tuple[NDArray[np.floating[Any]], ...]) -> tuple[Agreement, ...]:
@@ -204,6 +210,11 @@ def agreement(pixels: NDArray[np.floating[Any]], cells: NDArray[np.floating[Any]
     columns = np.arange(pixels.shape[1]) * cells.shape[1] // pixels.shape[1]
     mask = region[np.ix_(rows, columns)]
     weight = np.abs(pixels.astype(np.float64))
-    total = float(weight.sum())
-    inside = float(weight[mask].sum()) / total if total > 0 else 0.0
+    rounding = float(weight.mean()) <= _ROUNDING * float(np.abs(cells).mean())
+    inside = None if rounding or mask.all() else float(weight[mask].sum() / weight.sum())
     return Agreement(inside, float(mask.mean()))
+
+
+def _fine(share: float) -> str:
+    """A small share in percent, which is not zero before it is."""
+    return f"{number(100 * share)}{THIN}%"

@@ -139,6 +139,11 @@ def _certificate(network: PrototypeNetwork) -> list[str]:
         "cosine": "mean cosine of refined and discovered parts",
     }
     found = [(words, network.certificate.get(key)) for key, words in shown.items()]
+    maps = network.certificate.get("maps") or {}
+    found += [
+        ("share of complete maps without a place", maps.get("elsewhere")),
+        ("runs behind the cut for an image's complete maps", maps.get("nodes")),
+    ]
     rows = [f"| {words} | {number(value)} |" for words, value in found if value is not None]
     return ["| certificate | |", "| --- | --- |", *rows, ""] if rows else []
 

@@ -12,6 +12,7 @@ import torch
 from ppn.classifier.running import without_autocast
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, DiscoveryError
+from ppn.explanation.attribute import maps_account
 from ppn.prototypes.certificate import CertificateSample, certify, remainder_share
 from ppn.prototypes.diagnostics import record
 from ppn.prototypes.dictionary import merge_ranks
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.prototypes.stream import TokenBatch
     from ppn.refinement.base import Refinement
+
+FEW = 2
+"""Images on which complete maps are measured for the certificate."""
 
 
 class Fit:
@@ -140,7 +144,12 @@ class Fit:
 
     @torch.no_grad()
     @without_autocast()
-    def finish(self, names: Sequence[str], image_name: Callable[[int], str]) -> Certificate:
+    def finish(
+        self,
+        names: Sequence[str],
+        image_name: Callable[[int], str],
+        images: Tensor | None = None,
+    ) -> Certificate:
         """Complete the network and measure its exactness.
 
         A class without images keeps its row, split evenly, so that logits stay exact; it has no
@@ -149,6 +158,8 @@ class Fit:
         Args:
             names: Name of each class.
             image_name: Gives the name of a training image by its index.
+            images: (B, C, H, W) training images, on some of which complete maps are measured where
+                maps of cells are not exact; None: they are not.
 
         Raises:
             DataError: If no class had an image.
@@ -167,6 +178,9 @@ class Fit:
         output, logits = self.sample.outputs(network.head)
         certificate = certify(network.dictionary, output.logits, logits)
         network.certificate = {"level": network.level, **asdict(certificate)}
+        if images is not None and not network.classifier.inspection.averages:
+            maps = maps_account(network.classifier, network.head, images[:FEW])
+            network.certificate["maps"] = maps
         network.take_names(self.discoverer)
         if network.part_names:
             share = remainder_share(output.contributions, logits) if network.remainder else 0.0

@@ -153,7 +153,7 @@ def from_classifier(
         fit.learn(_tokens(source, network, count), names, not source.by_class)
     agreement = Agreement(mode)
     fit.run(_tokens(source, network, count, agreement), names, sort=not source.by_class)
-    fit.finish(names, source.name)
+    fit.finish(names, source.name, source.first)
     network.structure = {"features": features}
     network.preprocessing = preprocessing
     if is_processor(preprocessing.transform):

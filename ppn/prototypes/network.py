@@ -232,7 +232,7 @@ class PrototypeNetwork(Editable):
             tolerance: Largest completeness error of the last two, over the contributions' standard
                 deviation; what was reached is in `explanation.terms`.
             baseline: What the image is compared with: itself "blurred", a "grey" image, or one of
-                its mean "colour".
+                its mean "colour", or, behind a layer, its mean patch "tokens" everywhere.
             cut: Name of the module whose output complete maps are of; None takes the default.
 
         Raises:

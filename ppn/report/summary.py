@@ -123,7 +123,37 @@ def certificate_facts(network: PrototypeNetwork) -> list[Fact]:
         Fact(
             "Fallbacks", values["fell_back"], "classes refined by `equal` instead", technical=True
         ),
+        *_maps_facts(values.get("maps") or {}),
         *_named_facts(values.get("named_parts") or {}),
+    ]
+
+
+def _maps_facts(values: dict[str, Any]) -> list[Fact]:
+    """What the certificate says of maps that are made complete."""
+    if not values:
+        return []
+    if "reason" in values:
+        return [Fact("Complete maps", "none", values["reason"])]
+    where = f"at the output of '{values['cut']}'" if values["cut"] else "at the last features"
+    return [
+        Fact(
+            "Complete maps: without a place",
+            100 * values["elsewhere"],
+            f"of what {values['images']} training images change, cut {where}",
+            "%",
+        ),
+        Fact(
+            "Complete maps: runs for an image",
+            values["nodes"],
+            "of what is behind the cut, each with a pass back for each part",
+        ),
+        Fact(
+            "Complete maps: largest error",
+            100 * values["error"],
+            "over the standard deviation of contributions",
+            "%",
+            technical=True,
+        ),
     ]
 
 

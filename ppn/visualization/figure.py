@@ -154,6 +154,7 @@ def _part(
         tile(page, cells, (x, y), _PATCH, colour)
         found = explanation.agreements[index]
         said = f"{percent(found.inside)} of the attribution\nin {percent(found.area)} of the image"
+        said = found.sentence if found.inside is None else said
         said += "" if found.agrees else ": disagrees"
         write(page, x, y + _PATCH + 0.19, said, size=6.5, color=SOFT if found.agrees else _BAD)
         y += _PATCH + _NAME

@@ -89,6 +89,17 @@ def test_parts_are_clicked_and_nothing_is_lost_when_it_is_killed(browser, tmp_pa
         page.mouse.dblclick(*at(page, 0.5, 0.5))  # one answer
         asked(page, "wing")
         assert len(answered(path)) == 4
+        page.locator(".frame").focus()  # as Tab does
+        page.keyboard.press("Shift+ArrowLeft")
+        page.keyboard.press("ArrowDown")
+        assert page.locator(".cross").is_visible()
+        page.keyboard.press("Enter")
+        asked(page, "tail")
+        _, part, x, y = answered(path)[-1].split(",")
+        assert (part, abs(float(x) - 38.4) < 0.1, abs(float(y) - 49) < 0.1) == ("wing", True, True)
+        page.keyboard.press("u")
+        asked(page, "wing")
+        assert page.locator("figcaption").inner_text().endswith(second)  # arrows changed no image
         assert page.complaints == []
         kill(process)
         page.keyboard.press("n")

@@ -82,6 +82,15 @@ def test_an_image_keeps_its_position(work):
     assert work.image(0)["name"] == first["name"]
 
 
+def test_a_page_that_is_reloaded_goes_on_where_it_was(work):
+    fill(work, 0)
+    fill(work, 1, PARTS[:1])
+    work.image(2)  # as pages read ahead
+    assert work.start()["position"] == 1
+    fill(work, 1)
+    assert work.start()["position"] == 2
+
+
 def test_undo_takes_back_one_answer_after_the_other(work, path):
     assert work.undo()["position"] is None
     name = fill(work, 0)
@@ -135,7 +144,7 @@ def test_what_a_page_may_not_say_is_refused(work, path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nobody,head,1,1", "nobody is not in the data"),
+        ("nobody,head,1,1", "nobody is none of the training images"),
         ("{name},head,65,1", "64 x 64 pixels"),
     ],
 )

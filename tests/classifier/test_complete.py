@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from ppn.classifier import Classifier
+from ppn.classifier import Classifier, complete
 from ppn.classifier.blocks import block_names, default_span
 from ppn.classifier.complete import baseline_images, complete_maps
 from ppn.classifier.integral import path_integral
@@ -266,3 +266,50 @@ def test_baselines_are_pictures_of_the_same_light():
         assert other.shape == images.shape
         assert torch.allclose(other.mean((2, 3)), images.mean((2, 3)), atol=0.03)
         assert other.std((2, 3)).max() < 0.5 * images.std((2, 3)).min()
+
+
+class Queried(nn.Module):
+    """Attention pooling by a learned query, as many of which are made as there are images."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 16, 16)
+        self.query = nn.Parameter(torch.randn(1, 1, 16))
+        self.pool = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, images):
+        tokens = self.stem(images).flatten(2).mT
+        pooled, _ = self.pool(self.query.expand(len(images), -1, -1), tokens, tokens)
+        return self.head(pooled[:, 0])
+
+
+def test_images_come_in_turn_where_all_take_too_much(monkeypatch):
+    classifier, images = made("test_mambaout")
+    torch.manual_seed(1)
+    whole = expect_complete(classifier, images, pixel_span(), 0.01)
+    monkeypatch.setattr(complete, "_HELD", 1)
+    torch.manual_seed(1)
+    apart = expect_complete(classifier, images, pixel_span(), 0.01)
+    for one, other in zip(whole, apart, strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=1e-4 * float(one.abs().max()))
+
+
+def test_what_a_model_makes_for_each_image_does_not_keep_it_from_being_cut():
+    torch.manual_seed(0)
+    classifier = Classifier(Queried().eval(), InputConfig((SIZE, SIZE)))
+    images = nn.functional.interpolate(torch.randn(2, 3, 8, 8), (SIZE, SIZE), mode="bicubic")
+    for span in (default_span(classifier, images), module_span(classifier, "stem", images)):
+        found = expect_complete(classifier, images, span, 1e-4)
+        assert found.maps.shape == (2, 2, 4, 4)
+        assert not found.elsewhere.any()
+
+
+def test_a_model_without_gradients_is_refused_in_a_sentence():
+    class Detached(Queried):
+        def forward(self, images):
+            with torch.no_grad():
+                return super().forward(images)
+
+    with pytest.raises(HeadError, match="without gradients, which maps need"):
+        Classifier(Detached().eval(), InputConfig((SIZE, SIZE)))

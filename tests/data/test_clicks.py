@@ -106,7 +106,7 @@ def test_clicks_are_matched_with_images(tmp_path, birds):
 def test_images_that_are_not_in_the_data_and_points_outside_are_refused(tmp_path, birds):
     name = birds.name(0)
     for image, x, said in (
-        (name.replace("train", "trian"), 1, f"is not in the data: did you mean '{name}'"),
+        (name.replace("train", "trian"), 1, f"none of the training images: did you mean '{name}'"),
         ("zzzz", 1, f"images are named like '{name}'"),
         (name, 64.1, f"part 'head' of image {name} is at 64.1, 2, outside of its 64 x 64 pixels"),
     ):

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from ppn.configured import Configured
 from ppn.discovery.base import ClassTokens
 from ppn.discovery.named_parts import NamedParts
 from ppn.discovery.points import grouped_points, point_evidence, point_targets
+from ppn.discovery.teacher import areas_of, taught_names
 from ppn.discovery.token_classifier import cross_validated, fit_token_classifier
 from ppn.errors import DiscoveryError
 from ppn.refinement.base import ClassProblem
@@ -170,6 +172,67 @@ def test_mistakes_are_told_in_a_sentence():
     way, tokens, _ = learned()
     with pytest.raises(DiscoveryError, match="NaN or infinity"):
         way.discover([group_of(tokens * torch.inf)], torch.zeros(1, WIDTH), 3)
+
+
+@pytest.mark.parametrize(
+    ("indices", "names", "size", "spoil", "said"),
+    [
+        ([0, 1, 2], NAMES, SIZE, lambda p: p, r"\(2, 3, 3\) for 3 images and 3 names"),
+        ([0, 1], NAMES[:2], SIZE, lambda p: p, "for 2 images and 2 names"),
+        ([0, 1], NAMES, SIZE, lambda p: p[..., :2], "x, y and visibility"),
+        ([0, 1], NAMES, (60,), lambda p: p, "height and width"),
+        ([1, 1], NAMES, SIZE, lambda p: p, "image 1 is annotated twice"),
+        ([0, 1], ["beak", "beak", "eye"], SIZE, lambda p: p, "name 'beak' is annotated twice"),
+        ([0, 1], NAMES, SIZE, lambda p: p + 80, "'beak' of image 0 is at .* outside of the input"),
+        ([0, 1], NAMES, SIZE, lambda p: p * torch.tensor([torch.nan, 1, 1]), "is at nan"),
+    ],
+)
+def test_points_by_hand_that_cannot_be_are_refused(indices, names, size, spoil, said):
+    with pytest.raises(DiscoveryError, match=said):
+        NamedParts().annotate(indices, spoil(scene(2)[1]), names, size)
+
+
+def test_points_by_hand_may_be_numpys_and_must_be_of_training_images():
+    tokens, keypoints = scene(3)
+    way = NamedParts(GROUPS)
+    way.annotate(np.array([0, 7]), keypoints[:2].numpy(), NAMES, SIZE)
+    with pytest.raises(DiscoveryError, match="Image 7 is annotated, but no class has it"):
+        way.fit([group_of(tokens)], torch.zeros(1, WIDTH), 3)
+
+
+class Strange:
+    """A teacher that answers each batch in its turn, the last answer again and again."""
+
+    def __init__(self, *answers, names=None):
+        self.answers = list(answers)
+        self.part_names = names
+
+    def __call__(self, images):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer if not isinstance(answer, tuple) else torch.full((len(images), *answer), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ("parts", "The teacher is a str: give a function"),
+        (Strange(None), "gives NoneType"),
+        (Strange((2, 0, 4)), r"gives \(16, 2, 0, 4\)"),
+        (Strange(torch.zeros(16, 2, 4, 4, dtype=torch.cfloat)), "return a tensor"),
+        (Strange((2, 4, 4), (3, 4, 4)), "tells of 2 parts on some images, and of 3 on others"),
+    ],
+)
+def test_answers_that_cannot_be_are_told_of_the_teacher(teacher, said):
+    with pytest.raises(DiscoveryError, match=said):
+        areas_of(teacher, torch.zeros(20, 3, 8, 8))
+
+
+def test_a_teachers_grid_may_change_and_its_names_be_left_out():
+    teacher = Strange((2, 4, 4), (2, 6, 5))
+    assert areas_of(teacher, torch.zeros(20, 3, 8, 8)).shape == (20, 2, 4, 4)
+    assert taught_names(teacher, 2) == ["0", "1"]
+    with pytest.raises(DiscoveryError, match="1 part_names for 2 parts"):
+        taught_names(Strange((2, 4, 4), names="ab"), 2)
 
 
 def test_evidence_follows_its_formula():

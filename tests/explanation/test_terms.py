@@ -9,10 +9,12 @@ import timm
 import torch
 
 import ppn
+from ppn.classifier import blocks
 from ppn.errors import HeadError, PPNError
 from ppn.explanation import attribute
-from ppn.explanation.attribute import Way
+from ppn.explanation.attribute import Way, maps_account
 from ppn.explanation.terms import Agreement, agreement
+from ppn.report.summary import certificate_facts
 from ppn.visualization.heatmap import averaged
 
 NAMES = ["ant", "bee", "cat"]
@@ -62,7 +64,7 @@ def test_a_class_tokens_maps_add_up_unless_cells_are_asked_for(networks):
     assert cells.contributions == found.contributions
 
 
-@pytest.mark.parametrize("options", [{"cut": "blocks.4"}, {"maps": "pixels"}])
+@pytest.mark.parametrize("options", [{}, {"cut": "blocks.4"}, {"maps": "pixels"}])
 def test_the_pass_that_predicts_the_class_is_not_done_again(networks, options, monkeypatch):
     network, images = networks["test_vit"]
     found = network.explain(images[0], **options)
@@ -77,6 +79,30 @@ def test_the_pass_that_predicts_the_class_is_not_done_again(networks, options, m
         again = network.explain(images[0], **options)
     for ours, theirs in zip(found.maps, again.maps, strict=True):
         assert np.allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_the_certificate_says_what_complete_maps_leave_out_and_cost(networks):
+    network, images = networks["test_vit"]
+    told = network.certificate["maps"]
+    found = network.explain(images[0])
+    assert (told["cut"], told["images"]) == ("norm_pre", 2)
+    assert told["nodes"] >= found.terms.nodes
+    assert told["elsewhere"] <= 1e-5
+    assert told["error"] <= 0.01
+    titles = [fact.label for fact in certificate_facts(network)]
+    assert "Complete maps: without a place" in titles
+    assert "maps" not in networks["test_resnet"][0].certificate
+    late = maps_account(network.classifier, network.head, images[:2], "blocks.5")
+    assert late["elsewhere"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_classifier_that_is_cut_nowhere_says_why(networks, monkeypatch):
+    network, images = networks["test_vit"]
+    monkeypatch.setattr(blocks, "_first_span", lambda *_: None)
+    monkeypatch.setattr(blocks, "_known", {})
+    told = maps_account(network.classifier, network.head, images[:2])
+    assert list(told) == ["reason"]
+    assert "maps of its pixels add up" in told["reason"]
 
 
 def test_exact_maps_stay_as_they_are(networks):
@@ -104,7 +130,9 @@ def test_pixels_add_up_beside_the_cells(networks, name):
     assert len(found.agreements) == 2
     content = json.loads(json.dumps(found.to_dict()))
     assert content["maps"]["kind"] == "pixels"
-    assert 0 <= content["prototypes"][0]["inside_cells"] <= 1
+    told = [(part["inside_cells"], part["cells_area"]) for part in content["prototypes"]]
+    assert told == [(each.inside, each.area) for each in found.agreements]
+    assert all(inside is None or 0 <= inside <= 1 for inside, _ in told)
     assert found.picture().size[1] > cells.picture().size[1]
 
 
@@ -149,7 +177,8 @@ def test_an_error_that_was_not_reached_is_told(networks):
     found = network.explain(images[0], tolerance=1e-12)
     assert not found.terms.reached
     assert "not complete" in found.notes[0]
-    assert "was not reached" in found.notes[0]
+    assert "1.0e-10\N{NARROW NO-BREAK SPACE}% was not reached" in found.notes[0]
+    assert "at most 0" not in found.notes[0]  # small, but not zero
 
 
 def test_agreement_is_the_share_inside_the_cells():
@@ -160,7 +189,24 @@ def test_agreement_is_the_share_inside_the_cells():
     assert found == Agreement(0.75, 0.5)
     assert found.agrees
     assert not agreement(pixels, -np.abs(cells)).agrees
-    assert agreement(np.zeros((4, 4)), cells) == Agreement(0.0, 0.5)
+
+
+@pytest.mark.parametrize("spoil", [lambda p, c: (0 * p, c), lambda p, c: (p, np.ones_like(c))])
+def test_where_there_is_nothing_to_compare_nothing_disagrees(spoil):
+    found = agreement(*spoil(np.ones((4, 4)), np.eye(2)))
+    assert found.inside is None
+    assert found.agrees
+    assert found.sentence == "nothing to compare"
+
+
+def test_an_image_that_is_its_own_baseline_adds_up(networks):
+    network, _ = networks["test_vit"]
+    found = network.explain(torch.full((3, 64, 64), 0.3), maps="pixels")
+    expect_sum(found)
+    assert [each.inside for each in found.agreements] == [None, None]
+    assert not any("disagree" in note for note in found.notes)
+    assert found.picture().size
+    assert json.loads(json.dumps(found.to_dict()))["prototypes"][0]["inside_cells"] is None
 
 
 def test_means_of_squares_keep_the_mean():

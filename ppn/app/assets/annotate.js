@@ -3,6 +3,7 @@ const find = (name) => element.querySelector(name);
 const images = new Map(); // position -> promise of the image there
 let parts = [], goal = 0, from = 0; // from: images after which the parts are shown
 let at = 0, shown = null, part = null, busy = false, asked = 0;
+let cross = [.5, .5]; // where the keyboard points, while the image has its focus
 
 const tell = (text) => { const box = find(".notice"); box.textContent = text; box.hidden = !text; };
 
@@ -151,6 +152,25 @@ find(".frame").addEventListener("click", (event) => {
   const box = find(".picture").getBoundingClientRect();
   const clamp = (value) => Math.min(1, Math.max(0, value));
   answer([clamp((event.clientX - box.left) / box.width), clamp((event.clientY - box.top) / box.height)]);
+});
+function aim() {
+  const mark = find(".cross");
+  mark.hidden = !find(".frame").matches(":focus");
+  mark.style.left = 100 * cross[0] + "%";
+  mark.style.top = 100 * cross[1] + "%";
+}
+find(".frame").addEventListener("mousedown", (event) => event.preventDefault()); // takes no focus: arrows change the image
+find(".frame").addEventListener("focus", aim);
+find(".frame").addEventListener("blur", aim);
+find(".frame").addEventListener("keydown", (event) => {
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (event.ctrlKey || event.metaKey || event.altKey || !(way || event.key === "Enter")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (!way) { if (!event.repeat) answer([...cross]); return; }
+  const step = event.shiftKey ? .1 : .01;
+  cross = cross.map((value, axis) => Math.min(1, Math.max(0, value + step * way[axis])));
+  aim();
 });
 find(".absent").addEventListener("click", () => answer(null));
 find(".undo").addEventListener("click", undo);
