@@ -1,7 +1,7 @@
 """Ways to find parts without labels, on training images that were held out.
 
 Usage: python -m experiments.unlabelled --data cub --data.root ROOT
-       [--classifier_ckpt CKPT] [--split val|test] [--out runs/shares]
+       [--classifier_ckpt CKPT] [--head own|norm] [--split val|test] [--out runs/shares]
 
 Tokens are those of `experiments.shares`, extracted once. Every way only gives coefficients; the
 split is `CompactSplit` for all of them, so every row stays an exact sum.
@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
 from experiments.arguments import add_classifier, parse, study_parser
 from experiments.shares.present import table
 from experiments.shares.study import held_out, tested
-from experiments.shares.tokens import extract
+from experiments.shares.tokens import extract, logistic_head
 from ppn.data.build import parse_options
 from ppn.discovery import NMF, Discoverer, Parts
 from ppn.discovery.factorization import coordinate_descent, nonnegative_coefficients
 from ppn.discovery.faiss_search import spherical_kmeans
 from ppn.discovery.positive import positive_tokens
+from ppn.refinement.cam_split import cam_shares
 from ppn.refinement.compact_split import CompactSplit
 from ppn.refinement.shares import centres
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.shares.study import Setting, Table
+    from experiments.shares.tokens import Extracted
     from ppn.discovery import ClassTokens
 
 
@@ -183,6 +186,44 @@ class CompactNMF(Discoverer):
         return coefficients * torch.where(present[..., None], closeness, 0.0).flatten(1)
 
 
+class MeanShares(Discoverer):
+    """Mean of the shares of several factorisations, whose parts are matched to those of the first.
+
+    Args:
+        more: Factorisations into so many more parts, of which those with the most class activation
+            are kept, take part, too.
+    """
+
+    def __init__(self, more: int = 2) -> None:
+        self.more = more
+
+    def discover(self, group: Sequence[ClassTokens], weight: Tensor, k: int) -> list[Parts]:
+        """Find the parts of classes."""
+        ways = (NMF(), NMF(init="kmeans"), NMF(earlier=1.0), NMF(token_weighting="none"))
+        found = []
+        for item in group:
+            activation = (item.tokens.flatten(0, 1) @ weight[item.label].float()).clamp(min=0)
+            several = [way.discover([item], weight, k)[0] for way in ways]
+            every = [parts.coefficients for parts in several]
+            for more in range(1, self.more + 1):
+                coefficients = NMF().discover([item], weight, k + more)[0].coefficients
+                every.append(coefficients[:, (activation @ coefficients).topk(k).indices])
+            shares = [cam_shares(coefficients) for coefficients in every]
+            seen = [share * activation.sqrt()[:, None] for share in shares]
+            matched = [
+                share[:, _matched(seen[0], own)] for share, own in zip(shares, seen, strict=True)
+            ]
+            found.append(Parts(several[0].parts, torch.stack(matched).mean(0)))
+        return found
+
+
+def _matched(first: Tensor, second: Tensor) -> Tensor:
+    """Which columns of (n, k) correlate best with the columns of another, none twice."""
+    one, two = (functional.normalize(each - each.mean(0), dim=0) for each in (first, second))
+    _, columns = linear_sum_assignment((one.T @ two).numpy(), maximize=True)
+    return torch.from_numpy(columns)
+
+
 WAYS: dict[str, Callable[[], Discoverer]] = {
     "nmf of the last features": NMF,
     "nmf, earlier layer": lambda: NMF(earlier=1.0),
@@ -192,6 +233,7 @@ WAYS: dict[str, Callable[[], Discoverer]] = {
     "activation, balanced clusters": lambda: BalancedClusters(front=False),
     "nmf, chosen by halves": StableNMF,
     "nmf, averaged over restarts": lambda: StableNMF(average=True),
+    "mean of six factorisations": MeanShares,
     "compact nmf, spread 0.2": CompactNMF,
     "compact nmf, spread 0.3": lambda: CompactNMF(spread=0.3),
 }
@@ -205,12 +247,27 @@ def prototypes(setting: Setting, way: Discoverer) -> Tensor:
     return found
 
 
+def with_norm(extracted: Extracted) -> Extracted:
+    """Put a layer norm and a new logistic regression on the mean tokens.
+
+    The logits are rows / std + bias, with the standard deviation of an image's mean token, so it is
+    these rows, without their mean, that are split.
+    """
+    pooled = extracted.train.tokens["clean"].mean(1)
+    normed = functional.layer_norm(pooled, pooled.shape[1:])
+    weight, _ = logistic_head(normed, extracted.train.labels, len(extracted.weight))
+    return extracted._replace(weight=weight - weight.mean(1, keepdim=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score all ways on held-out training images, and those that are named on test images."""
     parser = study_parser("unlabelled", __doc__, [3, 5], "runs/shares")
     add_classifier(parser, list(WAYS))
     parser.add_argument(
         "--split", choices=["val", "test"], default="val", help="val: held-out training images"
+    )
+    parser.add_argument(
+        "--head", choices=["own", "norm"], default="own", help="norm: a new one after a layer norm"
     )
     given = parse(parser, arguments)
     test = given.split == "test"
@@ -222,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Path(given.out, given.data),
         parse_options(given.set),
     )
+    if given.head == "norm":
+        extracted = with_norm(extracted)
     for k in given.k:
         found: Table = defaultdict(list)
         for seed in range(1 if test else given.seeds):

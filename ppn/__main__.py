@@ -35,7 +35,7 @@ commands (each has its own --help; options come from YAML files and flags):
   data       list the data sets, check one, or draw a sheet of its images
   annotate   click where named parts are on a few images, in a browser
   index      keep the patches of all training images, to search them
-  search     find parts and training images that look like a crop
+  search     find what looks like a crop, or what a part fires on
   recipes    list the recipes and fragments that --config ppn:NAME takes, or copy one
   completion print a script that completes commands and options in bash or zsh
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from ppn.commands.parsing import parts_of_class
 from ppn.errors import PPNError
 from ppn.io.files import user_path
 from ppn.io.terminal import console
@@ -96,16 +97,16 @@ def edit(
         name, part = (None, None) if text == "all" else _restored(text, network.class_names)
         network.restore(name, part)
     for text in remove:
-        name, parts = _parts(text, network.class_names, "remove")
+        name, parts = parts_of_class(text, network.class_names, "remove")
         network.remove(name, *parts)
     for text in scale:
         words, _, factor = text.rpartition("=")
-        name, parts = _parts(words or text, network.class_names, "scale")
+        name, parts = parts_of_class(words or text, network.class_names, "scale")
         if len(parts) != 1 or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", factor):
             raise PPNError(f"--scale {text} is not of the form CLASS:PART=FACTOR.")
         network.scale(name, parts[0], float(factor))
     for text in merge:
-        name, parts = _parts(text, network.class_names, "merge")
+        name, parts = parts_of_class(text, network.class_names, "merge")
         network.merge(name, *parts)
     kept = [] if run is None else _drop(network, run, flagged)
     if flagged and not (network.edits or restore or undo):
@@ -121,18 +122,10 @@ def edit(
     return 0
 
 
-def _parts(text: str, names: Sequence[str], option: str) -> tuple[str, list[str]]:
-    """Split CLASS:1,3 into the class and its parts; a class may have a colon in its name."""
-    name, colon, parts = text.rpartition(":")
-    if not colon or not name or not parts.strip():
-        raise PPNError(f"--{option} {text} is not of the form CLASS:PART, as in '{names[0]}:2'.")
-    return name, [part.strip() for part in parts.split(",")]
-
-
 def _restored(text: str, names: Sequence[str]) -> tuple[str, str | None]:
     if text in names or ":" not in text:
         return text, None
-    name, parts = _parts(text, names, "restore")
+    name, parts = parts_of_class(text, names, "restore")
     return name, parts[0]
 
 

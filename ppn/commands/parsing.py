@@ -135,3 +135,20 @@ def data_options(words: Sequence[str]) -> list[str]:
             raise PPNError(f"--data.{option[1]} needs a value, as in --data.crop box.")
         found.append(f"--data.KEY={option[1]}={value}")
     return found
+
+
+def parts_of_class(text: str, names: Sequence[str], option: str) -> tuple[str, list[str]]:
+    """Split CLASS:1,3 into the class and its parts; a class may have a colon in its name.
+
+    Args:
+        text: What was typed.
+        names: Of the classes, for the message.
+        option: What it was typed for.
+
+    Raises:
+        PPNError: If it is of another form.
+    """
+    name, colon, parts = text.rpartition(":")
+    if not colon or not name or not parts.strip():
+        raise PPNError(f"--{option} {text} is not of the form CLASS:PART, as in '{names[0]}:2'.")
+    return name, [part.strip() for part in parts.split(",")]

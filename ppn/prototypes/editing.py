@@ -163,7 +163,7 @@ class Editable(Composition):
             DataError: If there is no such class or part.
         """
         label = None if target is None else class_index(target, self.class_names)
-        index = None if part is None else self._part(part)
+        index = None if part is None else self.part_index(part)
         self.edit(
             [
                 edit
@@ -215,7 +215,7 @@ class Editable(Composition):
         label = class_index(target, self.class_names)
         if not bool(self.dictionary.found[label]):
             raise DataError(f"Class '{self.class_names[label]}' has no prototypes to edit.")
-        indices = tuple(dict.fromkeys(self._part(part) for part in parts))
+        indices = tuple(dict.fromkeys(self.part_index(part) for part in parts))
         if len(indices) < (2 if kind == "merge" else 1):
             raise DataError(f"To {kind} parts, name {'two' if kind == 'merge' else 'one'}, from 1.")
         for index in indices:
@@ -228,7 +228,7 @@ class Editable(Composition):
         self.edit((*self.edits, added))
         return added
 
-    def _part(self, part: int | str) -> int:
+    def part_index(self, part: int | str) -> int:
         """Return the index from 0 of a part that is meant by its number from 1, or its title."""
         k = self.head.prototypes.shape[1]
         titles = {part_title(index).casefold(): index for index in range(k)}

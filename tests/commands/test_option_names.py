@@ -64,6 +64,7 @@ NAMES = {
     "error that maps may have": "tolerance",
     "what an image is compared with": "baseline",
     "crop of one image": "box",
+    "part of a class": "part",
     "how many": "count",
     # what is measured
     "an explainer": "explainer",
@@ -125,8 +126,8 @@ TRAINING = {
 
 EXPERIMENTS = {
     # what is tried
-    *("ways", "draws", "clicked", "choosing", "entries", "spread", "first", "only", "preset"),
-    *("train_per_class", "test_per_class", "trials", "limit", "repeats"),
+    *("ways", "head", "draws", "clicked", "choosing", "entries", "spread", "first", "only"),
+    *("preset", "train_per_class", "test_per_class", "trials", "limit", "repeats"),
     # of what size, where, how long
     *("device", "memory", "timeout", "nodes", "patches", "width", "processor_time"),
     *("tflops", "bandwidth", "cores", "network"),

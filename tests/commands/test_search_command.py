@@ -12,6 +12,7 @@ from PIL import Image
 
 import ppn
 from ppn.__main__ import main
+from ppn.commands.search import _fires
 from ppn.prototypes.patch_index import PatchIndex
 
 CLASSES = ["mug", "plate", "spoon"]
@@ -109,6 +110,30 @@ def test_a_crop_of_a_training_image_finds_that_image(world, tmp_path, capsys):
     assert Image.open(tmp_path / "found/images.png").width > 500
 
 
+def test_a_part_finds_what_it_fires_on_in_all_classes(world, tmp_path, capsys):
+    given = ["search", "--part", "plate:2", "--ckpt", str(_ckpt(world))]
+    assert main([*given, "--out", str(tmp_path / "found")]) == 0
+    assert "Images it fires on" in capsys.readouterr().out
+    rows = _rows(tmp_path / "found/images.csv")
+    assert {row["class"] for row in rows} == set(CLASSES)
+    prototype, index = ppn.load(_ckpt(world)).head.prototypes[1, 1], PatchIndex(world / "run/index")
+    nearest = index.nearest(prototype[None], index.images)
+    scores = torch.tensor([float(row["score"]) for row in rows])
+    assert torch.allclose(scores, nearest.score[0], rtol=1e-3)
+    assert Image.open(tmp_path / "found/images.png").width > 500
+    assert not (tmp_path / "found/parts.csv").exists()
+
+
+def test_an_entry_fires_as_the_classes_that_use_it(world):
+    network = ppn.load(_ckpt(world))
+    uses = {"0": [0, 1, 2], "1": [3, 0, 4], "2": [5, 6, 7]}
+    network.certificate["vocabulary"] = {"entries": 8, "uses": uses}
+    prototypes = network.head.prototypes
+    mean = (prototypes[0, 0] + prototypes[1, 1]) / 2
+    assert torch.allclose(_fires(network, "entry 1"), mean)
+    assert torch.equal(_fires(network, "plate:2"), prototypes[1, 1])
+
+
 def test_a_small_crop_is_laid_on_grey(world, tmp_path):
     Image.open(world / "photos/plate/3.png").crop((20, 20, 84, 84)).save(tmp_path / "crop.png")
     given = ["search", "--image", str(tmp_path / "crop.png"), "--ckpt", str(_ckpt(world))]
@@ -123,6 +148,7 @@ def test_a_small_crop_is_laid_on_grey(world, tmp_path):
         (["--box", "0,0,900,5"], "not in the image"),
         (["--index", "nowhere"], "make an index with `ppn index`"),
         (["--data", "nothing.yaml"], "nothing.yaml"),
+        (["--part", "mug:1"], "--image, with or without --box, or --part"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_is_written(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from experiments.entries import shared_residual, v_measure
-from experiments.unlabelled import WAYS, balanced, foreground
+from experiments.shares.tokens import Extracted, Images
+from experiments.unlabelled import WAYS, balanced, foreground, with_norm
 from ppn.discovery import ClassTokens
 
 
@@ -28,6 +29,22 @@ def test_the_foreground_goes_along_with_the_activation():
     tokens = item().tokens.flatten(0, 1)
     front = foreground(tokens, tokens[:, :4].sum(1)).view(6, 16)
     assert float(front[:, :4].mean()) > float(front[:, 4:8].mean())
+
+
+def test_a_head_after_a_norm_is_split_without_what_the_norm_takes_away():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    tokens = torch.rand(40, 9, 12, generator=generator)
+    tokens[torch.arange(40), :, labels] += 1
+    tokens *= 1 + 4 * torch.rand(40, 1, 1, generator=generator)  # which the norm divides out
+    images = Images({"clean": tokens}, labels, torch.zeros(40, 0, 3), torch.arange(40))
+    own = torch.zeros(4, 12).double()
+    given = Extracted(images, images, own, torch.zeros(4).double(), (3, 3), 96, [])
+    found = with_norm(given).weight
+    assert float(found.mean(1).abs().max()) < 1e-12
+    pooled = tokens.mean(1).double()
+    std = pooled.std(1, correction=0, keepdim=True)
+    assert bool(((pooled @ found.T / std).argmax(1) == labels).all())
 
 
 def test_balanced_parts_are_equally_full():
