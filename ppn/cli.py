@@ -111,6 +111,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except SIGTERMException:  # which would end the process as if all had gone well
         return 128 + signal.SIGTERM
     except Exception as error:
+        if _terminated(error):
+            return 128 + signal.SIGTERM
         said = mistake(error, "ppn")
         if said is None:
             raise
@@ -120,6 +122,13 @@ def run(args: Sequence[str] | None = None) -> int:
         if inherited is None:
             os.environ.pop(RUN_DIR, None)
     return 0
+
+
+def _terminated(error: BaseException | None) -> bool:
+    """Whether an error came up on the way out after SIGTERM, which ends workers as well."""
+    while error is not None and not isinstance(error, SIGTERMException):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _quieten() -> None:

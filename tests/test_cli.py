@@ -6,7 +6,9 @@ import sys
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ppn import cli
 from ppn.__main__ import main
 from ppn.commands.run_directory import set_aside
 from ppn.prototypes.checkpoint import ENTRY
@@ -623,3 +625,17 @@ def test_values_that_nothing_can_be_made_of(capsys, world, tmp_path, option, mes
     code = main(["fit", f"--trainer.default_root_dir={tmp_path / 'run'}", *given])
     refused(capsys, code, message)
     assert not (tmp_path / "run").exists()
+
+
+def test_workers_that_end_with_their_process_are_no_mistake(monkeypatch):
+    def terminated(*_, **__):
+        try:
+            raise SIGTERMException
+        except SIGTERMException:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal.")  # noqa: B904 - as loaders do
+
+    monkeypatch.setattr(cli, "PrototypeCLI", terminated)
+    assert cli.run(["fit"]) == 143
+    monkeypatch.setattr(cli, "PrototypeCLI", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["fit"])
