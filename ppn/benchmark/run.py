@@ -16,11 +16,10 @@ from torch.utils.data import DataLoader
 
 from ppn.benchmark.cells import Cell, cell_key, common_key, read_cell, write_cell
 from ppn.benchmark.memory import peak_memory
-from ppn.benchmark.tokens import StoredTraining, TokenStore
+from ppn.benchmark.tokens import StoredInterventions, StoredTraining, TokenStore
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import classifier_record, expect_classes
 from ppn.data.class_names import expect_same_names, names_in_checkpoint
-from ppn.data.interventions import Interventions
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, PPNError
 from ppn.metrics.evaluate import annotations_of, moved
@@ -86,6 +85,7 @@ class Setting:
         ]
         tokens = folder / TOKENS / f"{self.key}-{seed}"
         self.tokens = TokenStore(self.network, tokens / "scored")
+        self.changes = StoredInterventions.of(self.view, tokens / "changed")
         labels = np.unique(self.data.view("train").labels).tolist()
         loader = self.data.class_loader()
         self.training = StoredTraining(self.network, loader, labels, tokens / "training")
@@ -95,8 +95,8 @@ class Setting:
         """Return the scored images."""
         data = self.data
         loader = DataLoader(self.view, data.batch_size, num_workers=data.num_workers)
-        batches, changes = moved(loader, self.network), Interventions.of(self.view)
-        return Images(batches, data.part_names, annotations_of(data), changes)
+        batches = moved(loader, self.network)
+        return Images(batches, data.part_names, annotations_of(data), self.changes)
 
     def fit(self) -> None:
         """Find the prototypes that floors and controls refer to, unless that was done."""
