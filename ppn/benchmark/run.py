@@ -6,6 +6,7 @@ import time
 import traceback
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from ppn.classifier.record import classifier_record, expect_classes
 from ppn.data.class_names import expect_same_names, names_in_checkpoint
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, PPNError
+from ppn.explainers.training import learn_again
 from ppn.metrics.evaluate import annotations_of, moved
 from ppn.metrics.score import Images, score
 from ppn.prototypes.fit import Fit
@@ -148,7 +150,7 @@ def compute(job: Job, setting: Setting, progress: Progress | None = None) -> Cel
     leaves the cell empty, with its own sentence.
     """
     device, total = setting.network.device, len(setting.view)
-    explainer = setting.benchmark.explainer(job.name, job.seed)
+    explainer, untouched = (setting.benchmark.explainer(job.name, job.seed) for _ in range(2))
     (template,) = (one for one in setting.benchmark.explainers if one.name == job.name)
     done = 0
 
@@ -176,6 +178,7 @@ def compute(job: Job, setting: Setting, progress: Progress | None = None) -> Cel
                 job.seed,
                 setting.tokens,
                 tell,
+                partial(learn_again, untouched, setting.training),
             )
     except PPNError as error:
         return Cell(job.name, job.seed, None, str(error))

@@ -133,4 +133,4 @@ class Interventions:
         return {}
 
     def learn(self, index: int, said: dict[int, Tensor]) -> None:
-        """Take over what a classifier says of image `index`; see `answers`. Nothing is kept here."""
+        """Take over what a classifier says of image `index`; see `answers`. Here it is not kept."""

@@ -99,6 +99,13 @@ class Explainer(Configured, ABC):
         for name in self.fitted:
             setattr(self, name, state[name])
 
+    def class_directions(self) -> Tensor | None:
+        """Return the directions (C, k, D) of each class's parts, in the space of the tokens.
+
+        None where parts have none. They tell whether two fits have found the same parts.
+        """
+        return None
+
     def surrogate(self, inputs: Inputs) -> Tensor | None:
         """Return what the explanation alone says the logits are; None where it says nothing.
 

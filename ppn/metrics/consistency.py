@@ -160,8 +160,8 @@ class Consistency(WindowMetric):
         count = int((result.images > 0).sum()) * result.consistent.shape[1]
         share = float(result.score) / 100
         return {
-            "consistency": float(result.score),
+            self.key: float(result.score),
             # Over prototypes, as if they were independent draws.
-            "consistency_standard_error": 100 * (share * (1 - share) / max(1, count)) ** 0.5,
-            "consistency_sweep": result.sweep.tolist(),
+            f"{self.key}_standard_error": 100 * (share * (1 - share) / max(1, count)) ** 0.5,
+            f"{self.key}_sweep": result.sweep.tolist(),
         }

@@ -19,6 +19,7 @@ from ppn.explainers.base import Attribution, Inputs
 from ppn.metrics import Accuracy, EvaluationShape, FunnyBirdsProtocol
 from ppn.metrics.part_importance import evidence, importance, margin
 from ppn.metrics.probe import Probe
+from ppn.metrics.resampling import image_counts
 from tests import fakes
 from tests.explainers.tiny import convolutions, network_of
 
@@ -130,7 +131,12 @@ class Draws:
         return Attribution(torch.cat([painted(values[:, part]) for part in (0, 1)], 1))
 
 
-def measured(explainer, tiles, batches):
+def measured(explainer, tiles, batches, counted=False):
+    metric = computed(explainer, tiles, batches, counted)
+    return metric.figures(metric.compute()), metric.values(metric.compute())
+
+
+def computed(explainer, tiles, batches, counted=False):
     metric = FunnyBirdsProtocol().setup(EvaluationShape(C, 1, (), S))
     for rows in batches:
         images = torch.stack([tiles.draw(row) for row in rows])
@@ -138,8 +144,9 @@ def measured(explainer, tiles, batches):
         inputs = Inputs(images, tokens, torch.tensor(rows))
         probe = Probe(SimpleNamespace(classify=classify), explainer, inputs, None, tiles)
         labels = torch.tensor([tiles.labels[row] for row in rows])
-        metric.update(probe, labels, explainer.attribute(inputs, labels))
-    return metric.figures(metric.compute()), metric.values(metric.compute())
+        counts = image_counts(inputs.indices) if counted else None
+        metric.update(probe, labels, explainer.attribute(inputs, labels), counts)
+    return metric
 
 
 def short(figures):
@@ -266,6 +273,22 @@ def test_it_equals_the_literal_loops_for_every_batch(batches):
     assert 0 < expected["ts"] < 1
     assert len(set(expected.values())) >= 8
     assert short(figures) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_draw_counts_each_image_as_often_as_it_was_drawn():
+    bright = 0.05 + torch.rand(16, K + OBJECTS, generator=torch.Generator().manual_seed(4))
+    tiles = Tiles([0] * 14 + [1, 3], bright)
+    draws = measured(Draws(), tiles, [range(9), range(9, 16)], counted=True)[1].draws
+    level = measured(Draws(), tiles, [range(16)])[0]["funny_birds_protocol_threshold"]
+    place = int(np.abs(np.linspace(0.01, 0.5, 80) - level).argmin())
+    counts = image_counts(torch.arange(16))
+    for draw in range(3):
+        rows = torch.arange(16).repeat_interleave(counts[:, draw].long()).tolist()
+        found = computed(Draws(), tiles, [rows]).compute()
+        checks = found.checks.sum(1)[:, place] / found.checked.sum(1)
+        others = found.others.sum(1) / found.others_known.sum(1)
+        expected = ((checks[:3].mean() + checks[3]) / 2 + others[:2].sum()) / 3
+        assert float(draws[draw]) == pytest.approx(float(expected))
 
 
 def test_what_is_known_of_changed_images_is_not_asked_again():
