@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppn.metrics.part_importance import widened
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,7 @@ class Changed:
 
     Attributes:
         kinds: K, how many kinds of parts there are.
-        regions: Of each image (K + n, H, W) bool, where parts and its n objects show.
+        regions: Of each image (K + n, H, W) of `widened`, where parts and its n objects show.
         known: (B, M) bool, the places of regions that an image has.
     """
 
@@ -30,7 +32,8 @@ class Changed:
         self.kinds = len(self.changes.kinds)
         self.indices = probe.inputs.indices.tolist()
         device = probe.inputs.images.device
-        self.regions = [self.changes.regions(index).to(device) for index in self.indices]
+        shown = (self.changes.regions(index).to(device) for index in self.indices)
+        self.regions = [widened(masks) for masks in shown]
         counts = torch.tensor([len(masks) for masks in self.regions], device=device)
         self.known = torch.arange(int(counts.max()), device=device) < counts[:, None]
         self._said = {

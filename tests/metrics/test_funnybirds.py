@@ -17,7 +17,7 @@ from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.explainers import CAM
 from ppn.explainers.base import Attribution, Inputs
 from ppn.metrics import Accuracy, EvaluationShape, FunnyBirdsProtocol
-from ppn.metrics.part_importance import evidence, importance, margin
+from ppn.metrics.part_importance import evidence, importance, margin, widened
 from ppn.metrics.probe import Probe
 from ppn.metrics.resampling import image_counts
 from tests import fakes
@@ -317,7 +317,7 @@ def test_a_part_reaches_two_of_256_pixels_beyond_its_own():
     where = torch.ones(1, 256, 256)
     where[0, 98, 98] = 10
     where[0, 97, 98] = 1000
-    assert importance(where, [mask]).tolist() == [[34.0, 0.0]]
+    assert importance(where, [widened(mask)]).tolist() == [[34.0, 0.0]]
 
 
 def test_drawn_birds_and_the_complete_set_have_what_it_needs_and_others_do_not(tmp_path):
