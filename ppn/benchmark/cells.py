@@ -8,13 +8,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
 import ppn
 from ppn.benchmark.config import described
 from ppn.errors import DataError
+from ppn.explainers.base import Kind
 from ppn.io.files import parse_json, write_json
 from ppn.io.schema import Maybe, mismatch
 from ppn.metrics.resampling import Values
@@ -38,7 +39,7 @@ _SCHEMA = {
     "name": str,
     "seed": int,
     "why_empty": Maybe(str),
-    "about": Maybe(dict),
+    "about": Maybe({"title": str, "kind": str, "exact": bool, "additive": bool, "k": int}),
     "figures": Maybe(dict),
     "metrics": Maybe({str: {"title": str, "protocol": Maybe(str), "constants": Maybe(dict)}}),
     "values": Maybe(
@@ -99,8 +100,12 @@ def write_cell(path: Path, cell: Cell) -> None:
     write_json(path, content)
 
 
-def read_cell(path: Path) -> Cell:
+def read_cell(path: Path, of: tuple[str, int] | None = None) -> Cell:
     """Read what `write_cell` wrote.
+
+    Args:
+        path: The file.
+        of: Name of the explainer and seed that it must be of; None: any.
 
     Raises:
         DataError: If it is missing, damaged or of another kind.
@@ -110,8 +115,11 @@ def read_cell(path: Path) -> Cell:
         wrong = mismatch(content, _SCHEMA)
         if wrong is not None:
             raise ValueError(wrong)
+        if of not in (None, (content["name"], content["seed"])):
+            raise ValueError(f"it is of {content['name']}, seed {content['seed']}")
         evaluated = None
         if content.get("figures") is not None:
+            _expect_classes(content)
             evaluated = Evaluated(
                 content["name"],
                 content["about"],
@@ -129,6 +137,19 @@ def read_cell(path: Path) -> Cell:
         ) from None
     name, seed, why = content["name"], content["seed"], content.get("why_empty") or ""
     return Cell(name, seed, evaluated, why, content.get("cost"))
+
+
+def _expect_classes(content: dict[str, Any]) -> None:
+    """Refuse a kind that there is not, and values of other classes and parts than are told of."""
+    count, k, kind = len(content["class_names"]), content["about"]["k"], content["about"]["kind"]
+    if kind not in get_args(Kind):
+        raise ValueError(f"there is no kind '{kind}'")
+    for key, values in content["values"].items():
+        rows = [values[name] for name in ("prototypes", "curves") if values.get(name) is not None]
+        if any(len(listed) != count for listed in (values["classes"], *rows)):
+            raise ValueError(f"{key} has not {count} classes")
+        if any(len(row) > k for row in values.get("prototypes") or []):
+            raise ValueError(f"{key} has more than {k} parts")
 
 
 def cell_key(benchmark: Benchmark, name: str, seed: int, common: str) -> str:

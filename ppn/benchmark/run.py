@@ -220,7 +220,7 @@ def forget_empty(folder: Path) -> None:
 def _taken(job: Job, setting: Setting, patience: float, progress: Progress | None) -> Cell | None:
     """Read a cell or compute it; None if another process is at it."""
     if job.path.is_file():
-        return read_cell(job.path)
+        return read_cell(job.path, (job.name, job.seed))
     job.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.path.with_suffix(".lock"), timeout=patience):
@@ -228,7 +228,7 @@ def _taken(job: Job, setting: Setting, patience: float, progress: Progress | Non
                 write_cell(job.path, compute(job, setting, progress))
     except Timeout:
         return None
-    return read_cell(job.path)
+    return read_cell(job.path, (job.name, job.seed))
 
 
 def _classifier(benchmark: Benchmark, seed: int, data: FineGrainedDataModule) -> Classifier:

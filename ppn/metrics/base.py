@@ -197,7 +197,7 @@ def distinguished(metrics: Sequence[Metric]) -> list[Metric]:
         if times[metric.key] > 1 and name != metric.key:
             made = deepcopy(metric)
             made.key = re.sub(r"\W+", "_", name).strip("_")
-            made.title = f"{metric.title}{name.removeprefix(metric.key)}"
+            made.title = f"{metric.title} {name.removeprefix(metric.key)}"
             metric = made
         found.append(metric)
     expect_different("metrics", [metric.key for metric in found])

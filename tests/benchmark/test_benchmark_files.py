@@ -157,6 +157,23 @@ def test_a_damaged_cell_is_refused_or_read(outcome_text, data):
         assert isinstance(read_cell(path).name, str)
 
 
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("about", {}),
+        ("about", {"title": "t", "kind": "best", "exact": True, "additive": True, "k": 2}),
+        ("class_names", ["a"]),
+        ("name", "other"),
+        ("seed", 1),
+    ],
+)
+def test_a_cell_of_something_else_is_refused(outcome_text, part, changed):
+    path, content = outcome_text
+    path.write_text(json.dumps({**content, part: changed}))
+    with pytest.raises(DataError, match="delete it, and run the benchmark again"):
+        read_cell(path, ("one_cell", 0))
+
+
 @pytest.fixture(scope="module")
 def outcome_text(tmp_path_factory):
     path = tmp_path_factory.mktemp("cell") / "cell.json"
