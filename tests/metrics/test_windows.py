@@ -203,6 +203,18 @@ def test_the_threshold_itself_is_consistent():
     assert metric.compute().score == 0
 
 
+def test_a_class_that_is_not_drawn_does_not_count_as_inconsistent():
+    maps = torch.zeros(3, 1, 4, 4)
+    maps[..., 0, 0] = 1
+    keypoints = torch.tensor([[[2.0, 2.0, 1.0]]]).repeat(3, 1, 1)
+    counts = image_counts(torch.arange(3))
+    metric = Consistency().setup(EvaluationShape(3, 1, ["beak"], 224))
+    metric.update(maps, keypoints, torch.arange(3), counts)
+    draws = metric.compute().draws
+    assert torch.equal(draws, 100.0 * counts.any(0))
+    assert counts.any(0).sum() < len(draws) - 1
+
+
 def test_nothing_covered_both_times_counts_as_stable_and_is_reported():
     keypoints = torch.tensor([[[200.0, 200.0, 1.0]]] * 4)
     clean = torch.tensor([[[0, 0]], [[0, 0]], [[200, 200]], [[200, 200]]])
