@@ -67,9 +67,7 @@ class DictionaryAgreement(MeanMetric):
     title = "Agreement of dictionaries"
     bounds = (-1.0, 1.0)
     protocol = "dictionary-agreement"
-    help = (
-        "Mean cosine of a class's parts with those found again, by another seed, in other images."
-    )
+    help = "Mean cosine of parts with those that another seed finds, in other images."
     needs = frozenset({"again"})
 
     def __init__(self, halves: bool = True) -> None:
