@@ -131,6 +131,12 @@ class Configured:
         }
 
 
+def kinds_of(base: type[Made]) -> list[type[Made]]:
+    """Return all that were made of a class, directly or not, and are known by now."""
+    own = [one for kind in base.__subclasses__() for one in (kind, *kinds_of(kind))]
+    return list(dict.fromkeys(own))
+
+
 def seeded(template: Made, seed: int) -> Made:
     """Return a copy whose options called `seed`, and those of what it is made of, are `seed` on."""
     made = deepcopy(template)

@@ -6,14 +6,17 @@ import hashlib
 import inspect
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from torch import nn
 
 import ppn
 from ppn.benchmark.config import described
+from ppn.configured import Configured
 from ppn.errors import DataError
 from ppn.explainers.base import Kind
 from ppn.io.files import parse_json, write_json
@@ -25,10 +28,9 @@ from ppn.prototypes.journal import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ppn.benchmark.config import Benchmark
-    from ppn.configured import Configured
     from ppn.data.dataset import ImageView
 
 ROOMS = ("classifier", "discovery", "refinement", "data", "prototypes", "explainers", "metrics")
@@ -163,8 +165,8 @@ def cell_key(benchmark: Benchmark, name: str, seed: int, common: str) -> str:
     """
     (explainer,) = (one for one in benchmark.explainers if one.name == name)
     chosen: list[Configured] = [explainer, *benchmark.metrics]
-    words = [described(one) for one in chosen]
-    return fingerprint([common, json.dumps(words, sort_keys=True), _sources(chosen), str(seed)])
+    words = json.dumps([described(one) for one in chosen], sort_keys=True)
+    return fingerprint([common, words, *_contents(chosen), str(seed)])
 
 
 def common_key(benchmark: Benchmark, model: nn.Module, views: Sequence[ImageView]) -> str:
@@ -198,14 +200,31 @@ def code_key() -> str:
     return digest.hexdigest()
 
 
-def _sources(chosen: Sequence[Configured]) -> str:
-    """Code of implementations from outside of the package."""
-    modules = {type(one).__module__: type(one) for one in chosen}
-    found = []
-    for module, kind in sorted(modules.items()):
-        if not module.startswith("ppn."):
-            found.append(Path(inspect.getfile(kind)).read_text())
-    return "\n".join(found)
+def _contents(chosen: Sequence[Configured]) -> list[str | Tensor]:
+    """What options stand for: code from outside of the package, files, and weights of modules.
+
+    A path may lead to something else by now, such as another training of the same model.
+    """
+    waiting: list[object] = [*chosen]
+    code: dict[str, str] = {}
+    files: dict[str, str] = {}
+    weights: list[Tensor] = []
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (Configured, nn.Module)):
+            kind = type(one)
+            if kind.__module__.partition(".")[0] not in ("ppn", "torch"):
+                code[kind.__module__] = Path(inspect.getfile(kind)).read_text()
+        if isinstance(one, Configured):
+            waiting += one.options.values()
+        elif isinstance(one, nn.Module):
+            weights += one.state_dict().values()
+        elif isinstance(one, (list, tuple)):
+            waiting += one
+        elif isinstance(one, str):
+            with suppress(OSError):  # too long for a path, or not to be read
+                files[one] = hashlib.blake2b(Path(one).expanduser().read_bytes()).hexdigest()
+    return [json.dumps([code, files], sort_keys=True), *weights]
 
 
 def _is_plain(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from ppn.configured import Configured, expect_least, seeded
+from ppn.configured import Configured, expect_least, kinds_of, seeded
 from ppn.data.datamodule import FineGrainedDataModule  # noqa: TC001 - for jsonargparse
 from ppn.discovery.base import Discoverer  # noqa: TC001 - for jsonargparse
 from ppn.errors import PPNError
@@ -86,10 +86,10 @@ class Benchmark:
             raise PPNError(f"seeds are {self.seeds}, but must be different, and at least 0.")
         expect_least(1, PPNError, images_per_class=images_per_class)
         expect_different("explainers", [explainer.name for explainer in self.explainers])
-        known = [metric.key for metric in self.metrics]
-        for column in columns or []:
-            if column not in known:
-                raise PPNError(f"columns has '{column}', but there are {', '.join(known)}.")
+        measured = [metric.key for metric in self.metrics]
+        for column in columns or []:  # of a metric that is left out for once there is none
+            if column not in {*measured, *(kind.key for kind in kinds_of(Metric))}:
+                raise PPNError(f"columns has '{column}', but there are {', '.join(measured)}.")
         expect_different("columns", columns or [])
 
     def explainer(self, name: str, seed: int) -> Explainer:
@@ -101,8 +101,11 @@ class Benchmark:
 def described(one: Configured) -> dict[str, Any]:
     """Return class and options, those of what it is made of included, as plain values."""
     kind = type(one)
-    options = {
-        name: described(value) if isinstance(value, Configured) else repr(value)
-        for name, value in one.options.items()
-    }
+    options = {name: _plain(value) for name, value in one.options.items()}
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options}
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - lists, dicts, or text
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return described(value) if isinstance(value, Configured) else repr(value)

@@ -196,7 +196,7 @@ def distinguished(metrics: Sequence[Metric]) -> list[Metric]:
     for metric, name in zip(metrics, names, strict=True):
         if times[metric.key] > 1 and name != metric.key:
             made = deepcopy(metric)
-            made.key = re.sub(r"\W+", "_", name).strip("_")
+            made.key = re.sub(r"\W+", "_", name).strip("_").lower()
             made.title = f"{metric.title} {name.removeprefix(metric.key)}"
             metric = made
         found.append(metric)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torchmetrics
 from torch import nn
 
+from ppn.errors import DataError
 from ppn.metrics.base import Metric, Observation, distinguished, expect_different
 from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ppn.classifier import Classifier
     from ppn.data.interventions import Interventions
-    from ppn.explainers.base import Explainer, Inputs
+    from ppn.explainers.base import Attribution, Explainer, Inputs
     from ppn.metrics.base import EvaluationShape, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
@@ -205,8 +206,8 @@ class Evaluation(nn.Module):
         shared: dict[object, Any] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
-            maps, contributions, elsewhere = explainer.attribute(inputs, labels)
-            moved = None if noisy is None else explainer.attribute(noisy, labels).maps
+            maps, contributions, elsewhere = _finite(explainer, inputs, labels)
+            moved = None if noisy is None else _finite(explainer, noisy, labels).maps
             seen = Observation(
                 batch,
                 output.logits,
@@ -278,6 +279,21 @@ class Evaluation(nn.Module):
 
     def _rows(self) -> list[MetricSet]:
         return [row for row in self.rows if isinstance(row, MetricSet)]
+
+
+def _finite(explainer: Explainer, inputs: Inputs, target: Tensor) -> Attribution:
+    """Return what an explainer says, if that is numbers: of others metrics would say anything.
+
+    Raises:
+        DataError: If a map or a contribution is infinite or no number.
+    """
+    found = explainer.attribute(inputs, target)
+    for what, values in (("maps", found.maps), ("contributions", found.contributions)):
+        if values is not None and not bool(values.isfinite().all()):
+            raise DataError(
+                f"{explainer.name} gives {what} with NaN or infinity: leave it out, or correct it."
+            )
+    return found
 
 
 def _describe(explainer: Explainer) -> dict[str, Any]:
