@@ -24,7 +24,7 @@ from ppn.metrics.part_importance import (
     rivals,
 )
 from ppn.metrics.randomisation import rank_correlation
-from ppn.metrics.resampling import DRAWS, Values
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,10 +265,9 @@ class FunnyBirdsProtocol(Metric):
         checks = result.checks[:, :, place] / result.checked
         again = (result.drawn[..., place] / result.drawn_known).T
         others = (result.drawn_others / result.drawn_others_known).T
-        draws = _means(again, others)[1]
-        known = bool(draws.isfinite().all())
+        draws = known_draws(_means(again, others)[1])
         means = _means(checks, result.others / result.others_known)[1]
-        return Values(means, draws=draws if known else None)
+        return Values(means, draws=draws)
 
 
 def _bits(chosen: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ppn.metrics.base import Metric
 from ppn.metrics.maps import cell_peak
 from ppn.metrics.protocol import scaled
-from ppn.metrics.resampling import DRAWS, Values
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 from ppn.metrics.top import best_of, strongest
 
 if TYPE_CHECKING:
@@ -211,5 +211,4 @@ class Purity(Metric):
 
     def values(self, result: PurityResult) -> Values:
         """Return the purity of each prototype, and their means."""
-        draws = result.draws if bool(result.draws.isfinite().all()) else None
-        return Values(result.purity.nanmean(1), result.purity, draws)
+        return Values(result.purity.nanmean(1), result.purity, known_draws(result.draws))

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import weakref
+from pathlib import Path
 
 import pytest
 import timm
@@ -230,6 +231,20 @@ def test_other_options_data_code_or_black_boxes_are_other_cells(base, tmp_path, 
     assert set(fewer) - set(usual) == {"shared_channels + cam_split(ridge=7.0)"}
     monkeypatch.setattr("ppn.benchmark.cells.code_key", lambda: "another version")
     assert not set(cells().values()) & set(usual.values())
+
+
+def test_the_example_of_one_file_is_in_the_table(base, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", page, flags=re.DOTALL)
+    (chosen,) = re.findall(r"```yaml\n(explainers:\n.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(chosen)
+    monkeypatch.syspath_prepend(tmp_path)
+    more = [f"--config={tmp_path / 'mine.yaml'}", "--discoverers=null", "--refinements=null"]
+    assert main(words(base, tmp_path / "out", *more, "--seeds=[0]", "--columns=null")) == 0
+    rows = {(r["explainer"], r["metric"]): r for r in table(tmp_path / "out")}
+    row = rows["edges(power=2.0)", "left_half"]
+    assert 0 <= float(row["image_low"]) <= float(row["value"]) <= float(row["class_high"]) <= 1
 
 
 class Tinted(nn.Module):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ppn
 from ppn.benchmark.cells import Cell, read_cell, write_cell
 from ppn.benchmark.config import Benchmark
 from ppn.benchmark.critical_difference import critical_difference
@@ -23,7 +25,8 @@ from ppn.commands.benchmark import make_parser
 from ppn.commands.recipes import resolve
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
-from ppn.metrics import Consistency, DistinctPeaks
+from ppn.explainers import Explainer
+from ppn.metrics import Consistency, DistinctPeaks, Metric
 from ppn.metrics.intervals import bootstrap_interval
 from ppn.metrics.ranks import ranking
 from ppn.metrics.resampling import Values
@@ -194,6 +197,45 @@ def test_names_of_a_critical_difference_diagram_are_inside_of_it():
         assert box.x1 <= figure.bbox.width, text
         assert box.y0 >= 0, text
         assert box.y1 <= figure.bbox.height, text
+
+
+def test_every_metric_is_in_the_full_list_and_on_its_page():
+    page = (ROOT / "docs/metrics.md").read_text()
+    listed = yaml.safe_load((ROOT / "configs/benchmark/metrics.yaml").read_text())
+    names = {one if isinstance(one, str) else one["class_path"] for one in listed}
+    kinds = {
+        name
+        for name, one in vars(ppn.metrics).items()
+        if isinstance(one, type) and issubclass(one, Metric) and one is not Metric
+    }
+    assert len(kinds) > 25
+    assert [name for name in sorted(kinds) if f"`{name}`" not in page] == []
+    # Of the network alone, and what needs another model.
+    assert kinds - names == {"ClassShares", "Flagging", "C2Score"}
+
+
+def test_every_explainer_is_in_the_full_list_and_on_its_page():
+    page = (ROOT / "docs/explainers.md").read_text()
+    listed = yaml.safe_load((ROOT / "configs/benchmark/explainers.yaml").read_text())
+    names = {one if isinstance(one, str) else one["class_path"] for one in listed}
+    kinds = {
+        name
+        for name, one in vars(ppn.explainers).items()
+        if isinstance(one, type) and issubclass(one, Explainer) and one is not Explainer
+    }
+    of_network = {"PrototypeExplainer", "FittedPrototypes"}
+    assert [name for name in sorted(kinds - of_network) if f"`{name}`" not in page] == []
+    levels = {
+        "Ceiling",
+        "RandomExact",
+        "OtherClassExact",
+        "RandomMaps",
+        "CentreMaps",
+        "UniformMaps",
+    }
+    # Trained before, by the user; and maps for classifiers whose cells are not exact.
+    trained = {"TrainedMaps", "TrainedProtoPNet", "IntegratedMaps"}
+    assert kinds - names == of_network | levels | trained
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
