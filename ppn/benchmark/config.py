@@ -88,7 +88,7 @@ class Benchmark:
         expect_different("explainers", [explainer.name for explainer in self.explainers])
         measured = [metric.key for metric in self.metrics]
         for column in columns or []:  # of a metric that is left out for once there is none
-            if column not in {*measured, *(kind.key for kind in kinds_of(Metric))}:
+            if column not in {*measured, *(kind.key for kind in kinds_of(Metric))}:  # type: ignore[type-abstract]
                 raise PPNError(f"columns has '{column}', but there are {', '.join(measured)}.")
         expect_different("columns", columns or [])
 

@@ -79,6 +79,11 @@ class DictionaryAgreement(MeanMetric):
         self._asked = False
         return super().setup(shape)
 
+    def reset(self) -> None:
+        """Forget what was found."""
+        super().reset()
+        self._asked = False
+
     def observe(self, seen: Observation) -> None:
         """Take what is found again, once: it does not depend on the images that are scored."""
         if not self._asked:
