@@ -222,7 +222,7 @@ def _contents(chosen: Sequence[Configured]) -> list[str | Tensor]:
         elif isinstance(one, (list, tuple)):
             waiting += one
         elif isinstance(one, str):
-            with suppress(OSError):  # too long for a path, or not to be read
+            with suppress(OSError, ValueError, RuntimeError):  # no path, or not to be read
                 files[one] = hashlib.blake2b(Path(one).expanduser().read_bytes()).hexdigest()
     return [json.dumps([code, files], sort_keys=True), *weights]
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from ppn.configured import Configured
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,21 @@ class Attribution(NamedTuple):
     maps: Tensor
     contributions: Tensor | None = None
     elsewhere: Tensor | None = None
+
+    def expect_numbers(self, of: str) -> None:
+        """Refuse what is infinite or no number: metrics would say anything of it.
+
+        Args:
+            of: Name of the explainer.
+
+        Raises:
+            DataError: If a map or a contribution is.
+        """
+        for what, values in (("maps", self.maps), ("contributions", self.contributions)):
+            if values is not None and not bool(values.isfinite().all()):
+                raise DataError(
+                    f"{of} gives {what} with NaN or infinity: leave it out, or correct it."
+                )
 
 
 class Explainer(Configured, ABC):

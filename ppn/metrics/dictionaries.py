@@ -69,6 +69,7 @@ class DictionaryAgreement(MeanMetric):
     protocol = "dictionary-agreement"
     help = "Mean cosine of parts with those that another seed finds, in other images."
     needs = frozenset({"again"})
+    placed = True
 
     def __init__(self, halves: bool = True) -> None:
         super().__init__()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torchmetrics
 from torch import nn
 
-from ppn.errors import DataError
 from ppn.metrics.base import Metric, Observation, distinguished, expect_different
 from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
@@ -18,14 +17,12 @@ from ppn.metrics.probe import Model, Probe
 from ppn.metrics.resampling import image_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-
-    from torch import Tensor
+    from collections.abc import Collection, Iterable, Sequence
 
     from ppn.classifier import Classifier
     from ppn.data.interventions import Interventions
-    from ppn.explainers.base import Attribution, Explainer, Inputs
-    from ppn.metrics.base import EvaluationShape, Need
+    from ppn.explainers.base import Explainer, Inputs
+    from ppn.metrics.base import EvaluationShape, FoundAgain, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
     from ppn.types import Batch
@@ -158,7 +155,7 @@ class Evaluation(nn.Module):
         annotations: Collection[Need] = (),
         classifier: Classifier | None = None,
         interventions: Interventions | None = None,
-        again: Callable[[bool], tuple[Tensor, Tensor] | None] | None = None,
+        again: FoundAgain | None = None,
     ) -> None:
         super().__init__()
         self.model = None if classifier is None else Model(classifier)
@@ -206,19 +203,21 @@ class Evaluation(nn.Module):
         shared: dict[object, Any] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
-            maps, contributions, elsewhere = _finite(explainer, inputs, labels)
-            moved = None if noisy is None else _finite(explainer, noisy, labels).maps
+            found = explainer.attribute(inputs, labels)
+            again = None if noisy is None else explainer.attribute(noisy, labels)
+            for said in (found,) if again is None else (found, again):
+                said.expect_numbers(explainer.name)
             seen = Observation(
                 batch,
                 output.logits,
                 blackbox,
-                maps,
-                moved,
-                contributions=contributions,
+                found.maps,
+                None if again is None else again.maps,
+                contributions=found.contributions,
                 additive=explainer.additive,
                 counts=counts,
                 probe=self._probe(explainer, inputs, shared),
-                elsewhere=elsewhere,
+                elsewhere=found.elsewhere,
                 again=self.again,
             )
             row.update(seen)
@@ -279,21 +278,6 @@ class Evaluation(nn.Module):
 
     def _rows(self) -> list[MetricSet]:
         return [row for row in self.rows if isinstance(row, MetricSet)]
-
-
-def _finite(explainer: Explainer, inputs: Inputs, target: Tensor) -> Attribution:
-    """Return what an explainer says, if that is numbers: of others metrics would say anything.
-
-    Raises:
-        DataError: If a map or a contribution is infinite or no number.
-    """
-    found = explainer.attribute(inputs, target)
-    for what, values in (("maps", found.maps), ("contributions", found.contributions)):
-        if values is not None and not bool(values.isfinite().all()):
-            raise DataError(
-                f"{explainer.name} gives {what} with NaN or infinity: leave it out, or correct it."
-            )
-    return found
 
 
 def _describe(explainer: Explainer) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer
-    from ppn.metrics.base import Metric, Need
+    from ppn.metrics.base import FoundAgain, Metric, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Batch, Tokens
@@ -119,7 +119,7 @@ def score(
     seed: int = 0,
     tokens_of: TokensOf | None = None,
     progress: Callable[[int], None] | None = None,
-    again: Callable[[bool], tuple[Tensor, Tensor] | None] | None = None,
+    again: FoundAgain | None = None,
 ) -> Evaluated:
     """Score a prepared and fitted explainer.
 

@@ -21,8 +21,10 @@ from ppn.benchmark.critical_difference import critical_difference
 from ppn.benchmark.figures import draw
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.tables import curve_table, latex, markdown
+from ppn.benchmark.tokens import StoredInterventions
 from ppn.commands.benchmark import make_parser
 from ppn.commands.recipes import resolve
+from ppn.data.interventions import Interventions
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
 from ppn.explainers import Explainer
@@ -32,6 +34,7 @@ from ppn.metrics.ranks import ranking
 from ppn.metrics.resampling import Values
 from ppn.metrics.score import Evaluated
 from ppn.refinement import Alpha, CamSplit, Equal
+from ppn.types import InputConfig
 from tests import fakes
 from tests.toys import OneCell, SharedChannels
 
@@ -147,6 +150,21 @@ def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):
             assert kept.evaluated.figures == cell.evaluated.figures
             assert kept.evaluated.prototypes() == cell.evaluated.prototypes()
             assert kept.cost == cell.cost
+
+
+def test_images_without_parts_are_kept_as_they_were(tmp_path):
+    birds = SyntheticBirdsDataModule(num_classes=3, test_per_class=1, draw_size=64)
+    birds.input_config = InputConfig(size=(64, 64))
+    whole = Interventions.of(birds.view("test"))
+    for _ in range(2):  # the second time from the disk
+        kept = StoredInterventions.of(birds.view("test"), tmp_path)
+        assert torch.equal(kept.regions(1), whole.regions(1))
+        assert torch.equal(kept.without_parts(1, ["beak"]), whole.without_parts(1, ["beak"]))
+    assert kept.answers(1) == {}
+    said = {0: torch.tensor([1.0, 2.0]), 5: torch.tensor([3.0, 4.0])}
+    kept.learn(1, said)
+    found = StoredInterventions.of(birds.view("test"), tmp_path).answers(1)
+    assert {gone: logits.tolist() for gone, logits in found.items()} == {0: [1, 2], 5: [3, 4]}
 
 
 @given(st.data())
