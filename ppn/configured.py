@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from copy import deepcopy
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ppn.errors import DiscoveryError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _WHOLE = ("int", "int | None", int)
 """Annotations of options that are whole numbers."""
+Made = TypeVar("Made", bound="Configured")
 
 
 def expect_least(
@@ -58,7 +60,7 @@ class Configured:
         key: The class's name in snake case: `CamSplit` is `cam_split` in every file and table.
     """
 
-    key: ClassVar[str] = ""
+    key: str = ""
     seed: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -127,3 +129,23 @@ class Configured:
             for name, parameter in found.items()
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
+
+
+def kinds_of(base: type[Made]) -> list[type[Made]]:
+    """Return all that were made of a class, directly or not, and are known by now."""
+    own = [one for kind in base.__subclasses__() for one in (kind, *kinds_of(kind))]
+    return list(dict.fromkeys(own))
+
+
+def seeded(template: Made, seed: int) -> Made:
+    """Return a copy whose options called `seed`, and those of what it is made of, are `seed` on."""
+    made = deepcopy(template)
+    waiting: list[Configured] = [made]
+    while waiting:
+        one = waiting.pop()
+        for option, value in one.options.items():
+            if option == "seed" and isinstance(value, int):
+                one.seed = value + seed
+            elif isinstance(value, Configured):
+                waiting.append(value)
+    return made

@@ -6,15 +6,19 @@ import hashlib
 import inspect
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from torch import nn
 
 import ppn
 from ppn.benchmark.config import described
+from ppn.configured import Configured
 from ppn.errors import DataError
+from ppn.explainers.base import Kind
 from ppn.io.files import parse_json, write_json
 from ppn.io.schema import Maybe, mismatch
 from ppn.metrics.resampling import Values
@@ -24,10 +28,9 @@ from ppn.prototypes.journal import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ppn.benchmark.config import Benchmark
-    from ppn.configured import Configured
     from ppn.data.dataset import ImageView
 
 ROOMS = ("classifier", "discovery", "refinement", "data", "prototypes", "explainers", "metrics")
@@ -38,7 +41,7 @@ _SCHEMA = {
     "name": str,
     "seed": int,
     "why_empty": Maybe(str),
-    "about": Maybe(dict),
+    "about": Maybe({"title": str, "kind": str, "exact": bool, "additive": bool, "k": int}),
     "figures": Maybe(dict),
     "metrics": Maybe({str: {"title": str, "protocol": Maybe(str), "constants": Maybe(dict)}}),
     "values": Maybe(
@@ -99,8 +102,12 @@ def write_cell(path: Path, cell: Cell) -> None:
     write_json(path, content)
 
 
-def read_cell(path: Path) -> Cell:
+def read_cell(path: Path, of: tuple[str, int] | None = None) -> Cell:
     """Read what `write_cell` wrote.
+
+    Args:
+        path: The file.
+        of: Name of the explainer and seed that it must be of; None: any.
 
     Raises:
         DataError: If it is missing, damaged or of another kind.
@@ -110,8 +117,11 @@ def read_cell(path: Path) -> Cell:
         wrong = mismatch(content, _SCHEMA)
         if wrong is not None:
             raise ValueError(wrong)
+        if of not in (None, (content["name"], content["seed"])):
+            raise ValueError(f"it is of {content['name']}, seed {content['seed']}")
         evaluated = None
         if content.get("figures") is not None:
+            _expect_classes(content)
             evaluated = Evaluated(
                 content["name"],
                 content["about"],
@@ -131,6 +141,19 @@ def read_cell(path: Path) -> Cell:
     return Cell(name, seed, evaluated, why, content.get("cost"))
 
 
+def _expect_classes(content: dict[str, Any]) -> None:
+    """Refuse a kind that there is not, and values of other classes and parts than are told of."""
+    count, k, kind = len(content["class_names"]), content["about"]["k"], content["about"]["kind"]
+    if kind not in get_args(Kind):
+        raise ValueError(f"there is no kind '{kind}'")
+    for key, values in content["values"].items():
+        rows = [values[name] for name in ("prototypes", "curves") if values.get(name) is not None]
+        if any(len(listed) != count for listed in (values["classes"], *rows)):
+            raise ValueError(f"{key} has not {count} classes")
+        if any(len(row) > k for row in values.get("prototypes") or []):
+            raise ValueError(f"{key} has more than {k} parts")
+
+
 def cell_key(benchmark: Benchmark, name: str, seed: int, common: str) -> str:
     """Return a short name for everything that the numbers of a cell depend on.
 
@@ -142,8 +165,8 @@ def cell_key(benchmark: Benchmark, name: str, seed: int, common: str) -> str:
     """
     (explainer,) = (one for one in benchmark.explainers if one.name == name)
     chosen: list[Configured] = [explainer, *benchmark.metrics]
-    words = [described(one) for one in chosen]
-    return fingerprint([common, json.dumps(words, sort_keys=True), _sources(chosen), str(seed)])
+    words = json.dumps([described(one) for one in chosen], sort_keys=True)
+    return fingerprint([common, words, *_contents(chosen), str(seed)])
 
 
 def common_key(benchmark: Benchmark, model: nn.Module, views: Sequence[ImageView]) -> str:
@@ -177,14 +200,31 @@ def code_key() -> str:
     return digest.hexdigest()
 
 
-def _sources(chosen: Sequence[Configured]) -> str:
-    """Code of implementations from outside of the package."""
-    modules = {type(one).__module__: type(one) for one in chosen}
-    found = []
-    for module, kind in sorted(modules.items()):
-        if not module.startswith("ppn."):
-            found.append(Path(inspect.getfile(kind)).read_text())
-    return "\n".join(found)
+def _contents(chosen: Sequence[Configured]) -> list[str | Tensor]:
+    """What options stand for: code from outside of the package, files, and weights of modules.
+
+    A path may lead to something else by now, such as another training of the same model.
+    """
+    waiting: list[object] = [*chosen]
+    code: dict[str, str] = {}
+    files: dict[str, str] = {}
+    weights: list[Tensor] = []
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (Configured, nn.Module)):
+            kind = type(one)
+            if kind.__module__.partition(".")[0] not in ("ppn", "torch"):
+                code[kind.__module__] = Path(inspect.getfile(kind)).read_text()
+        if isinstance(one, Configured):
+            waiting += one.options.values()
+        elif isinstance(one, nn.Module):
+            weights += one.state_dict().values()
+        elif isinstance(one, (list, tuple)):
+            waiting += one
+        elif isinstance(one, str):
+            with suppress(OSError, ValueError, RuntimeError):  # no path, or not to be read
+                files[one] = hashlib.blake2b(Path(one).expanduser().read_bytes()).hexdigest()
+    return [json.dumps([code, files], sort_keys=True), *weights]
 
 
 def _is_plain(value: object) -> bool:

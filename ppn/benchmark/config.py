@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from itertools import product
 from typing import Any
 
-from ppn.configured import Configured, expect_least
+from ppn.configured import Configured, expect_least, kinds_of, seeded
 from ppn.data.datamodule import FineGrainedDataModule  # noqa: TC001 - for jsonargparse
 from ppn.discovery.base import Discoverer  # noqa: TC001 - for jsonargparse
 from ppn.errors import PPNError
 from ppn.explainers.base import Explainer  # noqa: TC001 - for jsonargparse
 from ppn.explainers.ceiling import ceiling_of
 from ppn.explainers.part_prototypes import PartPrototypes
-from ppn.metrics.base import Metric  # noqa: TC001 - for jsonargparse
+from ppn.metrics.base import Metric, distinguished, expect_different
 from ppn.metrics.defaults import default_controls, default_floors, default_metrics
-from ppn.metrics.evaluation import expect_different
 from ppn.refinement.base import Refinement  # noqa: TC001 - for jsonargparse
 
 
@@ -44,8 +42,8 @@ class Benchmark:
         model_options: See `PrototypeTask`.
 
     Raises:
-        PPNError: If there is nothing to compare, a seed is negative or twice there, or two
-            explainers or two metrics have one name.
+        PPNError: If there is nothing to compare or to measure, a seed is negative or twice there,
+            two explainers or two metrics have one name, or a column is not measured.
     """
 
     def __init__(
@@ -67,7 +65,7 @@ class Benchmark:
         self.data = data
         self.classifier_ckpt = classifier_ckpt
         self.seeds = [0] if seeds is None else seeds
-        self.metrics: list[Metric] = default_metrics() if metrics is None else metrics
+        self.metrics = distinguished(default_metrics() if metrics is None else metrics)
         self.columns = columns
         self.k = k
         self.images_per_class = images_per_class
@@ -88,7 +86,11 @@ class Benchmark:
             raise PPNError(f"seeds are {self.seeds}, but must be different, and at least 0.")
         expect_least(1, PPNError, images_per_class=images_per_class)
         expect_different("explainers", [explainer.name for explainer in self.explainers])
-        expect_different("metrics", [metric.key for metric in self.metrics])
+        measured = [metric.key for metric in self.metrics]
+        for column in columns or []:  # of a metric that is left out for once there is none
+            if column not in {*measured, *(kind.key for kind in kinds_of(Metric))}:  # type: ignore[type-abstract]
+                raise PPNError(f"columns has '{column}', but there are {', '.join(measured)}.")
+        expect_different("columns", columns or [])
 
     def explainer(self, name: str, seed: int) -> Explainer:
         """Return a new explainer of one seed; its name is that of all seeds."""
@@ -96,25 +98,14 @@ class Benchmark:
         return seeded(template, seed)
 
 
-def seeded(template: Explainer, seed: int) -> Explainer:
-    """Return a copy whose options called `seed`, and those of what it is made of, are `seed` on."""
-    made = deepcopy(template)
-    waiting: list[Configured] = [made]
-    while waiting:
-        one = waiting.pop()
-        for option, value in one.options.items():
-            if option == "seed" and isinstance(value, int):
-                one.seed = value + seed
-            elif isinstance(value, Configured):
-                waiting.append(value)
-    return made
-
-
 def described(one: Configured) -> dict[str, Any]:
     """Return class and options, those of what it is made of included, as plain values."""
     kind = type(one)
-    options = {
-        name: described(value) if isinstance(value, Configured) else repr(value)
-        for name, value in one.options.items()
-    }
+    options = {name: _plain(value) for name, value in one.options.items()}
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options}
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - lists, dicts, or text
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return described(value) if isinstance(value, Configured) else repr(value)

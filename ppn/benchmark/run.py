@@ -6,6 +6,7 @@ import time
 import traceback
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ from torch.utils.data import DataLoader
 
 from ppn.benchmark.cells import Cell, cell_key, common_key, read_cell, write_cell
 from ppn.benchmark.memory import peak_memory
-from ppn.benchmark.tokens import StoredTraining, TokenStore
+from ppn.benchmark.tokens import StoredInterventions, StoredTraining, TokenStore
 from ppn.classifier.build import build_classifier, freeze
 from ppn.classifier.record import classifier_record, expect_classes
 from ppn.data.class_names import expect_same_names, names_in_checkpoint
-from ppn.data.interventions import Interventions
 from ppn.discovery.nmf import NMF
 from ppn.errors import DataError, PPNError
+from ppn.explainers.training import learn_again
 from ppn.metrics.evaluate import annotations_of, moved
 from ppn.metrics.score import Images, score
 from ppn.prototypes.fit import Fit
@@ -86,6 +87,7 @@ class Setting:
         ]
         tokens = folder / TOKENS / f"{self.key}-{seed}"
         self.tokens = TokenStore(self.network, tokens / "scored")
+        self.changes = StoredInterventions.of(self.view, tokens / "changed")
         labels = np.unique(self.data.view("train").labels).tolist()
         loader = self.data.class_loader()
         self.training = StoredTraining(self.network, loader, labels, tokens / "training")
@@ -95,8 +97,8 @@ class Setting:
         """Return the scored images."""
         data = self.data
         loader = DataLoader(self.view, data.batch_size, num_workers=data.num_workers)
-        batches, changes = moved(loader, self.network), Interventions.of(self.view)
-        return Images(batches, data.part_names, annotations_of(data), changes)
+        batches = moved(loader, self.network)
+        return Images(batches, data.part_names, annotations_of(data), self.changes)
 
     def fit(self) -> None:
         """Find the prototypes that floors and controls refer to, unless that was done."""
@@ -148,7 +150,7 @@ def compute(job: Job, setting: Setting, progress: Progress | None = None) -> Cel
     leaves the cell empty, with its own sentence.
     """
     device, total = setting.network.device, len(setting.view)
-    explainer = setting.benchmark.explainer(job.name, job.seed)
+    explainer, untouched = (setting.benchmark.explainer(job.name, job.seed) for _ in range(2))
     (template,) = (one for one in setting.benchmark.explainers if one.name == job.name)
     done = 0
 
@@ -176,6 +178,7 @@ def compute(job: Job, setting: Setting, progress: Progress | None = None) -> Cel
                 job.seed,
                 setting.tokens,
                 tell,
+                partial(learn_again, untouched, setting.training),
             )
     except PPNError as error:
         return Cell(job.name, job.seed, None, str(error))
@@ -217,7 +220,7 @@ def forget_empty(folder: Path) -> None:
 def _taken(job: Job, setting: Setting, patience: float, progress: Progress | None) -> Cell | None:
     """Read a cell or compute it; None if another process is at it."""
     if job.path.is_file():
-        return read_cell(job.path)
+        return read_cell(job.path, (job.name, job.seed))
     job.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.path.with_suffix(".lock"), timeout=patience):
@@ -225,7 +228,7 @@ def _taken(job: Job, setting: Setting, patience: float, progress: Progress | Non
                 write_cell(job.path, compute(job, setting, progress))
     except Timeout:
         return None
-    return read_cell(job.path)
+    return read_cell(job.path, (job.name, job.seed))
 
 
 def _classifier(benchmark: Benchmark, seed: int, data: FineGrainedDataModule) -> Classifier:

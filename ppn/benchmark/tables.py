@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from ppn.benchmark.results import Curve, Row
@@ -101,10 +102,11 @@ def latex(outcome: Outcome) -> str:
     metrics = chosen(outcome)
     columns = metric_columns(metrics)
     marks = {m.key: _best(outcome, m, columns[m.key]) for m in metrics}
-    heads = ["explainer", *(latex_text(column.title) for column in columns.values())]
+    heads = ["explainer", *(_stacked(column.title) for column in columns.values())]
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
         "\\resizebox{\\linewidth}{!}{%",
+        "\\setlength{\\tabcolsep}{4pt}%",
         "\\begin{tabular}{l" + "r" * len(columns) + "}",
         "\\toprule",
         " & ".join(heads) + r" \\",
@@ -127,6 +129,14 @@ def latex(outcome: Outcome) -> str:
             cells.append(text.replace("-", "$-$") if text != "--" else text)
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"]) + "\n"
+
+
+def _stacked(title: str) -> str:
+    """Return a head in narrow lines: a wide one would make all numbers of the table small."""
+    glued = title.replace("% ", "%\N{NO-BREAK SPACE}")
+    lines = textwrap.wrap(glued, 15, break_long_words=False)
+    text = r" \\ ".join(latex_text(line).replace("\N{NO-BREAK SPACE}", "~") for line in lines)
+    return rf"\shortstack[r]{{{text}}}"
 
 
 def chosen(outcome: Outcome) -> list[MeasuredMetric]:

@@ -1,4 +1,7 @@
-"""Patch tokens on disk: the classifier sees each image once, however many explainers ask."""
+"""Patch tokens on disk: the classifier sees each image once, however many explainers ask.
+
+So it is with images without parts, which are drawn and classified once.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save
 
+from ppn.data.interventions import Interventions
 from ppn.explainers.training import TrainingBatch, TrainingImages
 from ppn.io.files import write_bytes
 from ppn.prototypes.journal import fingerprint
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ppn.data.interventions import Intervened
+    from ppn.data.transforms import Transform
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Batch
 
@@ -99,6 +105,42 @@ class StoredTraining(TrainingImages):
             if name.startswith(_PREFIX)
         }
         return TrainingBatch(batch, _tokens(content))  # type: ignore[arg-type]
+
+
+class StoredInterventions(Interventions):
+    """Images without parts or objects: each is drawn and classified once for all explainers.
+
+    Args:
+        source: As for `Interventions`.
+        transform: As for `Interventions`.
+        folder: Where files go, one for each image; see `TokenStore`.
+    """
+
+    def __init__(self, source: Intervened, transform: Transform, folder: Path) -> None:
+        super().__init__(source, transform)
+        self.folder = folder
+
+    def regions(self, index: int) -> Tensor:
+        """Return where parts and objects show; see `Interventions.regions`."""
+        path = self.folder / f"{index}-regions.safetensors"
+        if path.is_file():
+            return load_file(path)["regions"]
+        regions = super().regions(index)
+        write_bytes(path, save(_apart({"regions": regions})))
+        return regions
+
+    def answers(self, index: int) -> dict[int, Tensor]:
+        """Return what is known of image `index`; see `Interventions.answers`."""
+        path = self.folder / f"{index}.safetensors"
+        if not path.is_file():
+            return {}
+        content = load_file(path)
+        return dict(zip(content["gone"].tolist(), content["logits"], strict=True))
+
+    def learn(self, index: int, said: dict[int, Tensor]) -> None:
+        """Keep what the classifier says of image `index`."""
+        content = {"gone": torch.tensor(list(said)), "logits": torch.stack(list(said.values()))}
+        write_bytes(self.folder / f"{index}.safetensors", save(_apart(content)))
 
 
 def _tensors(tokens: Tokens) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from ppn.benchmark.files import tidy, write
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.run import Setting, forget_empty, work
 from ppn.commands.mistakes import mistake
-from ppn.commands.recipes import resolve
+from ppn.commands.recipes import by_name, resolve
 from ppn.configured import expect_least
 from ppn.distributed import watch
 from ppn.errors import PPNError
@@ -95,7 +95,8 @@ def main(arguments: Sequence[str]) -> int:
     for process in others:
         process.join()
     if rank == 0:
-        _finish(benchmark, cells, folder, shlex.join(["ppn", "benchmark", *words]))
+        command = shlex.join(["ppn", "benchmark", *by_name(words)])
+        _finish(benchmark, cells, folder, command)
         write_bytes(folder / "config.yaml", text.encode())
     return 0
 

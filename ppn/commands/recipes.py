@@ -64,6 +64,16 @@ def _resolved(word: str) -> str:
     return f"{option}{equals}{known[name]}"
 
 
+def by_name(words: Iterable[str]) -> list[str]:
+    """Put the name of a recipe or fragment in the place of its path: what `resolve` was given."""
+    names = {str(file): SCHEME + name for name, file in reversed(available().items())}
+    told = []
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        told.append(f"{option}{equals}{names.get(value, value)}")
+    return told
+
+
 def about(file: Path) -> str:
     """Return what a YAML file's first comment says, up to a line that ends a sentence."""
     said: list[str] = []

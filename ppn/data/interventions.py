@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
 
-    from ppn.data.dataset import ImageView
+    from ppn.data.dataset import Annotated, ImageView
     from ppn.data.transforms import Transform
 
 
@@ -79,23 +79,29 @@ class Interventions:
         self.transform = transform
         self.kinds = list(source.kinds)
         self.traits = source.traits
+        self._read: tuple[int, Annotated] | None = None
         names = list(source.mask_names)
         self._values = [
             torch.tensor([1 + names.index(name) for name in covered], dtype=torch.uint8)
             for covered in source.kinds.values()
         ]
 
-    @staticmethod
-    def of(view: ImageView) -> Interventions | None:
-        """Return those of a view; None where its data set has none."""
+    @classmethod
+    def of(cls, view: ImageView, *given: Any) -> Self | None:
+        """Return those of a view; None where its data set has none.
+
+        Args:
+            view: The images.
+            given: What the constructor takes beside images and transform.
+        """
         source = view.source
         if isinstance(source, Intervened) and source.interventions_exist:
-            return Interventions(source, view.transform)
+            return cls(source, view.transform, *given)
         return None
 
     def regions(self, index: int) -> Tensor:
         """Return where every kind of part shows, then every object: (K + n, H, W) bool."""
-        sample, parts = self.source.read(index), self.source.mask(index)
+        sample, parts = self._whole(index), self.source.mask(index)
         count, objects = self.source.background_objects(index)
         assert parts is not None
         both = self.transform(replace(sample, mask=np.stack([parts, objects]))).mask
@@ -112,5 +118,19 @@ class Interventions:
         return self._seen(index, self.source.without_background_object(index, number))
 
     def _seen(self, index: int, image: Image.Image) -> Tensor:
-        sample = self.source.read(index)  # a crop to the box is that of the whole bird
-        return self.transform(replace(sample, image=image, mask=None)).image
+        whole = self._whole(index)  # a crop to the box is that of the whole bird
+        return self.transform(replace(whole, image=image, mask=None)).image
+
+    def _whole(self, index: int) -> Annotated:
+        """Return image `index`, read once for all that is taken from it one after the other."""
+        if self._read is None or self._read[0] != index:
+            self._read = index, self.source.read(index)
+        return self._read[1]
+
+    def answers(self, index: int) -> dict[int, Tensor]:
+        """Return what is known of image `index`: logits (C,) by what is gone, as bits."""
+        del index
+        return {}
+
+    def learn(self, index: int, said: dict[int, Tensor]) -> None:
+        """Take over what a classifier says of image `index`; see `answers`. Here it is not kept."""

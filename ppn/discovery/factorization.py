@@ -153,8 +153,9 @@ def _first_coefficients(parts: Tensor, linear: Tensor) -> Tensor:
     return e
 
 
+@torch.no_grad()
 def nonnegative_coefficients(tokens: Tensor, parts: Tensor, sweeps: int = 20) -> Tensor:
-    """Return E >= 0 (..., n, k) that minimises ||F - E P||_F^2 for fixed P.
+    """Return E >= 0 (..., n, k) that minimises ||F - E P||_F^2 for fixed P, without a gradient.
 
     Args:
         tokens: (..., n, D).

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from ppn.configured import Configured
+from ppn.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,21 @@ class Attribution(NamedTuple):
     maps: Tensor
     contributions: Tensor | None = None
     elsewhere: Tensor | None = None
+
+    def expect_numbers(self, of: str) -> None:
+        """Refuse what is infinite or no number: metrics would say anything of it.
+
+        Args:
+            of: Name of the explainer.
+
+        Raises:
+            DataError: If a map or a contribution is.
+        """
+        for what, values in (("maps", self.maps), ("contributions", self.contributions)):
+            if values is not None and not bool(values.isfinite().all()):
+                raise DataError(
+                    f"{of} gives {what} with NaN or infinity: leave it out, or correct it."
+                )
 
 
 class Explainer(Configured, ABC):
@@ -98,6 +114,13 @@ class Explainer(Configured, ABC):
         """Take over what another one of the same options has learned on the same network."""
         for name in self.fitted:
             setattr(self, name, state[name])
+
+    def class_directions(self) -> Tensor | None:
+        """Return the directions (C, k, D) of each class's parts, in the space of the tokens.
+
+        None where parts have none. They tell whether two fits have found the same parts.
+        """
+        return None
 
     def surrogate(self, inputs: Inputs) -> Tensor | None:
         """Return what the explanation alone says the logits are; None where it says nothing.

@@ -44,6 +44,10 @@ class Directions(Explainer):
             contributions = (own @ self._pooled(inputs)[:, :, None])[..., 0]
         return Attribution(prototype_maps(inputs.tokens, own), contributions)
 
+    def class_directions(self) -> Tensor:
+        """Return all of them but for a remainder, which is no part."""
+        return self.directions[:, : self.places]
+
     def surrogate(self, inputs: Inputs) -> Tensor:
         """Return the sum of all contributions, and the bias, of every class."""
         pooled = self._pooled(inputs)

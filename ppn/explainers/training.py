@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from safetensors.torch import save
 
-from ppn.errors import CheckpointError
+from ppn.configured import seeded
+from ppn.errors import CheckpointError, DataError, PPNError
 from ppn.io.files import write_bytes
 from ppn.io.tensors import parse_tensors
 from ppn.prototypes.journal import fingerprint
@@ -75,6 +76,50 @@ class TrainingImages:
             yield _joined(list(batches))
 
 
+class HalfOfTraining(TrainingImages):
+    """Every other image of each class.
+
+    Args:
+        whole: All of them.
+        second: Whether it is the second, fourth and so on.
+    """
+
+    def __init__(self, whole: TrainingImages, second: bool) -> None:
+        super().__init__(whole.network, whole.loader)
+        self._whole = whole
+        self._second = second
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        """Yield what `whole` yields, half of it."""
+        return self._halved(self._whole)
+
+    def classes(self) -> Iterator[TrainingBatch]:
+        """Yield one class after the other.
+
+        Raises:
+            DataError: If a class has one image alone.
+        """
+        for found in self._whole.classes():
+            if len(found.batch["label"]) < 2:
+                name = self.network.class_names[found.label]
+                raise DataError(f"Class '{name}' has one training image, which has no halves.")
+            yield from self._halved([found])
+
+    def _halved(self, batches: Iterable[TrainingBatch]) -> Iterator[TrainingBatch]:
+        label, seen = -1, 0
+        for found in batches:
+            label, seen = found.label, seen if found.label == label else 0
+            count = len(found.batch["label"])
+            rows = list(range((seen + self._second) % 2, count, 2))
+            seen += count
+            if rows:
+                halved = {
+                    name: value[rows] if len(value) else value  # type: ignore[arg-type,index]
+                    for name, value in found.batch.items()
+                }
+                yield TrainingBatch(cast("Batch", halved), found.tokens.rows(rows))
+
+
 def _joined(batches: Sequence[TrainingBatch]) -> TrainingBatch:
     names = batches[0].batch.keys()
     batch = {name: torch.cat([one.batch[name] for one in batches]) for name in names}  # type: ignore[literal-required]
@@ -120,6 +165,36 @@ def _learn(explainer: Explainer, images: TrainingImages, path: Path | None) -> N
     explainer.fit(images)
     if path is not None:
         save_state(explainer, path)
+
+
+def learn_again(
+    template: Explainer, images: TrainingImages, halves: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Let an explainer learn twice, with seeds that differ by one.
+
+    Args:
+        template: The explainer, neither prepared nor fitted; it stays as it is.
+        images: The training images.
+        halves: Whether each time from another half of them.
+
+    Returns:
+        The directions (C, k, D) of its parts both times; None where they have none, or cannot be
+        found in so few images.
+    """
+    found = []
+    for second in (False, True):
+        made = seeded(template, int(second))
+        try:
+            made.prepare(images.network)
+            if made.needs_training_images:
+                made.fit(HalfOfTraining(images, second) if halves else images)
+        except PPNError:
+            return None
+        directions = made.class_directions()
+        if directions is None:
+            return None
+        found.append(directions)
+    return found[0], found[1]
 
 
 def state_file(

@@ -13,7 +13,7 @@ from ppn.metrics.comprehensiveness import Comprehensiveness
 from ppn.metrics.concepts import ConceptDeletion, ConceptInsertion
 from ppn.metrics.consistency import Consistency
 from ppn.metrics.defaults import default_controls, default_floors, default_metrics
-from ppn.metrics.dictionaries import dictionary_agreement
+from ppn.metrics.dictionaries import DictionaryAgreement, dictionary_agreement
 from ppn.metrics.distinct_peaks import DistinctPeaks
 from ppn.metrics.distinctiveness import Distinctiveness
 from ppn.metrics.evaluation import Evaluation, Results
@@ -41,6 +41,7 @@ __all__ = [
     "ConceptDeletion",
     "ConceptInsertion",
     "Consistency",
+    "DictionaryAgreement",
     "DistinctPeaks",
     "Distinctiveness",
     "EnergyBox",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
+from collections import Counter
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torchmetrics
 
 from ppn.configured import Configured
-from ppn.errors import DataError
+from ppn.errors import DataError, PPNError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
     from typing_extensions import Self
@@ -20,9 +23,14 @@ if TYPE_CHECKING:
     from ppn.metrics.resampling import Values
     from ppn.types import Batch
 
-Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model", "interventions"]
+    FoundAgain = Callable[[bool], tuple[Tensor, Tensor] | None]
+    """Lets an explainer learn twice, from halves of the training images (True) or all of them: the
+    directions (C, k, D) of its parts both times, None where they have none."""
+
+Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model", "interventions", "again"]
 """What an evaluation must provide: annotations, the maps of the images with noise, maxima, the
-classifier itself, to be run on changed images, or images without parts and objects."""
+classifier itself, to be run on changed images, images without parts and objects, or what the
+explainer finds when it learns again."""
 
 
 class EvaluationShape(NamedTuple):
@@ -51,7 +59,8 @@ class Observation(NamedTuple):
     `counts` (B, R) how often each image counts in a bootstrap (`image_counts`), None for none;
     `probe` asks the explainer and the classifier further, None where there is no classifier;
     `every` (B, C, k) what the network's prototypes contribute to all logits, None where the
-    explainer is not the network's own.
+    explainer is not the network's own; `again` lets the explainer learn twice more, None where it
+    cannot.
     """
 
     batch: Batch
@@ -67,6 +76,7 @@ class Observation(NamedTuple):
     probe: Probe | None = None
     elsewhere: Tensor | None = None
     every: Tensor | None = None
+    again: FoundAgain | None = None
 
     def placed(self, places: int) -> Observation:
         """Return the same of the first maps of each class alone."""
@@ -84,7 +94,8 @@ class Metric(Configured, torchmetrics.Metric):
     Its states are made by `setup`, when the sizes are known, and are sums of fixed shape.
 
     Attributes:
-        title: Name in tables, such as "Consistency".
+        title: Name in tables, such as "Consistency". Beside others of its class a metric's key and
+            title tell its options too, see `distinguished`.
         unit: "%" or nothing.
         bounds: Ends of its scale; None: unbounded.
         higher_is_better: Its direction; None where neither end is good.
@@ -97,7 +108,7 @@ class Metric(Configured, torchmetrics.Metric):
             once, from what the first explainer says.
     """
 
-    title: ClassVar[str] = ""
+    title: str = ""
     unit: ClassVar[str] = ""
     bounds: ClassVar[tuple[float, float] | None] = None
     higher_is_better: bool | None = True
@@ -168,3 +179,37 @@ class Metric(Configured, torchmetrics.Metric):
             "higher_is_better": cls.higher_is_better,
             "help": cls.help,
         }
+
+
+def distinguished(metrics: Sequence[Metric]) -> list[Metric]:
+    """Return the metrics, those of one class with keys and titles that tell their options.
+
+    Of two `PixelDeletion` the one with `baseline="blur"` is `pixel_deletion_baseline_blur`.
+
+    Raises:
+        PPNError: If there is none, or two are the same.
+    """
+    if not metrics:
+        raise PPNError("There is nothing to measure: give metrics.")
+    names, times = [metric.name for metric in metrics], Counter(metric.key for metric in metrics)
+    found = []
+    for metric, name in zip(metrics, names, strict=True):
+        if times[metric.key] > 1 and name != metric.key:
+            made = deepcopy(metric)
+            made.key = re.sub(r"\W+", "_", name).strip("_").lower()
+            made.title = f"{metric.title} {name.removeprefix(metric.key)}"
+            metric = made
+        found.append(metric)
+    expect_different("metrics", [metric.key for metric in found])
+    return found
+
+
+def expect_different(what: str, names: Sequence[str]) -> None:
+    """Refuse two of one name.
+
+    Raises:
+        PPNError: If a name is there twice.
+    """
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise PPNError(f"Two {what} are called '{twice[0]}': leave one of them out.")

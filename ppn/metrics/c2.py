@@ -149,7 +149,7 @@ class C2Score(Metric):
     def figures(self, result: C2Result) -> dict[str, Any]:
         """Return the mean over prototypes; None where there are none."""
         known = result.score[~result.score.isnan()]
-        return {"c2_score": float(known.mean()) if len(known) else None}
+        return {self.key: float(known.mean()) if len(known) else None}
 
     def values(self, result: C2Result) -> Values:
         """Return the score of each prototype, and their means."""

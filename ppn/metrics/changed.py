@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppn.metrics.part_importance import widened
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,7 @@ class Changed:
 
     Attributes:
         kinds: K, how many kinds of parts there are.
-        regions: Of each image (K + n, H, W) bool, where parts and its n objects show.
+        regions: Of each image (K + n, H, W) of `widened`, where parts and its n objects show.
         known: (B, M) bool, the places of regions that an image has.
     """
 
@@ -30,10 +32,16 @@ class Changed:
         self.kinds = len(self.changes.kinds)
         self.indices = probe.inputs.indices.tolist()
         device = probe.inputs.images.device
-        self.regions = [self.changes.regions(index).to(device) for index in self.indices]
+        shown = (self.changes.regions(index).to(device) for index in self.indices)
+        self.regions = [widened(masks) for masks in shown]
         counts = torch.tensor([len(masks) for masks in self.regions], device=device)
         self.known = torch.arange(int(counts.max()), device=device) < counts[:, None]
-        self._said = {(row, 0): logits for row, logits in enumerate(probe.logits)}
+        self._said = {
+            (row, gone): logits.to(device)
+            for row, index in enumerate(self.indices)
+            for gone, logits in self.changes.answers(index).items()
+        }
+        self._said |= {(row, 0): logits for row, logits in enumerate(probe.logits)}
 
     def without_parts(self, gone: Tensor) -> Tensor:
         """Return logits (B, n, C) without sets of parts (B, n), as bits."""
@@ -63,6 +71,9 @@ class Changed:
             images = torch.stack([self._draw(*key) for key in some])
             logits = self.probe.classify(images.to(self.probe.inputs.images))
             self._said |= dict(zip(some, logits, strict=True))
+        for row in {row for row, _ in missing}:
+            said = {gone: logits for (other, gone), logits in self._said.items() if other == row}
+            self.changes.learn(self.indices[row], said)
 
     def _draw(self, row: int, gone: int) -> Tensor:
         index, objects = self.indices[row], gone >> self.kinds

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppn.metrics.base import Metric
+from ppn.metrics.means import MeanMetric
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,7 +21,8 @@ class CompactnessResult(NamedTuple):
     `negative_share` share of contributions below 0, in [0, 1]; `gini` in [0, 1 - 1/k] and `hoyer`
     in [0, 1], means over images; `effective` in [1, k], the mean number of prototypes needed for
     90 % of the positive logit, over the images with a positive contribution (0 if there are
-    none); `images` int64. Without images all are 0.
+    none); `images` int64. Without images all are 0. `total`, `known` and `drawn` are those of
+    `effective`, as in `MeanResult`.
     """
 
     negative_share: Tensor
@@ -29,6 +30,9 @@ class CompactnessResult(NamedTuple):
     hoyer: Tensor
     effective: Tensor
     images: Tensor
+    total: Tensor
+    known: Tensor
+    drawn: Tensor
 
 
 def gini(contributions: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ def effective_prototypes(contributions: Tensor, share: float = 0.9) -> Tensor:
     return ((running < share * total).sum(1) + 1) * (total[:, 0] > 0)
 
 
-class Compactness(Metric):
+class Compactness(MeanMetric):
     """Negative share, Gini, Hoyer and K_eff of one class's contributions per image.
 
     Args:
@@ -93,11 +97,11 @@ class Compactness(Metric):
         "decides, k where all count alike."
     )
 
-    images: Tensor
+    per_prototype = False
+
+    seen: Tensor
     contributions: Tensor
     negative: Tensor
-    effective_sum: Tensor
-    effective_images: Tensor
     gini_sum: Tensor
     hoyer_sum: Tensor
 
@@ -107,12 +111,11 @@ class Compactness(Metric):
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
-        del shape
-        for name in ("images", "contributions", "negative", "effective_sum", "effective_images"):
+        for name in ("seen", "contributions", "negative"):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         for name in ("gini_sum", "hoyer_sum"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        return self
+        return super().setup(shape)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -122,39 +125,44 @@ class Compactness(Metric):
     def observe(self, seen: Observation) -> None:
         """Add a batch, if it has contributions."""
         if seen.contributions is not None:
-            self.update(seen.contributions)
+            self.update(seen.contributions, seen.batch["label"], seen.counts)
 
-    def update(self, contributions: Tensor) -> None:
-        """Add a batch: (B, k) contributions of one class per image, without the bias."""
+    def update(
+        self, contributions: Tensor, labels: Tensor | None = None, counts: Tensor | None = None
+    ) -> None:
+        """Add a batch: (B, k) contributions of one class per image, without the bias; see `add`."""
         values = contributions.double()
         effective = effective_prototypes(values, self.share)
-        self.images += len(values)
+        self.seen += len(values)
         self.contributions += values.numel()
         self.negative += (values < 0).sum()
-        self.effective_sum += effective.sum()
-        self.effective_images += (effective > 0).sum()
+        self.add(effective, labels, counts, effective > 0)
         self.gini_sum += gini(values).sum()
         self.hoyer_sum += hoyer(values).sum()
 
-    def compute(self) -> CompactnessResult:
+    def compute(self) -> CompactnessResult:  # type: ignore[override]
         """Means over all images; a collective call: every process must make it."""
-        images = self.images.clamp(min=1)
+        images = self.seen.clamp(min=1)
+        mean = super().compute()
         return CompactnessResult(
             negative_share=self.negative.double() / self.contributions.clamp(min=1),
             gini=self.gini_sum / images,
             hoyer=self.hoyer_sum / images,
-            effective=self.effective_sum.double() / self.effective_images.clamp(min=1),
-            images=self.images.clone(),
+            effective=mean.score,
+            images=self.seen.clone(),
+            total=mean.total,
+            known=mean.known,
+            drawn=mean.drawn,
         )
 
-    def figures(self, result: CompactnessResult) -> dict[str, Any]:
+    def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - as the base
         """Return the four means; None where there were no contributions."""
         known = int(result.images) > 0
         return {
             "negative_share": float(result.negative_share) if known else None,
             "gini": float(result.gini) if known else None,
             "hoyer": float(result.hoyer) if known else None,
-            "effective_prototypes": float(result.effective) if known else None,
+            self.key: float(result.effective) if known else None,
         }
 
 

@@ -148,8 +148,11 @@ class Consistency(WindowMetric):
         )
 
     def _draws(self) -> Tensor:
+        # A class that is not drawn has no share, and does not enter that draw's mean.
         share = self.drawn_hits / self.drawn_visible.clamp(min=1)[:, :, None]
-        return mean_over_prototypes(share.amax(-1) >= self.threshold, self.images)
+        consistent, drawn = share.amax(-1) >= self.threshold, self.drawn_visible.any(-1)
+        per_class = consistent.double().mean(-1) * drawn
+        return 100 * per_class.sum(-1) / drawn.sum(-1).clamp(min=1)
 
     def values(self, result: ConsistencyResult) -> Values:
         """Return 0 or 100 for each prototype, and their means."""
@@ -160,8 +163,8 @@ class Consistency(WindowMetric):
         count = int((result.images > 0).sum()) * result.consistent.shape[1]
         share = float(result.score) / 100
         return {
-            "consistency": float(result.score),
+            self.key: float(result.score),
             # Over prototypes, as if they were independent draws.
-            "consistency_standard_error": 100 * (share * (1 - share) / max(1, count)) ** 0.5,
-            "consistency_sweep": result.sweep.tolist(),
+            f"{self.key}_standard_error": 100 * (share * (1 - share) / max(1, count)) ** 0.5,
+            f"{self.key}_sweep": result.sweep.tolist(),
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,7 +17,7 @@ from ppn.data.source import Source
 from ppn.errors import DataError, PPNError
 from ppn.explainers.base import Explainer
 from ppn.explainers.prototypes import PrototypeExplainer
-from ppn.explainers.training import TrainingImages, fit_explainers
+from ppn.explainers.training import TrainingImages, fit_explainers, learn_again
 from ppn.metrics.defaults import default_metrics
 from ppn.metrics.score import Images, score
 from ppn.prototypes.network import PrototypeNetwork
@@ -74,15 +76,20 @@ def evaluate(
             f"'{explainer.name}' must know the classifier that it explains: give "
             "network=ppn.from_classifier(model, loader)."
         )
+    again = None
+    if training is not None:
+        images = TrainingImages(network, class_batches(training, network))
+        again = partial(learn_again, deepcopy(explainer), images)
     explainer.prepare(network)
     if explainer.needs_training_images:
         if training is None:
             raise PPNError(
                 f"'{explainer.name}' learns from training images: give them with training=."
             )
-        fit_explainers([explainer], TrainingImages(network, class_batches(training, network)))
+        fit_explainers([explainer], images)
     chosen = default_metrics() if metrics is None else list(metrics)
-    return score(explainer, network, read(loader, network, part_names), chosen, seed)
+    found = read(loader, network, part_names)
+    return score(explainer, network, found, chosen, seed, again=again)
 
 
 def read(

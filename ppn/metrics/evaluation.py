@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torchmetrics
 from torch import nn
 
-from ppn.errors import PPNError
-from ppn.metrics.base import Metric, Observation
+from ppn.metrics.base import Metric, Observation, distinguished, expect_different
 from ppn.metrics.compared import compared
 from ppn.metrics.exchange import exchanged
 from ppn.metrics.maps import peak
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from ppn.classifier import Classifier
     from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer, Inputs
-    from ppn.metrics.base import EvaluationShape, Need
+    from ppn.metrics.base import EvaluationShape, FoundAgain, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.head import HeadOutput
     from ppn.types import Batch
@@ -143,6 +141,7 @@ class Evaluation(nn.Module):
         classifier: What metrics may run on changed images; without it those that do are left out.
         interventions: The images without parts or objects; without them metrics that need them
             are left out.
+        again: Lets the explainer, the only one, learn again; see `Observation`.
 
     Raises:
         PPNError: If two explainers or two metrics have one name.
@@ -156,6 +155,7 @@ class Evaluation(nn.Module):
         annotations: Collection[Need] = (),
         classifier: Classifier | None = None,
         interventions: Interventions | None = None,
+        again: FoundAgain | None = None,
     ) -> None:
         super().__init__()
         self.model = None if classifier is None else Model(classifier)
@@ -165,10 +165,12 @@ class Evaluation(nn.Module):
         self.interventions = interventions
         if interventions is not None:
             given.add("interventions")
+        self.again = again
+        if again is not None:
+            given.add("again")
         expect_different("explainers", [explainer.name for explainer in explainers])
-        expect_different("metrics", [metric.key for metric in metrics])
         self.explainers = list(explainers)
-        self.measured = measurable(metrics, shape, given)
+        self.measured = measurable(distinguished(metrics), shape, given)
         shapes = [shape._replace(k=explainer.maps_per_class) for explainer in explainers]
         of_maps = [metric for metric in self.measured if metric.of_maps]
         of_network = [metric for metric in self.measured if not metric.of_maps]
@@ -201,19 +203,22 @@ class Evaluation(nn.Module):
         shared: dict[object, Any] = {}
         counts = image_counts(inputs.indices, inputs.seed)
         for place, (explainer, row) in enumerate(zip(self.explainers, self._rows(), strict=True)):
-            maps, contributions, elsewhere = explainer.attribute(inputs, labels)
-            moved = None if noisy is None else explainer.attribute(noisy, labels).maps
+            found = explainer.attribute(inputs, labels)
+            again = None if noisy is None else explainer.attribute(noisy, labels)
+            for said in (found,) if again is None else (found, again):
+                said.expect_numbers(explainer.name)
             seen = Observation(
                 batch,
                 output.logits,
                 blackbox,
-                maps,
-                moved,
-                contributions=contributions,
+                found.maps,
+                None if again is None else again.maps,
+                contributions=found.contributions,
                 additive=explainer.additive,
                 counts=counts,
                 probe=self._probe(explainer, inputs, shared),
-                elsewhere=elsewhere,
+                elsewhere=found.elsewhere,
+                again=self.again,
             )
             row.update(seen)
             if place == 0:
@@ -262,6 +267,7 @@ class Evaluation(nn.Module):
         return {
             metric.key: {
                 **metric.about(),
+                "title": metric.title,
                 "protocol": metric.protocol,
                 "constants": constants[metric.key],
                 **({"of_maps": True} if metric.of_maps else {}),
@@ -282,14 +288,3 @@ def _describe(explainer: Explainer) -> dict[str, Any]:
         "additive": explainer.additive,
         "k": explainer.maps_per_class,
     }
-
-
-def expect_different(what: str, names: Sequence[str]) -> None:
-    """Refuse two of one name.
-
-    Raises:
-        PPNError: If a name is there twice.
-    """
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise PPNError(f"Two {what} are called '{name}': leave one of them out.")

@@ -24,7 +24,7 @@ from ppn.metrics.part_importance import (
     rivals,
 )
 from ppn.metrics.randomisation import rank_correlation
-from ppn.metrics.resampling import Values
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,19 @@ class FunnyBirdsResult(NamedTuple):
 
     `checks` (4, C, T): controlled synthetic data check, preservation check, deletion check and
     distractibility at each threshold, `checked` (4, C); `others` (3, C): single deletion, target
-    sensitivity and background independence, `others_known` (3, C).
+    sensitivity and background independence, `others_known` (3, C). `drawn` (R, 4, T), `drawn_known`
+    (R, 4), `drawn_others` (R, 3) and `drawn_others_known` (R, 3) are the same over images drawn
+    again, of all classes.
     """
 
     checks: Tensor
     checked: Tensor
     others: Tensor
     others_known: Tensor
+    drawn: Tensor
+    drawn_known: Tensor
+    drawn_others: Tensor
+    drawn_others_known: Tensor
 
 
 class FunnyBirdsProtocol(Metric):
@@ -77,6 +83,10 @@ class FunnyBirdsProtocol(Metric):
     checked: Tensor
     others: Tensor
     others_known: Tensor
+    drawn: Tensor
+    drawn_known: Tensor
+    drawn_others: Tensor
+    drawn_others_known: Tensor
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
@@ -86,6 +96,10 @@ class FunnyBirdsProtocol(Metric):
             ("checked", (4, count)),
             ("others", (3, count)),
             ("others_known", (3, count)),
+            ("drawn", (DRAWS, 4, THRESHOLDS[2])),
+            ("drawn_known", (DRAWS, 4)),
+            ("drawn_others", (DRAWS, 3)),
+            ("drawn_others_known", (DRAWS, 3)),
         ):
             self.add_state(name, torch.zeros(sizes, dtype=torch.float64), dist_reduce_fx="sum")
         self._sufficient: dict[int, Tensor] = {}
@@ -106,18 +120,23 @@ class FunnyBirdsProtocol(Metric):
     def observe(self, seen: Observation) -> None:
         """Add a batch."""
         assert seen.probe is not None
-        self.update(seen.probe, seen.batch["label"], Attribution(seen.maps, seen.contributions))
+        found = Attribution(seen.maps, seen.contributions)
+        self.update(seen.probe, seen.batch["label"], found, seen.counts)
 
-    def update(self, probe: Probe, labels: Tensor, found: Attribution) -> None:
+    def update(
+        self, probe: Probe, labels: Tensor, found: Attribution, counts: Tensor | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
             probe: The batch; it has interventions.
             labels: (B,) ground-truth classes.
             found: What the explainer says of them.
+            counts: (B, R) of `image_counts`; None: nothing is drawn again.
         """
         if not len(labels):
             return
+        times = labels.new_zeros(len(labels), DRAWS).double() if counts is None else counts
         changed: Changed = probe.once("interventions", lambda: Changed(probe))
         size = (probe.inputs.images.shape[2], probe.inputs.images.shape[3])
 
@@ -138,18 +157,19 @@ class FunnyBirdsProtocol(Metric):
         matters = (lost.abs() >= RELEVANT * target.abs()) & (lost > 0)
         irrelevant = small & changed.known
         right = probe.predicted == labels
-        self._check(0, self._covered(probe, labels, _bits(chosen[..., :k])), labels, right)
+        covered = self._covered(probe, labels, _bits(chosen[..., :k]))
+        self._check(0, covered, labels, times, right)
         bits, whole = _bits(of_predicted[..., :k]), (1 << k) - 1
         for place, gone, same in ((1, whole - bits, True), (2, bits, False)):
             said = changed.without_parts(gone).argmax(2) == probe.predicted[:, None]
-            self._check(place, (said == same).double(), labels)
+            self._check(place, (said == same).double(), labels, times)
         misled = (chosen & irrelevant[:, None]).sum(2) / irrelevant.sum(1, keepdim=True).clamp(1)
-        self._check(3, 1 - misled, labels, irrelevant.any(1))
+        self._check(3, 1 - misled, labels, times, irrelevant.any(1))
         agreement = rank_correlation(lost[:, None, :k], worth[:, None, :k])
-        self._other(0, (agreement + 1) / 2, labels, ~agreement.isnan())
+        self._other(0, (agreement + 1) / 2, labels, times, ~agreement.isnan())
         objects = changed.known[:, k:]
-        self._other(2, ((~matters)[:, k:] & objects).sum(1), labels, objects.sum(1))
-        self._sensitivity(probe, changed, labels, lambda said: important(said)[0][:, :k])
+        self._other(2, ((~matters)[:, k:] & objects).sum(1), labels, times, objects.sum(1))
+        self._sensitivity(probe, changed, labels, times, lambda said: important(said)[0][:, :k])
 
     def _covered(self, probe: Probe, labels: Tensor, bits: Tensor) -> Tensor:
         """(B, T): the largest share of a minimal sufficient set that is called important."""
@@ -166,6 +186,7 @@ class FunnyBirdsProtocol(Metric):
         probe: Probe,
         changed: Changed,
         labels: Tensor,
+        times: Tensor,
         worth_of: Callable[[Attribution], Tensor],
     ) -> None:
         """Add whether parts that a class shares with another are worth more for that other."""
@@ -191,24 +212,36 @@ class FunnyBirdsProtocol(Metric):
             inside = pairs[:, 2:, None] >> torch.arange(changed.kinds, device=labels.device) & 1
             told.append((worth[:, None] * inside).sum(2))
         more = torch.stack([told[0][:, 0] > told[1][:, 0], told[1][:, 1] > told[0][:, 1]])
-        self._other(1, more.double().mean(0), labels[rows], holds)
+        self._other(1, more.double().mean(0), labels[rows], times[rows], holds)
 
     def _check(
-        self, place: int, values: Tensor, labels: Tensor, known: Tensor | None = None
+        self,
+        place: int,
+        values: Tensor,
+        labels: Tensor,
+        times: Tensor,
+        known: Tensor | None = None,
     ) -> None:
         there = torch.ones_like(labels) if known is None else known
-        self.checks[place].index_add_(0, labels, values.double() * there[:, None])
-        self.checked[place].index_add_(0, labels, there.double())
+        rows, there = values.double() * there[:, None], there.double()
+        self.checks[place].index_add_(0, labels, rows)
+        self.checked[place].index_add_(0, labels, there)
+        self.drawn[:, place] += times.T @ rows
+        self.drawn_known[:, place] += times.T @ there
 
-    def _other(self, place: int, values: Tensor, labels: Tensor, known: Tensor) -> None:
+    def _other(
+        self, place: int, values: Tensor, labels: Tensor, times: Tensor, known: Tensor
+    ) -> None:
         there = known.double()
-        self.others[place].index_add_(0, labels, torch.where(there > 0, values.double(), 0.0))
+        values = torch.where(there > 0, values.double(), 0.0)
+        self.others[place].index_add_(0, labels, values)
         self.others_known[place].index_add_(0, labels, there)
+        self.drawn_others[:, place] += times.T @ values
+        self.drawn_others_known[:, place] += times.T @ there
 
     def compute(self) -> FunnyBirdsResult:
         """Sums over all images; a collective call: every process must make it."""
-        states = (self.checks, self.checked, self.others, self.others_known)
-        return FunnyBirdsResult(*(state.clone() for state in states))
+        return FunnyBirdsResult(*(getattr(self, name).clone() for name in FunnyBirdsResult._fields))
 
     def figures(self, result: FunnyBirdsResult) -> dict[str, Any]:
         """Return the mean, the seven checks and completeness; None where no image has one."""
@@ -227,9 +260,14 @@ class FunnyBirdsProtocol(Metric):
         return {**plain, f"{self.key}_threshold": level}
 
     def values(self, result: FunnyBirdsResult) -> Values:
-        """Return the mean of each class, at the threshold of all."""
-        checks = result.checks[:, :, _best(result)] / result.checked
-        return Values(_means(checks, result.others / result.others_known)[1])
+        """Return the mean of each class and draw, at the threshold of all."""
+        place = _best(result)
+        checks = result.checks[:, :, place] / result.checked
+        again = (result.drawn[..., place] / result.drawn_known).T
+        others = (result.drawn_others / result.drawn_others_known).T
+        draws = known_draws(_means(again, others)[1])
+        means = _means(checks, result.others / result.others_known)[1]
+        return Values(means, draws=draws)
 
 
 def _bits(chosen: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppn.metrics.base import Metric
-from ppn.metrics.resampling import DRAWS, Values
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -114,5 +114,5 @@ class MeanMetric(Metric):
         return Values(
             total.sum(1) / count.sum(1),  # NaN without a value
             total / count if self.per_prototype else None,
-            self.scale * top / bottom if bool((bottom > 0).all()) else None,
+            known_draws(self.scale * top / bottom),
         )

@@ -120,7 +120,7 @@ class SpatialMisalignment(MeanMetric):
         right = (target == labels[rows]).double() - (seen.logits.argmax(1) == labels[rows]).double()
         sums = (relative.sum(), rank.double().sum(), right.sum(), active.sum().double())
         self.changes += torch.stack(sums)
-        self.add(values.view(count, k), labels, counts)
+        self.add(values.view(count, k), probe.predicted, counts)  # whose parts they are
 
     def further(self) -> dict[str, Tensor]:
         """Return means of the relative change of the map's maximum, of its place, of accuracy.

@@ -55,21 +55,25 @@ def evidence(found: Attribution, size: tuple[int, int]) -> Tensor:
     return (found.contributions.float()[:, :, None, None] * shares).sum(1)
 
 
+def widened(regions: Tensor) -> Tensor:
+    """Return regions (m, H, W) bool and a little around them, as float32."""
+    reach = margin(regions.shape[1])
+    return max_pool2d(regions.float()[:, None], 2 * reach + 1, 1, reach)[:, 0]
+
+
 def importance(where: Tensor, regions: Sequence[Tensor]) -> Tensor:
-    """Evidence within each region and a little around it.
+    """Evidence within each region.
 
     Args:
         where: (B, H, W) of `evidence`.
-        regions: Of each image (m, H, W) bool; m may differ.
+        regions: Of each image (m, H, W) of `widened`; m may differ.
 
     Returns:
         (B, M) float64, 0 beyond an image's own regions.
     """
-    reach = margin(where.shape[1])
     found = where.new_zeros(len(where), max(map(len, regions), default=0), dtype=torch.float64)
-    for row, (own, masks) in enumerate(zip(where, regions, strict=True)):
-        wide = max_pool2d(masks.float()[:, None], 2 * reach + 1, 1, reach)[:, 0]
-        found[row, : len(masks)] = wide.flatten(1).double() @ own.flatten().double()
+    for row, (own, wide) in enumerate(zip(where, regions, strict=True)):
+        found[row, : len(wide)] = wide.flatten(1).double() @ own.flatten().double()
     return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ppn.metrics.base import Metric
 from ppn.metrics.maps import cell_peak
 from ppn.metrics.protocol import scaled
-from ppn.metrics.resampling import Values
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 from ppn.metrics.top import best_of, strongest
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ppn.metrics.base import EvaluationShape, Observation
 
 _SIDES = ("left ", "right ")
+_SPARE = 2
+"""How many times as many images as count are kept."""
 
 
 class PurityResult(NamedTuple):
@@ -33,12 +35,13 @@ class PurityResult(NamedTuple):
 
     `purity` (C, k) float64 in [0, 1] over the images with the highest scores, `purity_all` over all
     above the threshold; `part` (C, k) int64, the part of `purity`, an index into `merged_parts`;
-    NaN, and 0, where a prototype has no image.
+    NaN, and 0, where a prototype has no image. `draws` (R,) the mean over images drawn again.
     """
 
     purity: Tensor
     purity_all: Tensor
     part: Tensor
+    draws: Tensor
 
 
 def merged_parts(names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
@@ -115,8 +118,10 @@ class Purity(Metric):
         self.side = scaled(self.patch, shape.size)
         self.parts, self.groups = merged_parts(shape.part_names)
         cells = (shape.num_classes, shape.k)
-        # Per image: its score, its index, and of each part whether it is present and visible.
-        best = torch.zeros(*cells, self.top, 2 + 2 * len(self.parts), dtype=torch.float64)
+        # Per image: its score, its index, of each part whether it is present and visible, and how
+        # often it is in each draw: where some of the first are in none, further ones are needed.
+        width = 2 + 2 * len(self.parts) + DRAWS
+        best = torch.zeros(*cells, _SPARE * self.top, width, dtype=torch.float64)
         best[..., 0], best[..., 1] = -torch.inf, torch.inf
         self.add_state("best", best, dist_reduce_fx=best_of)
         counted = torch.zeros(*cells, len(self.parts), dtype=torch.long)
@@ -132,9 +137,16 @@ class Purity(Metric):
     def observe(self, seen: Observation) -> None:
         """Add a batch."""
         batch = seen.batch
-        self.update(seen.maps, batch["keypoints"], batch["label"], batch["index"])
+        self.update(seen.maps, batch["keypoints"], batch["label"], batch["index"], seen.counts)
 
-    def update(self, maps: Tensor, keypoints: Tensor, labels: Tensor, indices: Tensor) -> None:
+    def update(
+        self,
+        maps: Tensor,
+        keypoints: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        counts: Tensor | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -142,7 +154,9 @@ class Purity(Metric):
             keypoints: (B, P, 3) x, y in pixels and visibility.
             labels: (B,) ground-truth classes.
             indices: (B,) of each image in its data set.
+            counts: (B, R) of `image_counts`; None: nothing is drawn again.
         """
+        times = maps.new_zeros(len(maps), DRAWS).double() if counts is None else counts
         score = maps.double().flatten(2).amax(2)
         boxes = patch_boxes(cell_peak(maps), (maps.shape[2], maps.shape[3]), self.size, self.side)
         shown = keypoints[..., 2] > 0
@@ -156,34 +170,40 @@ class Purity(Metric):
         self.present.index_add_(0, labels, (present & counted).long())
         self.visible.index_add_(0, labels, (visible & counted).long())
         index = indices.double()[:, None].expand_as(score)
-        rows = torch.cat(
-            [score[..., None], index[..., None], present.double(), visible.double()], dim=-1
-        )
+        columns = (score[..., None], index[..., None], present, visible)
+        drawn = times[:, None].expand(-1, score.shape[1], -1)
+        rows = torch.cat([*(column.double() for column in columns), drawn], dim=-1)
         for label in torch.unique(labels).tolist():
             own = rows[labels == label].transpose(0, 1)
-            self.best[label] = strongest(torch.cat([self.best[label], own], dim=1), self.top)
+            self.best[label] = strongest(torch.cat([self.best[label], own], 1), _SPARE * self.top)
 
     def compute(self) -> PurityResult:
         """Purity of each prototype; a collective call: every process must make it."""
         count = len(self.parts)
         there = torch.isfinite(self.best[..., 0])
-        chosen = torch.where(there[..., None], self.best, 0.0)
-        present, visible = (
-            chosen[..., 2 : 2 + count].sum(2),
-            chosen[..., 2 + count :].sum(2),
-        )
+        rows = torch.where(there[..., None], self.best, 0.0)
+        parts, times = rows[..., 2 : 2 + 2 * count], rows[..., 2 + 2 * count :]
+        seen = parts[:, :, : self.top].sum(2)
+        present, visible = seen[..., :count], seen[..., count:]
         share, part = (present / visible.clamp(min=1)).max(-1)
+        # Of each draw the first `top`, an image as often as it was drawn.
+        taken = times.cumsum(2).clamp(max=self.top).diff(dim=2, prepend=times[:, :, :1] * 0)
+        again = torch.einsum("ckir,ckip->rckp", taken, parts)
+        shares = (again[..., :count] / again[..., count:].clamp(min=1)).amax(-1)
+        shown = again[..., count:].any(-1)
+        draws = (shares * shown).sum((1, 2)) / shown.sum((1, 2))
         every = (self.present.double() / self.visible.clamp(min=1)).amax(-1)
         return PurityResult(
             torch.where(visible.any(-1), share, torch.nan),
             torch.where(self.visible.any(-1), every, torch.nan),
             part,
+            draws,
         )
 
     def figures(self, result: PurityResult) -> dict[str, Any]:
         """Return mean and standard deviation over prototypes; None where there are none."""
         found: dict[str, Any] = {}
-        for name, values in (("purity", result.purity), ("purity_all", result.purity_all)):
+        for name, values in ((self.key, result.purity), (f"{self.key}_all", result.purity_all)):
             known = values[~values.isnan()]
             found[name] = float(known.mean()) if len(known) else None
             found[f"{name}_std"] = float(known.std(correction=0)) if len(known) else None
@@ -191,4 +211,4 @@ class Purity(Metric):
 
     def values(self, result: PurityResult) -> Values:
         """Return the purity of each prototype, and their means."""
-        return Values(result.purity.nanmean(1), result.purity)
+        return Values(result.purity.nanmean(1), result.purity, known_draws(result.draws))

@@ -66,7 +66,7 @@ class RandomisationCheck(MeanMetric):
         assert seen.probe is not None
         before = seen.probe.attribution.maps
         after = seen.probe.with_late_layers_redrawn(self.seed).maps
-        self.update(before, after, seen.batch["label"], seen.counts)
+        self.update(before, after, seen.probe.predicted, seen.counts)
 
     def update(
         self,

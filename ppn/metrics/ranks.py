@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ppn.metrics.intervals import Interval
 
+_EXACT = 13
+"""Differences up to which all signs are tried, as SciPy does."""
+
 
 class Ranking(NamedTuple):
     """m explainers ranked on each of n classes.
@@ -121,6 +124,13 @@ def alike(ranked: Ranking) -> list[tuple[int, int]]:
 
 
 def _signed_ranks(difference: NDArray[np.float64]) -> float:
-    if not difference.any():
+    known = difference[difference != 0]
+    if not len(known):
         return 1.0
-    return float(wilcoxon(difference).pvalue)
+    if len(known) > _EXACT:
+        return float(wilcoxon(difference).pvalue)
+    # SciPy draws the same signs one after the other where ranks are tied: a hundred times as long.
+    ranks = rankdata(np.abs(known))
+    signs = np.arange(2 ** len(known))[:, None] >> np.arange(len(known)) & 1
+    sums, own = signs @ ranks, ranks[known > 0].sum()
+    return float(min(1, 2 * min((sums <= own).mean(), (sums >= own).mean())))

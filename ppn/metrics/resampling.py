@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DRAWS = 100
+LEAST_KNOWN = 0.95
 _STREAM = 7103
 """Apart from other draws of the same seed and image."""
 
@@ -28,6 +29,15 @@ class Values(NamedTuple):
     prototypes: Tensor | None = None
     draws: Tensor | None = None
     curves: Tensor | None = None
+
+
+def known_draws(scores: Tensor) -> Tensor | None:
+    """Return the draws (R',) that have a score, of scores (R,) with NaN where a draw had no image.
+
+    None where more than one in twenty had none: of so few images a spread says nothing.
+    """
+    known = scores.isfinite()
+    return scores[known] if bool(known.double().mean() >= LEAST_KNOWN) else None
 
 
 def image_counts(indices: Tensor, seed: int = 0, draws: int = DRAWS) -> Tensor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ppn.data.interventions import Interventions
     from ppn.explainers.base import Explainer
-    from ppn.metrics.base import Metric, Need
+    from ppn.metrics.base import FoundAgain, Metric, Need
     from ppn.metrics.resampling import Values
     from ppn.prototypes.network import PrototypeNetwork
     from ppn.types import Batch, Tokens
@@ -119,6 +119,7 @@ def score(
     seed: int = 0,
     tokens_of: TokensOf | None = None,
     progress: Callable[[int], None] | None = None,
+    again: FoundAgain | None = None,
 ) -> Evaluated:
     """Score a prepared and fitted explainer.
 
@@ -130,6 +131,7 @@ def score(
         seed: Seed of noise and chance maps.
         tokens_of: Gives tokens that may be known already; None runs the classifier.
         progress: Is told how many images were scored.
+        again: Lets it learn again; see `Observation`.
     """
     height, width = network.input_config.size
     # The protocols of parts are defined on square inputs.
@@ -142,6 +144,7 @@ def score(
         images.annotations,
         network.classifier,
         images.interventions,
+        again,
     ).to(network.device)
     look = tokens_of or (lambda pixels, _indices, _draw: network.tokens(pixels))
     count, silent = 0, False

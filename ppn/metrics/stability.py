@@ -132,6 +132,6 @@ class Stability(WindowMetric):
     def figures(self, result: StabilityResult) -> dict[str, Any]:
         """Return the score, and the share of pairs with nothing covered."""
         return {
-            "stability": float(result.score),
-            "stability_empty_share": float(result.empty_share),
+            self.key: float(result.score),
+            f"{self.key}_empty_share": float(result.empty_share),
         }

@@ -4,15 +4,18 @@ import csv
 import json
 import re
 import weakref
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 import ppn.benchmark.run as running
 from ppn.__main__ import main
+from ppn.benchmark.cells import cell_key
 from ppn.classifier import Classifier
 from ppn.commands.benchmark import _parse
 from ppn.errors import MissingPackageError
@@ -230,6 +233,59 @@ def test_other_options_data_code_or_black_boxes_are_other_cells(base, tmp_path, 
     assert not set(cells().values()) & set(usual.values())
 
 
+def test_the_example_of_one_file_is_in_the_table(base, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", page, flags=re.DOTALL)
+    (chosen,) = re.findall(r"```yaml\n(explainers:\n.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(chosen)
+    monkeypatch.syspath_prepend(tmp_path)
+    more = [f"--config={tmp_path / 'mine.yaml'}", "--discoverers=null", "--refinements=null"]
+    assert main(words(base, tmp_path / "out", *more, "--seeds=[0]", "--columns=null")) == 0
+    rows = {(r["explainer"], r["metric"]): r for r in table(tmp_path / "out")}
+    row = rows["edges(power=2.0)", "left_half"]
+    assert 0 <= float(row["image_low"]) <= float(row["value"]) <= float(row["class_high"]) <= 1
+
+
+class Tinted(nn.Module):
+    """A module whose weights are not in its options."""
+
+    def __init__(self, shade: float = 1.0):
+        super().__init__()
+        self.register_buffer("shade", torch.tensor(shade))
+
+    def forward(self, images, target):
+        return images.mean(1, keepdim=True) * self.shade
+
+
+def test_other_weights_or_code_in_the_same_place_are_another_cell(base, tmp_path, monkeypatch):
+    weights, code = tmp_path / "tinted.pth", tmp_path / "own_parts.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    module = {"class_path": f"{__name__}.Tinted"}
+    trained = {
+        "class_path": "TrainedMaps",
+        "init_args": {"module": module, "weights": str(weights)},
+    }
+    content = {"explainers": [trained], "discoverers": [{"class_path": "own_parts.Own"}]}
+    (tmp_path / "tinted.yaml").write_text(yaml.safe_dump(content))
+
+    def keys(shade, note):
+        torch.save(Tinted(shade).state_dict(), weights)
+        code.write_text(f"from tests.toys import SharedChannels as S\nclass Own(S): {note!r}\n")
+        given = words(base, tmp_path, f"--config={tmp_path / 'tinted.yaml'}", "--seeds=[0]")
+        benchmark, *_ = _parse(given[1:])
+        return [cell_key(benchmark, one.name, 0, "") for one in benchmark.explainers[:3]]
+
+    first = keys(1.0, "one way")
+    assert keys(1.0, "one way") == first
+    equal, split, tinted = keys(2.0, "one way")
+    assert [equal, split] == first[:2]
+    assert tinted != first[2]
+    equal, split, tinted = keys(1.0, "another way")
+    assert tinted == first[2]
+    assert not {equal, split} & set(first)
+
+
 def test_one_explainer_is_in_memory_at_a_time(base, tmp_path, monkeypatch):
     alive, most = weakref.WeakSet(), []
     attribute = toys.OneCell.attribute
@@ -273,6 +329,9 @@ def test_compare_reads_it_and_draws_only_what_is_comparable(base, finished, tmp_
     [
         (["--seeds=[0,0]"], "seeds are [0, 0], but must be different"),
         (["--seeds=[]"], "seeds are [], but must be different"),
+        (["--columns=[consistensy]"], "columns has 'consistensy', but there are accuracy, "),
+        (["--columns=[consistency,consistency]"], "Two columns are called 'consistency'"),
+        (["--metrics=[]"], "There is nothing to measure: give metrics."),
         (["--processes=0"], "--processes is 0, but must be at least 1"),
         (["--images_per_class=0"], "images_per_class is 0, but must be at least 1"),
         (["--classifier_ckpt=none.pth"], "none.pth"),

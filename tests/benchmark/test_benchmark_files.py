@@ -10,25 +10,31 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ppn
 from ppn.benchmark.cells import Cell, read_cell, write_cell
 from ppn.benchmark.config import Benchmark
 from ppn.benchmark.critical_difference import critical_difference
 from ppn.benchmark.figures import draw
 from ppn.benchmark.results import Outcome
 from ppn.benchmark.tables import curve_table, latex, markdown
+from ppn.benchmark.tokens import StoredInterventions
 from ppn.commands.benchmark import make_parser
 from ppn.commands.recipes import resolve
+from ppn.data.interventions import Interventions
 from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.errors import DataError
-from ppn.metrics import Consistency, DistinctPeaks
+from ppn.explainers import Explainer
+from ppn.metrics import Consistency, DistinctPeaks, Metric
 from ppn.metrics.intervals import bootstrap_interval
 from ppn.metrics.ranks import ranking
 from ppn.metrics.resampling import Values
 from ppn.metrics.score import Evaluated
 from ppn.refinement import Alpha, CamSplit, Equal
+from ppn.types import InputConfig
 from tests import fakes
 from tests.toys import OneCell, SharedChannels
 
@@ -146,6 +152,21 @@ def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):
             assert kept.cost == cell.cost
 
 
+def test_images_without_parts_are_kept_as_they_were(tmp_path):
+    birds = SyntheticBirdsDataModule(num_classes=3, test_per_class=1, draw_size=64)
+    birds.input_config = InputConfig(size=(64, 64))
+    whole = Interventions.of(birds.view("test"))
+    for _ in range(2):  # the second time from the disk
+        kept = StoredInterventions.of(birds.view("test"), tmp_path)
+        assert torch.equal(kept.regions(1), whole.regions(1))
+        assert torch.equal(kept.without_parts(1, ["beak"]), whole.without_parts(1, ["beak"]))
+    assert kept.answers(1) == {}
+    said = {0: torch.tensor([1.0, 2.0]), 5: torch.tensor([3.0, 4.0])}
+    kept.learn(1, said)
+    found = StoredInterventions.of(birds.view("test"), tmp_path).answers(1)
+    assert {gone: logits.tolist() for gone, logits in found.items()} == {0: [1, 2], 5: [3, 4]}
+
+
 @given(st.data())
 def test_a_damaged_cell_is_refused_or_read(outcome_text, data):
     path, content = outcome_text
@@ -155,6 +176,23 @@ def test_a_damaged_cell_is_refused_or_read(outcome_text, data):
     path.write_text(text[:at] + other + text[at + data.draw(st.integers(0, 20)) :])
     with suppress(DataError):  # and nothing else
         assert isinstance(read_cell(path).name, str)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("about", {}),
+        ("about", {"title": "t", "kind": "best", "exact": True, "additive": True, "k": 2}),
+        ("class_names", ["a"]),
+        ("name", "other"),
+        ("seed", 1),
+    ],
+)
+def test_a_cell_of_something_else_is_refused(outcome_text, part, changed):
+    path, content = outcome_text
+    path.write_text(json.dumps({**content, part: changed}))
+    with pytest.raises(DataError, match="delete it, and run the benchmark again"):
+        read_cell(path, ("one_cell", 0))
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +215,45 @@ def test_names_of_a_critical_difference_diagram_are_inside_of_it():
         assert box.x1 <= figure.bbox.width, text
         assert box.y0 >= 0, text
         assert box.y1 <= figure.bbox.height, text
+
+
+def test_every_metric_is_in_the_full_list_and_on_its_page():
+    page = (ROOT / "docs/metrics.md").read_text()
+    listed = yaml.safe_load((ROOT / "configs/benchmark/metrics.yaml").read_text())
+    names = {one if isinstance(one, str) else one["class_path"] for one in listed}
+    kinds = {
+        name
+        for name, one in vars(ppn.metrics).items()
+        if isinstance(one, type) and issubclass(one, Metric) and one is not Metric
+    }
+    assert len(kinds) > 25
+    assert [name for name in sorted(kinds) if f"`{name}`" not in page] == []
+    # Of the network alone, and what needs another model.
+    assert kinds - names == {"ClassShares", "Flagging", "C2Score"}
+
+
+def test_every_explainer_is_in_the_full_list_and_on_its_page():
+    page = (ROOT / "docs/explainers.md").read_text()
+    listed = yaml.safe_load((ROOT / "configs/benchmark/explainers.yaml").read_text())
+    names = {one if isinstance(one, str) else one["class_path"] for one in listed}
+    kinds = {
+        name
+        for name, one in vars(ppn.explainers).items()
+        if isinstance(one, type) and issubclass(one, Explainer) and one is not Explainer
+    }
+    of_network = {"PrototypeExplainer", "FittedPrototypes"}
+    assert [name for name in sorted(kinds - of_network) if f"`{name}`" not in page] == []
+    levels = {
+        "Ceiling",
+        "RandomExact",
+        "OtherClassExact",
+        "RandomMaps",
+        "CentreMaps",
+        "UniformMaps",
+    }
+    # Trained before, by the user; and maps for classifiers whose cells are not exact.
+    trained = {"TrainedMaps", "TrainedProtoPNet", "IntegratedMaps"}
+    assert kinds - names == of_network | levels | trained
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -88,6 +88,13 @@ def test_tables_hold_the_numbers(runs, tmp_path):
     assert r"80.0 $\pm$ 4.0" in (tmp_path / "out.tex").read_text()
 
 
+def test_a_benchmark_needs_no_accuracy(tmp_path, capsys):
+    runs = [write(tmp_path / name, accuracy=None, seeds=[0]) for name in "ab"]
+    assert main(["compare", *map(str, runs)]) == 0
+    assert "Not comparable" not in capsys.readouterr().out
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "both.md")]) == 0
+
+
 def test_intervals_and_levels_stand_beside_scores(tmp_path, capsys):
     run = write(tmp_path / "a", consistency_interval=[72.0, 88.5], consistency_ceiling_share=0.75)
     assert main(["compare", str(run), "--out", str(tmp_path / "out.csv")]) == 0

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ppn.__main__ import main
-from ppn.commands.recipes import SERVER, about, available, recipes_root, resolve
+from ppn.commands.recipes import SERVER, about, available, by_name, recipes_root, resolve
 from ppn.commands.short_help import ABOUT, OPTIONS
 from ppn.errors import PPNError
 
@@ -185,3 +185,8 @@ def test_recipes_of_the_wheel_come_before_those_of_a_checkout(tmp_path, monkeypa
     assert recipes_root() == tmp_path
     (package / "recipes").mkdir()
     assert recipes_root() == package / "recipes"
+
+
+def test_paths_of_recipes_are_told_by_their_names():
+    words = ["--config", "ppn:benchmark/cub10", "--data=ppn:data/cub", "--seeds=[0]", "mine.yaml"]
+    assert by_name(resolve(words)) == words

@@ -131,3 +131,10 @@ def test_nndsvda_is_seeded_and_leaves_the_random_state_alone():
     assert torch.equal(first, second)
     assert torch.equal(state, torch.get_rng_state())
     assert (first > 0).all()
+
+
+def test_coefficients_are_found_where_others_record_gradients():
+    tokens, parts = torch.rand(2, 5, 6), torch.rand(2, 3, 6)
+    found = nonnegative_coefficients(tokens.clone().requires_grad_(), parts)
+    assert not found.requires_grad
+    assert torch.equal(found, nonnegative_coefficients(tokens, parts))

@@ -5,9 +5,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ppn.errors import CheckpointError
+from ppn.errors import CheckpointError, DataError
 from ppn.explainers.base import Inputs
-from ppn.explainers.training import TrainingImages, fit_explainers, load_state, save_state
+from ppn.explainers.training import (
+    HalfOfTraining,
+    TrainingImages,
+    fit_explainers,
+    learn_again,
+    load_state,
+    save_state,
+)
 from ppn.types import Tokens
 from tests.toys import LikeTheClass, OneCell
 
@@ -46,6 +53,24 @@ def test_classes_come_whole_with_their_annotations_and_without_pixels(batch_size
         assert one.batch["keypoints"].shape == (5, 2, 3)
         assert len(one.batch["image"]) == 0
         assert torch.allclose(one.tokens.pooled[:, 0], one.label + torch.arange(5) / 10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_halves_are_every_other_image_of_each_class_however_they_are_read(batch_size):
+    for second, kept in ((False, [0, 2, 4]), (True, [1, 3])):
+        half = HalfOfTraining(stream(batch_size), second)
+        for one in half.classes():
+            assert one.batch["index"].tolist() == kept
+            assert len(one.batch["image"]) == 0
+            assert torch.allclose(one.tokens.pooled[:, 0], one.label + torch.tensor(kept) / 10)
+        read = [(one.label, index) for one in half for index in one.batch["index"].tolist()]
+        assert read == [(label, index) for label in (0, 2) for index in kept]
+        assert all(len(one.batch["image"]) == len(one.tokens.pooled) for one in half)
+    alone = stream(5)
+    alone.loader = [{name: value[:1] for name, value in alone.loader[0].items()}]
+    with pytest.raises(DataError, match="Class 'a' has one training image, which has no halves"):
+        list(HalfOfTraining(alone, False).classes())
+    assert learn_again(LikeTheClass(), alone, True) is None
 
 
 def test_other_processes_take_over_what_the_first_has_learned():

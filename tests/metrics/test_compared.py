@@ -10,7 +10,7 @@ import torch
 
 from ppn.metrics.compared import compared
 from ppn.metrics.intervals import bootstrap_interval, paired_difference
-from ppn.metrics.resampling import Values, image_counts
+from ppn.metrics.resampling import Values, image_counts, known_draws
 
 NEEDS = frozenset({"keypoints"})
 
@@ -104,6 +104,12 @@ def test_intervals_over_classes_and_images_and_paired_differences():
 def test_one_class_has_no_interval():
     values = {"ours": {"m": Values(torch.tensor([5.0, torch.nan]))}}
     assert compared([explainer("ours")], [metric()], {"ours": {"m": 5.0}}, values) == {"ours": {}}
+
+
+def test_a_few_draws_without_an_image_are_left_out_and_many_leave_nothing():
+    nothing = torch.full((5,), torch.nan)
+    assert torch.equal(known_draws(torch.cat([torch.ones(95), nothing])), torch.ones(95))
+    assert known_draws(torch.cat([torch.ones(94), nothing, nothing[:1]])) is None
 
 
 def test_counts_follow_from_seed_and_image_alone_and_average_to_one():

@@ -12,6 +12,7 @@ import torch
 from ppn.metrics import (
     ConceptDeletion,
     ConceptInsertion,
+    DictionaryAgreement,
     EvaluationShape,
     ExplanationSize,
     SurfEMD,
@@ -154,3 +155,21 @@ def test_dictionaries_agree_up_to_order_and_length():
             for order in permutations(range(K + 1), K)
         )
         assert found == pytest.approx(best)
+
+
+def test_parts_that_are_found_again_are_matched_and_what_is_empty_is_left_out():
+    first = torch.eye(4).repeat(3, 1, 1)[:, :2]  # (3, 2, 4)
+    second = first.flip(1).clone()
+    second[1] = 0  # class 1 was not found the second time
+    first[2, 1] = 0
+    metric = DictionaryAgreement().setup(EvaluationShape(3, 2))
+    for _ in range(2):  # as two processes would
+        metric.update(first, second + 0.0)
+    found = metric.values(metric.compute())
+    assert metric.figures(metric.compute()) == {"dictionary_agreement": 1.0}
+    expected = torch.tensor([[1.0, 1], [torch.nan, torch.nan], [1, torch.nan]]).double()
+    assert torch.equal(found.prototypes.nan_to_num(-9), expected.nan_to_num(-9))
+    third = torch.ones(3, 1, 4)  # fewer parts: one of two is matched, by an angle of 60 degrees
+    metric.reset()
+    metric.update(first[:1].repeat(3, 1, 1), third)
+    assert metric.figures(metric.compute()) == {"dictionary_agreement": pytest.approx(0.5)}

@@ -9,9 +9,17 @@ from torch.utils.data import DataLoader, TensorDataset
 import ppn
 from ppn.data.cub import CUBDataModule
 from ppn.errors import DataError, PPNError
-from ppn.explainers import RandomMaps
+from ppn.explainers import RandomMaps, control
 from ppn.explainers.control import RandomExact
-from ppn.metrics import Accuracy, Consistency, DistinctPeaks, Fidelity
+from ppn.explainers.part_prototypes import PartPrototypes
+from ppn.metrics import (
+    Accuracy,
+    Consistency,
+    DictionaryAgreement,
+    DistinctPeaks,
+    Fidelity,
+    dictionary_agreement,
+)
 from tests import fakes
 from tests.toys import CornerMass, LikeTheClass, OneCell
 
@@ -117,6 +125,41 @@ def test_mistakes_are_told_in_one_sentence(birds, images):
     unlisted = [(pixels, labels)]
     with pytest.raises(DataError, match="cannot be read class by class"):
         ppn.evaluate(LikeTheClass(), data, network=network, training=unlisted)
+
+
+class Broken(OneCell):
+    """Maps with a NaN for the last image of a batch."""
+
+    def attribute(self, inputs, target):
+        found = super().attribute(inputs, target)
+        found.maps[-1, 0, 0, 0] = float("nan")
+        return found
+
+
+def test_maps_that_are_no_numbers_have_no_score(birds):
+    network, data = birds
+    with pytest.raises(DataError, match=r"broken gives maps with NaN or infinity"):
+        ppn.evaluate(Broken(), data, [CornerMass()], network=network)
+
+
+def test_dictionaries_of_halves_are_compared_where_there_are_training_images(birds, images):
+    network, data = birds
+    plain = DataLoader(Labelled(*images), batch_size=4)
+    chosen = [DictionaryAgreement(), DictionaryAgreement(halves=False), CornerMass()]
+    found = ppn.evaluate(RandomExact(), data, chosen, network=network, training=plain)
+    drawn = [
+        control.random_exact(network.classifier.effective_head()[0], 2, seed) for seed in (0, 1)
+    ]
+    expected = float(dictionary_agreement(*drawn).mean())
+    assert found.scores["dictionary_agreement"] == pytest.approx(expected)
+    assert found.scores["dictionary_agreement_halves_false"] == pytest.approx(expected)
+    fitted = ppn.evaluate(PartPrototypes(), data, chosen[:2], network=network, training=plain)
+    assert -1 <= fitted.scores["dictionary_agreement"] <= 1
+    assert fitted.scores["dictionary_agreement_halves_false"] == pytest.approx(1, abs=1e-4)
+    assert len(fitted.prototypes()) == 6
+    assert not ppn.evaluate(network, data, chosen, network=network).scores.keys() & {
+        "dictionary_agreement"
+    }
 
 
 def test_it_measures_what_the_metric_measures_alone(birds):

@@ -203,11 +203,30 @@ def test_a_given_metric_takes_the_place_of_the_default_one_of_its_key():
 
 def test_two_of_one_name_are_refused():
     shape = EvaluationShape(C, K, PARTS, S)
-    twice = default_metrics([Consistency(threshold=0.1), Consistency(threshold=0.2)])
-    with pytest.raises(PPNError, match="Two metrics are called 'consistency'"):
-        Evaluation(shape, methods(), twice)
+    for threshold in (0.8, 0.1):
+        twice = [Consistency(threshold=threshold), Consistency(threshold=threshold)]
+        with pytest.raises(PPNError, match="Two metrics are called 'consistency"):
+            Evaluation(shape, methods(), twice)
+    with pytest.raises(PPNError, match="There is nothing to measure"):
+        Evaluation(shape, methods(), [])
     with pytest.raises(PPNError, match="Two explainers are called 'ours'"):
         Evaluation(shape, [*methods(), PrototypeExplainer(head())], default_metrics())
+
+
+def test_two_metrics_of_one_class_are_told_apart_by_their_options():
+    chosen = [Consistency(threshold=0.1), Consistency(), Consistency(half_size=9)]
+    found = evaluated(methods(), chosen).figures
+    for key, one in (
+        ("consistency_threshold_0_1", chosen[0]),
+        ("consistency", chosen[1]),
+        ("consistency_half_size_9", chosen[2]),
+    ):
+        alone = evaluated(methods(), [one]).figures
+        for name in ("", "_sweep", "_standard_error", "_interval"):
+            assert found[f"{key}{name}"] == alone[f"consistency{name}"], key
+    titles = [about["title"] for about in found["metrics"].values()]
+    assert titles == ["Consistency (threshold=0.1)", "Consistency", "Consistency (half_size=9)"]
+    assert [metric.key for metric in chosen] == ["consistency"] * 3
 
 
 def test_given_metrics_stay_as_they_are():

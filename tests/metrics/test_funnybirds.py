@@ -17,8 +17,9 @@ from ppn.data.synthetic import SyntheticBirdsDataModule
 from ppn.explainers import CAM
 from ppn.explainers.base import Attribution, Inputs
 from ppn.metrics import Accuracy, EvaluationShape, FunnyBirdsProtocol
-from ppn.metrics.part_importance import evidence, importance, margin
+from ppn.metrics.part_importance import evidence, importance, margin, widened
 from ppn.metrics.probe import Probe
+from ppn.metrics.resampling import image_counts
 from tests import fakes
 from tests.explainers.tiny import convolutions, network_of
 
@@ -44,8 +45,10 @@ class Tiles:
     kinds = ("beak", "eye", "foot", "tail", "wing")
     traits: ClassVar = dict(enumerate(TRAITS))
 
-    def __init__(self, labels, bright=None):
+    def __init__(self, labels, bright=None, known=None):
         self.labels = labels
+        self.known = {} if known is None else known
+        self.drawn = 0
         self.bright = torch.ones(len(labels), K + OBJECTS) if bright is None else bright
 
     def draw(self, index, gone=()):
@@ -55,6 +58,12 @@ class Tiles:
             image[channel, place(tile)[0], place(tile)[1]] = self.bright[index, tile]
         return image
 
+    def answers(self, index):
+        return self.known.get(index, {})
+
+    def learn(self, index, said):
+        self.known[index] = said
+
     def regions(self, index):
         masks = torch.zeros(K + OBJECTS, S, S, dtype=torch.bool)
         for tile, mask in enumerate(masks):
@@ -62,6 +71,7 @@ class Tiles:
         return masks
 
     def without_parts(self, index, parts):
+        self.drawn += 1
         return self.draw(index, [self.kinds.index(part) for part in parts])
 
     def without_object(self, index, number):
@@ -121,7 +131,12 @@ class Draws:
         return Attribution(torch.cat([painted(values[:, part]) for part in (0, 1)], 1))
 
 
-def measured(explainer, tiles, batches):
+def measured(explainer, tiles, batches, counted=False):
+    metric = computed(explainer, tiles, batches, counted)
+    return metric.figures(metric.compute()), metric.values(metric.compute())
+
+
+def computed(explainer, tiles, batches, counted=False):
     metric = FunnyBirdsProtocol().setup(EvaluationShape(C, 1, (), S))
     for rows in batches:
         images = torch.stack([tiles.draw(row) for row in rows])
@@ -129,8 +144,9 @@ def measured(explainer, tiles, batches):
         inputs = Inputs(images, tokens, torch.tensor(rows))
         probe = Probe(SimpleNamespace(classify=classify), explainer, inputs, None, tiles)
         labels = torch.tensor([tiles.labels[row] for row in rows])
-        metric.update(probe, labels, explainer.attribute(inputs, labels))
-    return metric.figures(metric.compute()), metric.values(metric.compute())
+        counts = image_counts(inputs.indices) if counted else None
+        metric.update(probe, labels, explainer.attribute(inputs, labels), counts)
+    return metric
 
 
 def short(figures):
@@ -259,6 +275,32 @@ def test_it_equals_the_literal_loops_for_every_batch(batches):
     assert short(figures) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_draw_counts_each_image_as_often_as_it_was_drawn():
+    bright = 0.05 + torch.rand(16, K + OBJECTS, generator=torch.Generator().manual_seed(4))
+    tiles = Tiles([0] * 14 + [1, 3], bright)
+    draws = measured(Draws(), tiles, [range(9), range(9, 16)], counted=True)[1].draws
+    level = measured(Draws(), tiles, [range(16)])[0]["funny_birds_protocol_threshold"]
+    place = int(np.abs(np.linspace(0.01, 0.5, 80) - level).argmin())
+    counts = image_counts(torch.arange(16))
+    for draw in range(3):
+        rows = torch.arange(16).repeat_interleave(counts[:, draw].long()).tolist()
+        found = computed(Draws(), tiles, [rows]).compute()
+        checks = found.checks.sum(1)[:, place] / found.checked.sum(1)
+        others = found.others.sum(1) / found.others_known.sum(1)
+        expected = ((checks[:3].mean() + checks[3]) / 2 + others[:2].sum()) / 3
+        assert float(draws[draw]) == pytest.approx(float(expected))
+
+
+def test_what_is_known_of_changed_images_is_not_asked_again():
+    first = Tiles([0, 1])
+    expected = measured(Knows(), first, [[0, 1]])[0]
+    assert first.drawn > 0
+    assert set(first.known) == {0, 1}
+    again = Tiles([0, 1], known=first.known)
+    assert measured(Knows(), again, [[1], [0]])[0] == expected
+    assert again.drawn == 0
+
+
 def test_several_maps_give_their_contributions_to_where_they_are_positive():
     maps = torch.tensor([[[[2.0, -1.0], [0.0, 2.0]], [[-1.0, -1.0], [3.0, 0.0]]]])
     found = evidence(Attribution(maps, torch.tensor([[4.0, -6.0]])), (2, 2))
@@ -275,7 +317,7 @@ def test_a_part_reaches_two_of_256_pixels_beyond_its_own():
     where = torch.ones(1, 256, 256)
     where[0, 98, 98] = 10
     where[0, 97, 98] = 1000
-    assert importance(where, [mask]).tolist() == [[34.0, 0.0]]
+    assert importance(where, [widened(mask)]).tolist() == [[34.0, 0.0]]
 
 
 def test_drawn_birds_and_the_complete_set_have_what_it_needs_and_others_do_not(tmp_path):

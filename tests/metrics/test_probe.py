@@ -21,6 +21,7 @@ from ppn.metrics import (
     ConceptDeletion,
     Evaluation,
     EvaluationShape,
+    Observation,
     PartTermDeletion,
     PixelDeletion,
     PixelInsertion,
@@ -299,6 +300,18 @@ def test_randomisation_equals_the_literal_loops(classifier, explainer):
     found = measured(RandomisationCheck(), before, after)
     assert found["randomisation_check"] == pytest.approx(np.mean(values), abs=1e-6)
     assert abs(np.mean(values)) < 0.9
+
+
+def test_values_are_of_the_class_whose_parts_were_looked_at(classifier, explainer):
+    probe = probe_of(classifier, explainer)
+    wrong = (probe.predicted + 1) % C
+    seen = Observation(
+        {"label": wrong}, probe.logits, probe.logits, probe.attribution.maps, probe=probe
+    )
+    for metric in (SpatialMisalignment(), RandomisationCheck(), PartTermDeletion()):
+        metric.setup(EvaluationShape(C, K, (), S)).observe(seen)
+        known = metric.values(metric.compute()).prototypes.isfinite().any(1)
+        assert set(known.nonzero()[:, 0].tolist()) == set(probe.predicted.tolist()), metric.key
 
 
 def test_rank_correlation_shares_ranks_among_equals():

@@ -8,6 +8,7 @@ import torch
 from ppn.errors import DataError
 from ppn.metrics import EvaluationShape, Purity
 from ppn.metrics.purity import merged_parts, patch_boxes
+from ppn.metrics.resampling import image_counts
 
 PARTS = ["beak", "left eye", "right eye", "tail", "left foot"]
 C, K, S = 3, 2, 224
@@ -106,6 +107,21 @@ def test_copies_and_order_of_prototypes_do_not_matter():
         metric.update(maps[:, chosen], keypoints, labels, indices)
         purities.append(metric.figures(metric.compute())["purity"])
     assert purities == pytest.approx([purities[0]] * 3)
+
+
+def test_a_draw_counts_each_image_as_often_as_it_was_drawn():
+    maps, keypoints, labels, indices = sample()
+    counts = image_counts(indices)
+    metric = Purity().setup(EvaluationShape(C, K, PARTS, S))
+    for rows in torch.arange(len(maps)).split(7):
+        metric.update(maps[rows], keypoints[rows], labels[rows], indices[rows], counts[rows])
+    draws = metric.values(metric.compute()).draws
+    assert draws.std() > 0
+    for draw in range(5):
+        rows = torch.arange(len(maps)).repeat_interleave(counts[:, draw].long())
+        again = Purity().setup(EvaluationShape(C, K, PARTS, S))
+        again.update(maps[rows], keypoints[rows], labels[rows], indices[rows])
+        assert again.figures(again.compute())["purity"] == pytest.approx(float(draws[draw]))
 
 
 def test_without_annotations_says_what_to_do():

@@ -4,9 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import friedmanchisquare
+from scipy.stats import friedmanchisquare, wilcoxon
 
-from ppn.metrics.ranks import alike, critical_difference, friedman, holm_pairs, ranking
+from ppn.metrics.ranks import (
+    _signed_ranks,
+    alike,
+    critical_difference,
+    friedman,
+    holm_pairs,
+    ranking,
+)
 
 
 def test_equals_share_their_mean_rank_and_one_is_the_best():
@@ -67,3 +74,11 @@ def test_runs_of_explainers_that_cannot_be_told_apart():
     assert alike(known._replace(critical_difference=1.6)) == [(0, 1), (1, 2), (2, 4)]
     assert alike(known._replace(critical_difference=0.05)) == []
     assert alike(known._replace(critical_difference=9.0)) == [(0, 4)]
+
+
+def test_signed_ranks_are_those_of_scipy_with_ties_and_zeros_too():
+    rng = np.random.default_rng(0)
+    for count in (3, 6, 8):
+        for values in (rng.normal(size=count), rng.integers(-3, 4, count).astype(float)):
+            if values.any():
+                assert _signed_ranks(values) == pytest.approx(wilcoxon(values).pvalue)

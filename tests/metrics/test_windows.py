@@ -98,8 +98,6 @@ def test_a_draw_is_the_score_of_the_images_as_often_as_it_has_them(case, kind):
     values = metric.values(metric.compute())
     for draw in range(3):
         again = counts[:, draw].long()
-        if not set(labels[again > 0].tolist()) >= set(labels.tolist()):
-            continue  # of a class without an image consistency knows no share
         repeated = kind().setup(sizes)
         repeated.update(*(t.repeat_interleave(again, 0) for t in (*given, keypoints, labels)))
         assert values.draws[draw].item() == pytest.approx(repeated.compute().score.item())
@@ -201,6 +199,18 @@ def test_the_threshold_itself_is_consistent():
     metric = Consistency(threshold=0.81).setup(shape(2, 1, 1))
     metric.update(peaks, keypoints, torch.zeros(5).long())
     assert metric.compute().score == 0
+
+
+def test_a_class_that_is_not_drawn_does_not_count_as_inconsistent():
+    maps = torch.zeros(3, 1, 4, 4)
+    maps[..., 0, 0] = 1
+    keypoints = torch.tensor([[[2.0, 2.0, 1.0]]]).repeat(3, 1, 1)
+    counts = image_counts(torch.arange(3))
+    metric = Consistency().setup(EvaluationShape(3, 1, ["beak"], 224))
+    metric.update(maps, keypoints, torch.arange(3), counts)
+    draws = metric.compute().draws
+    assert torch.equal(draws, 100.0 * counts.any(0))
+    assert counts.any(0).sum() < len(draws) - 1
 
 
 def test_nothing_covered_both_times_counts_as_stable_and_is_reported():

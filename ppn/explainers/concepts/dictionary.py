@@ -97,6 +97,10 @@ class SharedDictionary(Concepts):
         """Return the codes, the same for all classes."""
         return self.encode(tokens)
 
+    def class_directions(self) -> Tensor:
+        """Return the concepts that each class is shown by."""
+        return self.dictionary[self.chosen]
+
     def surrogate(self, inputs: Inputs) -> Tensor:
         """Return importance times pooled code, of every class, and the bias."""
         self.move(inputs.images.device)

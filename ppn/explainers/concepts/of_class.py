@@ -44,6 +44,11 @@ class ClassConcepts(Concepts):
         """Return (B, N, K) >= 0; see `nonnegative_coefficients`."""
         return nonnegative_coefficients(tokens.clamp(min=0), self.parts[target])
 
+    def class_directions(self) -> Tensor:
+        """Return the concepts that each class is shown by."""
+        rows = torch.arange(len(self.parts), device=self.parts.device)
+        return self.parts[rows[:, None], self.chosen]
+
     def start(self, network: PrototypeNetwork) -> Tensor:
         """Make room for what `fit` finds, and return the head (C, D)."""
         weight = network.classifier.effective_head()[0].float()
