@@ -1,4 +1,4 @@
-"""Our metrics where Quantus, captum or scikit-learn define the same."""
+"""Our metrics where Quantus, xplique, captum or scikit-learn define the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from ppn.explainers.base import Attribution, Inputs
-from ppn.metrics import Accuracy, EnergyMask, EvaluationShape, PixelDeletion, PointingMask
+from ppn.metrics import (
+    Accuracy,
+    EnergyMask,
+    EvaluationShape,
+    PixelDeletion,
+    PixelInsertion,
+    PointingMask,
+)
 from ppn.metrics.changed import Changed
 from ppn.metrics.compactness import gini
 from ppn.metrics.intervals import bootstrap_interval
@@ -78,26 +85,56 @@ def test_rank_correlation_is_that_of_the_parameter_randomisation_of_quantus(quan
     assert rank_correlation(first, second).tolist() == pytest.approx(theirs.tolist())
 
 
-def test_pixel_deletion_is_the_pixel_flipping_of_quantus(quantus, model):
-    images, maps = drawn(B, 1, S, S) - 0.3, drawn(2, B, 1, S, S)[1]
+def changed(metric, model, images, maps):
+    """What one of our metrics of changed pixels says of a model's predictions."""
     with torch.no_grad():
         logits = model(images)
-    metric = PixelDeletion(step=224 * 224 // 8).setup(EvaluationShape(C, 1, (), S))
+    metric.setup(EvaluationShape(C, 1, (), S))
     inputs = Inputs(images, SimpleNamespace(logits=logits), torch.arange(B))
     says = SimpleNamespace(attribute=lambda inputs, target: Attribution(maps))
     metric.update(Probe(SimpleNamespace(classify=lambda x, most: model(x).detach()), says, inputs))
-    ours = metric.figures(metric.compute())["pixel_deletion_curve"]
+    return metric.figures(metric.compute()), logits.argmax(1)
+
+
+def test_pixel_deletion_is_the_pixel_flipping_of_quantus(quantus, model):
+    images, maps = drawn(B, 1, S, S) - 0.3, drawn(2, B, 1, S, S)[1]
+    figures, predicted = changed(PixelDeletion(step=224 * 224 // 8), model, images, maps)
+    ours = figures["pixel_deletion_curve"]
     flipping = quantus.PixelFlipping(features_in_step=S * S // 8, perturb_baseline=0.0, **PLAIN)
     theirs = flipping(
         model=model,
         x_batch=images.numpy(),
-        y_batch=logits.argmax(1).numpy(),
+        y_batch=predicted.numpy(),
         a_batch=maps.numpy(),
         softmax=True,
     )
     assert len(ours) == 9  # theirs leaves out the image itself
     assert ours[1:] == pytest.approx(np.mean(theirs, axis=0).tolist(), abs=1e-5)
     assert np.ptp(ours) > 0.05
+
+
+@pytest.mark.parametrize("kind", [PixelDeletion, PixelInsertion])
+def test_pixel_deletion_and_insertion_are_those_of_xplique(model, kind):
+    tensorflow = pytest.importorskip("tensorflow")  # which xplique wants
+    theirs = getattr(pytest.importorskip("xplique.metrics"), kind.__name__.removeprefix("Pixel"))
+    images, maps = drawn(B, 1, S, S) - 0.3, drawn(2, B, 1, S, S)[1]
+    ours, predicted = changed(kind(224 * 224 // 8, "zero"), model, images, maps)
+    weight, bias = (p.detach().numpy() for p in model[2].parameters())
+
+    def same(inputs):
+        quarters = tensorflow.nn.avg_pool2d(inputs, S // 2, S // 2, "VALID") * (S // 2) ** 2
+        return tensorflow.reshape(quarters, (-1, 4)) @ weight.T + bias
+
+    metric = theirs(
+        same,
+        images.permute(0, 2, 3, 1).numpy(),
+        np.eye(C, dtype=np.float32)[predicted],
+        steps=8,
+        activation="softmax",
+    )
+    area = metric.evaluate(maps[:, 0].numpy())
+    assert ours[f"pixel_{kind.__name__[5:].lower()}"] == pytest.approx(area, abs=1e-5)
+    assert 0.05 < area < 0.95
 
 
 def test_losses_without_parts_are_the_ablations_of_captum():
