@@ -24,8 +24,6 @@ SMALL = {"test_vit": TOKEN, "test_vit3": OTHER, "test_mambaout": OTHER, "lcnet_0
 MEAN = ("test_resnet", "test_convnext", "test_efficientnet")
 RESIZED = ("test_vit", "test_vit3")
 OPTIONS = {"vgg11": {"mlp_ratio": 0.125}}  # two layers of 4,096 units take minutes
-UNCUT = {"tnt_s_legacy_patch16_224"}
-"""What is inside of its patches goes past them in every block."""
 FULL = [p for p in FAMILIES if p.values[1] in (TOKEN, OTHER)]
 
 
@@ -103,12 +101,7 @@ def test_each_family_has_maps_that_add_up(name, case):
     size = size_of(timm.create_model(name))[0]
     classifier, images = made(name, size)
     assert classifier.inspection.case == case
-    if name in UNCUT:
-        with pytest.raises(HeadError, match="maps of its pixels add up"):
-            default_span(classifier, images)
-        span = pixel_span()
-    else:
-        span = default_span(classifier, images)
+    span = default_span(classifier, images)
     expect_complete(classifier, images, span, 0.01)
     # Kinks, as ReLU has, cost nodes: the error halves where a smooth network's vanishes.
     expect_complete(classifier, images, span, 1e-4, most=4096)
