@@ -82,7 +82,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether no less of the attribution is inside than chance would put there."""
+        """Whether more is inside than chance would put there, or nothing is to be compared."""
         return self.inside is None or self.inside > self.area
 
     @property
