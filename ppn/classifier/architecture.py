@@ -115,6 +115,11 @@ def make_model(
         config = replace(config, size=(image_size, image_size))
         if hasattr(model, "set_input_size"):
             model.set_input_size(img_size=config.size)  # type: ignore[operator]
+        elif timms and "img_size" in inspect.signature(type(model)).parameters:
+            sized = {"img_size": image_size, **options}  # CaiT, for one, is made for one size
+            return make_model(architecture, num_classes, pretrained, model_options=sized)._replace(
+                config=config
+            )
     return Made(model, config, features)
 
 

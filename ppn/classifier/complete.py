@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from ppn.classifier.at_once import at_once
 from ppn.classifier.integral import path_integral
 from ppn.classifier.running import copied, guarded
+from ppn.classifier.span import span_key
 
 if TYPE_CHECKING:
     from ppn.classifier import Classifier
@@ -102,6 +104,12 @@ def complete_maps(
                 leaves[index] = point
             return span.respond(classifier, features._replace(leaves=leaves))
 
+        def one() -> Tensor:
+            ends = [features.leaves[index][:1].clone().requires_grad_() for index in moving]
+            first = torch.zeros(1, dtype=torch.long, device=c.device)
+            return function(first, ends, first)
+
+        batch = at_once(model, (span.kind, span.name, *span_key(model, images)), one)
         spread = spread.detach().double().clamp(min=torch.finfo(torch.float32).tiny)
         each = directions.shape[1] * sum(features.leaves[index][0].numel() for index in moving)
         pieces = []
@@ -115,6 +123,7 @@ def complete_maps(
                 tolerance * spread[some],
                 nodes,
                 most,
+                batch,
             )
             error = (found.error.amax(1) / spread[some]).float()
             placed = _placed(span, features, moving, found.parts, c0[some])

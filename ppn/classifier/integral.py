@@ -18,9 +18,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROWS = 16
-"""Most points on lines that are evaluated in one batch: what bounds the memory."""
-
 
 class Integral(NamedTuple):
     """Attributions of k functions on B inputs.
@@ -44,6 +41,7 @@ def path_integral(
     tolerance: Tensor,
     nodes: int = 4,
     most: int = 512,
+    at_once: int = 16,
 ) -> Integral:
     """Attribute k functions <y(x), direction> along a line, until their attributions add up.
 
@@ -59,6 +57,7 @@ def path_integral(
         tolerance: (B,) largest error allowed.
         nodes: Nodes to begin with.
         most: Nodes to end with at the latest.
+        at_once: Most points on lines that are evaluated in one batch: what bounds the memory.
 
     Returns:
         The attributions with the smallest error that was reached.
@@ -70,7 +69,7 @@ def path_integral(
     used = torch.zeros(count, dtype=torch.long, device=difference.device)
     left = torch.arange(count, device=difference.device)
     while len(left):
-        slopes = _mean_gradients(function, start, deltas, directions, left, nodes)
+        slopes = _mean_gradients(function, start, deltas, directions, left, nodes, at_once)
         found = [slope * delta[left, None] for slope, delta in zip(slopes, deltas, strict=True)]
         total = torch.stack([part.double().flatten(2).sum(2) for part in found]).sum(0)
         missed = (total - difference[left].double()).abs()
@@ -93,13 +92,14 @@ def _mean_gradients(
     directions: Tensor,
     images: Tensor,
     nodes: int,
+    at_once: int,
 ) -> list[Tensor]:
     """Return the mean over each image's line of the gradients of its k functions (b, k, ...)."""
     places, weights = (torch.from_numpy(values).to(directions) for values in _gauss(nodes))
     k = directions.shape[1]
     sums = [delta.new_zeros(len(images), k, *delta.shape[1:]) for delta in deltas]
     order = torch.arange(len(images) * nodes, device=images.device)
-    for chunk in torch.split(order, ROWS):
+    for chunk in torch.split(order, at_once):
         which, node = chunk // nodes, chunk % nodes
         rows = images[which]
         points = [

@@ -198,3 +198,9 @@ def test_loading_does_not_measure_again_where_patches_are(tmp_path, monkeypatch)
     del content[ENTRY]["placed"]
     assert loaded() == inspection
     assert measured
+
+
+def test_what_is_made_for_one_size_is_made_for_the_one_asked_for():
+    made = make_model("cait_xxs24_384", 3, image_size=48)
+    assert made.config.size == (48, 48)
+    assert made.model.eval()(torch.zeros(1, 3, 48, 48)).shape == (1, 3)

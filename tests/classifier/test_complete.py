@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from ppn.classifier import Classifier, complete
+from ppn.classifier import Classifier, at_once, complete
 from ppn.classifier.blocks import block_names, default_span
 from ppn.classifier.complete import baseline_images, complete_maps
 from ppn.classifier.integral import path_integral
@@ -286,6 +286,29 @@ def test_images_come_in_turn_where_all_take_too_much(monkeypatch):
     apart = expect_complete(classifier, images, pixel_span(), 0.01)
     for one, other in zip(whole, apart, strict=True):
         assert torch.allclose(one.float(), other.float(), atol=1e-4 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(2**31, {8}), (1, {1})])
+def test_a_batch_keeps_no_more_for_its_backward_passes_than_fits(monkeypatch, limit, batches):
+    monkeypatch.setattr(at_once, "_BYTES", limit)
+    classifier, images = made("test_vit")
+    ran = []
+
+    def note(_, given):
+        if torch.is_grad_enabled():
+            ran.append(len(given[0]))
+
+    classifier.model.blocks[-1].register_forward_pre_hook(note)
+    expect_complete(classifier, images, pixel_span(), 1.0)
+    measured = ran.index(1)
+    assert set(ran[measured + 1 :]) == batches  # two images of four points
+
+
+def test_what_autograd_keeps_is_counted_once_and_without_weights():
+    layer = nn.Linear(4, 3)
+    x = torch.randn(2, 4, requires_grad=True)
+    kept = at_once._kept(layer, lambda: layer(x).exp().exp().sin())
+    assert kept == 4 * (2 * 4 + 2 * 3 + 2 * 3)  # the input, and what both exponentials gave
 
 
 def test_what_a_model_makes_for_each_image_does_not_keep_it_from_being_cut():
