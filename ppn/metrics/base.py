@@ -169,6 +169,15 @@ class Metric(Configured, torchmetrics.Metric):
         del result
         return None
 
+    def beside(self, result: Any) -> dict[str, Values]:  # noqa: ANN401 - what `compute` returns
+        """Return what figures beside the score are means of, by name; their scale is [0, 1].
+
+        Args:
+            result: What `compute` returned.
+        """
+        del result
+        return {}
+
     @classmethod
     def about(cls) -> dict[str, Any]:
         """Return what tables and figures must know of it, as plain values."""

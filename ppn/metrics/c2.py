@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 
 from ppn.errors import PPNError
 from ppn.metrics.base import Metric
-from ppn.metrics.resampling import Values
+from ppn.metrics.resampling import Values, known_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 
     from ppn.metrics.base import EvaluationShape, Observation
 
+GROUPS = 20
+"""Groups of images that are left out one after the other, for an interval."""
+
 
 class C2Result(NamedTuple):
     """What `C2Score.compute` returns, of all processes.
 
     `score` (C, k) float64 in [-1, 1]; NaN where a prototype was active on fewer than two images.
+    `without` (G, C, k), the same without the images of each group.
     """
 
     score: Tensor
+    without: Tensor
 
 
 def encodings(maps: Tensor, features: Tensor) -> Tensor:
@@ -94,6 +99,7 @@ class C2Score(Metric):
     total: Tensor
     weight: Tensor
     square: Tensor
+    indexed: Tensor
 
     def __init__(self, features: str | Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -111,11 +117,12 @@ class C2Score(Metric):
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states, whose width is found by running the dense model once."""
         self.width = self._dense(torch.zeros(1, 3, shape.size, shape.size)).shape[1]
-        cells = torch.zeros(shape.num_classes, shape.k, dtype=torch.float64)
+        cells = torch.zeros(GROUPS, shape.num_classes, shape.k, dtype=torch.float64)
         total = torch.zeros(*cells.shape, self.width, dtype=torch.float64)
         self.add_state("total", total, dist_reduce_fx="sum")
         self.add_state("weight", cells, dist_reduce_fx="sum")
         self.add_state("square", cells.clone(), dist_reduce_fx="sum")
+        self.add_state("indexed", torch.zeros(GROUPS, dtype=torch.long), dist_reduce_fx="sum")
         return self
 
     def observe(self, seen: Observation) -> None:
@@ -123,28 +130,38 @@ class C2Score(Metric):
         assert seen.probe is not None
         images = seen.probe.inputs.images
         features = seen.probe.once((self.key, self._dense), lambda: self._dense(images))
-        self.update(seen.maps, features, seen.batch["label"])
+        self.update(seen.maps, features, seen.batch["label"], seen.probe.inputs.indices)
 
-    def update(self, maps: Tensor, features: Tensor, labels: Tensor) -> None:
+    def update(
+        self, maps: Tensor, features: Tensor, labels: Tensor, indices: Tensor | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
             maps: (B, k, H, W) of the ground-truth class's prototypes.
             features: (B, E, H', W') of the same images.
             labels: (B,) ground-truth classes.
+            indices: (B,) place of each image in its data set; None: there is no interval.
         """
         active = maps.double().clamp(min=0).flatten(2).amax(2)
-        self.total.index_add_(0, labels, active[..., None] * encodings(maps, features))
-        self.weight.index_add_(0, labels, active)
-        self.square.index_add_(0, labels, active.square())
+        groups = torch.zeros_like(labels) if indices is None else indices % GROUPS
+        at = (groups.to(labels.device), labels)
+        self.total.index_put_(at, active[..., None] * encodings(maps, features), accumulate=True)
+        self.weight.index_put_(at, active, accumulate=True)
+        self.square.index_put_(at, active.square(), accumulate=True)
+        if indices is not None:
+            self.indexed += torch.bincount(groups, minlength=GROUPS).to(labels.device)
 
     def compute(self) -> C2Result:
         """Score of each prototype; a collective call: every process must make it."""
-        # The sum over pairs is the square of the sum, without the pairs of an image with itself.
-        pairs = self.weight.square() - self.square
-        alike = self.total.square().sum(2) - self.square
-        known = pairs > 1e-9 * self.weight.square().clamp(min=1e-30)
-        return C2Result(torch.where(known, alike / pairs, torch.nan))
+        states = (self.total, self.weight, self.square)
+        total, weight, square = (state.sum(0) for state in states)
+        there = self.indexed > 0
+        without = (
+            whole - state[there]
+            for whole, state in zip((total, weight, square), states, strict=True)
+        )
+        return C2Result(_score(total, weight, square), _score(*without))
 
     def figures(self, result: C2Result) -> dict[str, Any]:
         """Return the mean over prototypes; None where there are none."""
@@ -152,8 +169,26 @@ class C2Score(Metric):
         return {self.key: float(known.mean()) if len(known) else None}
 
     def values(self, result: C2Result) -> Values:
-        """Return the score of each prototype, and their means."""
-        return Values(result.score.nanmean(1), result.score)
+        """Return the score of each prototype, and their means.
+
+        The draws are the score without each group of images, moved apart so that their standard
+        deviation is the score's standard error: a bootstrap of pairs would take a sum of features
+        for each draw. Source: Kott, "The delete-a-group jackknife", J. Official Statistics, 2001.
+        """
+        # A prototype without pairs in a group's absence does not move the mean of the others.
+        change = (result.without - result.score).flatten(1).nanmean(1)
+        apart = (change - change.mean()) * (len(change) - 1) ** 0.5 if len(change) > 1 else None
+        draws = None if apart is None else known_draws(result.score.nanmean() + apart)
+        return Values(result.score.nanmean(1), result.score, draws)
+
+
+def _score(total: Tensor, weight: Tensor, square: Tensor) -> Tensor:
+    """Mean cosine of all pairs of different images, from sums over images."""
+    # The sum over pairs is the square of the sum, without the pairs of an image with itself.
+    pairs = weight.square() - square
+    alike = total.square().sum(-1) - square
+    known = pairs > 1e-9 * weight.square().clamp(min=1e-30)
+    return torch.where(known, alike / pairs, torch.nan)
 
 
 def _made(path: str) -> Callable[[Tensor], Tensor]:

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from ppn.metrics.means import MeanMetric
+from ppn.metrics.resampling import DRAWS, Values, known_draws
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.metrics.base import EvaluationShape, Observation
+
+OTHERS = ("negative_share", "gini", "hoyer")
+"""Figures beside the score."""
 
 
 class CompactnessResult(NamedTuple):
@@ -22,7 +26,8 @@ class CompactnessResult(NamedTuple):
     in [0, 1], means over images; `effective` in [1, k], the mean number of prototypes needed for
     90 % of the positive logit, over the images with a positive contribution (0 if there are
     none); `images` int64. Without images all are 0. `total`, `known` and `drawn` are those of
-    `effective`, as in `MeanResult`.
+    `effective`, as in `MeanResult`; `others` (3, C), `seen` (C,), `drawn_others` (3, R) and
+    `drawn_seen` (R,) the same of the three that come first.
     """
 
     negative_share: Tensor
@@ -33,6 +38,10 @@ class CompactnessResult(NamedTuple):
     total: Tensor
     known: Tensor
     drawn: Tensor
+    others: Tensor
+    seen: Tensor
+    drawn_others: Tensor
+    drawn_seen: Tensor
 
 
 def gini(contributions: Tensor) -> Tensor:
@@ -99,11 +108,10 @@ class Compactness(MeanMetric):
 
     per_prototype = False
 
+    others: Tensor
     seen: Tensor
-    contributions: Tensor
-    negative: Tensor
-    gini_sum: Tensor
-    hoyer_sum: Tensor
+    drawn_others: Tensor
+    drawn_seen: Tensor
 
     def __init__(self, share: float = 0.9) -> None:
         super().__init__()
@@ -111,10 +119,14 @@ class Compactness(MeanMetric):
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
-        for name in ("seen", "contributions", "negative"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        for name in ("gini_sum", "hoyer_sum"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        count = len(OTHERS)
+        for name, sizes in (
+            ("others", (count, shape.num_classes)),
+            ("seen", (shape.num_classes,)),
+            ("drawn_others", (count, DRAWS)),
+            ("drawn_seen", (DRAWS,)),
+        ):
+            self.add_state(name, torch.zeros(sizes, dtype=torch.float64), dist_reduce_fx="sum")
         return super().setup(shape)
 
     @property
@@ -133,36 +145,49 @@ class Compactness(MeanMetric):
         """Add a batch: (B, k) contributions of one class per image, without the bias; see `add`."""
         values = contributions.double()
         effective = effective_prototypes(values, self.share)
-        self.seen += len(values)
-        self.contributions += values.numel()
-        self.negative += (values < 0).sum()
         self.add(effective, labels, counts, effective > 0)
-        self.gini_sum += gini(values).sum()
-        self.hoyer_sum += hoyer(values).sum()
+        others = torch.stack([(values < 0).double().mean(1), gini(values), hoyer(values)])
+        classes = torch.zeros(len(values), dtype=torch.long) if labels is None else labels
+        classes = classes.to(values.device)
+        self.others.index_add_(1, classes, others)
+        self.seen.index_add_(0, classes, torch.ones_like(others[0]))
+        if counts is not None:
+            self.drawn_others += others @ counts
+            self.drawn_seen += counts.sum(0)
 
     def compute(self) -> CompactnessResult:  # type: ignore[override]
         """Means over all images; a collective call: every process must make it."""
-        images = self.seen.clamp(min=1)
+        images = self.seen.sum()
         mean = super().compute()
+        negative_share, gini, hoyer = self.others.sum(1) / images.clamp(min=1)
         return CompactnessResult(
-            negative_share=self.negative.double() / self.contributions.clamp(min=1),
-            gini=self.gini_sum / images,
-            hoyer=self.hoyer_sum / images,
+            negative_share,
+            gini,
+            hoyer,
             effective=mean.score,
-            images=self.seen.clone(),
+            images=images.long(),
             total=mean.total,
             known=mean.known,
             drawn=mean.drawn,
+            others=self.others.clone(),
+            seen=self.seen.clone(),
+            drawn_others=self.drawn_others.clone(),
+            drawn_seen=self.drawn_seen.clone(),
         )
 
     def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - as the base
         """Return the four means; None where there were no contributions."""
         known = int(result.images) > 0
+        told = {name: getattr(result, name) for name in OTHERS} | {self.key: result.effective}
+        return {name: float(value) if known else None for name, value in told.items()}
+
+    def beside(self, result: CompactnessResult) -> dict[str, Values]:
+        """Return the means of classes and of draws of the other three."""
+        classes = result.others / result.seen
+        draws = result.drawn_others / result.drawn_seen
         return {
-            "negative_share": float(result.negative_share) if known else None,
-            "gini": float(result.gini) if known else None,
-            "hoyer": float(result.hoyer) if known else None,
-            self.key: float(result.effective) if known else None,
+            name: Values(classes[place], draws=known_draws(draws[place]))
+            for place, name in enumerate(OTHERS)
         }
 
 

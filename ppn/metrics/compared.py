@@ -32,41 +32,44 @@ def compared(
 ) -> dict[str, dict[str, Any]]:
     """Return further figures of each explainer, by its name.
 
-    For a metric KEY: `KEY_interval`, ends of the 95 % bootstrap interval over classes;
-    `KEY_image_interval`, the same over images; `KEY_difference`, mean and ends of the interval of
-    the first explainer's score minus this one's, paired over classes; `KEY_ceiling_share`, of
-    metrics of annotated parts, (score - best floor) / (ceiling - best floor). A floor that reaches
-    the best value of the scale does so by construction, and is no floor (a map that ignores the
-    image is stable). What would mean nothing is left out.
+    For a metric, or a figure beside one, KEY: `KEY_interval`, ends of the 95 % bootstrap interval
+    over classes; `KEY_image_interval`, the same over images; `KEY_difference`, mean and ends of the
+    interval of the first explainer's score minus this one's, paired over classes;
+    `KEY_ceiling_share`, of metrics of annotated parts, (score - best floor) / (ceiling - best
+    floor). A floor that reaches the best value of the scale does so by construction, and is no
+    floor (a map that ignores the image is stable). What would mean nothing is left out.
 
     Args:
         explainers: The explainers, the chosen one first.
         metrics: What was measured.
         scores: Figures of each explainer.
-        values: What scores are means of, of each explainer, by metric.
+        values: What scores are means of, of each explainer: of metrics by their keys, of figures
+            beside them by their names.
     """
     chosen = explainers[0].name
     found: dict[str, dict[str, Any]] = {explainer.name: {} for explainer in explainers}
-    for metric in metrics:
-        for explainer in explainers:
-            own = values[explainer.name].get(metric.key)
-            score = scores[explainer.name].get(metric.key)
-            if own is None or score is None:
+    bounds = {metric.key: metric.bounds for metric in metrics}
+    for explainer in explainers:
+        figures = found[explainer.name]
+        for key, own in values[explainer.name].items():
+            score = scores[explainer.name].get(key)
+            if score is None:
                 continue
-            figures = found[explainer.name]
             known = own.classes.cpu().numpy()
             interval = bootstrap_interval(known)
             if interval.units > 1:
-                figures[f"{metric.key}{INTERVAL}"] = [interval.low, interval.high]
+                figures[f"{key}{INTERVAL}"] = [interval.low, interval.high]
             if own.draws is not None:
                 spread = _NORMAL * float(own.draws.double().std(correction=0))
-                ends = np.clip([score - spread, score + spread], *(metric.bounds or (None, None)))
-                figures[f"{metric.key}{IMAGE_INTERVAL}"] = ends.tolist()
-            first = values[chosen].get(metric.key)
+                ends = bounds.get(key, (0.0, 1.0)) or (None, None)
+                clipped = np.clip([score - spread, score + spread], *ends)
+                figures[f"{key}{IMAGE_INTERVAL}"] = clipped.tolist()
+            first = values[chosen].get(key)
             if explainer.name != chosen and first is not None and len(first.classes) == len(known):
                 paired = paired_difference(first.classes.cpu().numpy(), known)
                 if paired.units > 1:
-                    figures[f"{metric.key}{DIFFERENCE}"] = [paired.mean, paired.low, paired.high]
+                    figures[f"{key}{DIFFERENCE}"] = [paired.mean, paired.low, paired.high]
+    for metric in metrics:
         if metric.needs & {"keypoints", "mask", "box"}:
             for name, share in _shares(explainers, metric, scores, values).items():
                 found[name][f"{metric.key}{SHARE}"] = share

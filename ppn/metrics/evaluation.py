@@ -33,7 +33,7 @@ class Results(NamedTuple):
 
     `figures`: plain values for `metrics.json`; `results`: what each metric's `compute` gave, by
     its key, for the network and the chosen explainer; `scores`: the figures of each explainer, by
-    its name; `values`: what its scores are means of, by metric.
+    its name; `values`: what they are means of, by the figure's name.
     """
 
     figures: dict[str, Any]
@@ -55,11 +55,11 @@ class Results(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What `compute` of one metric gave, its plain values, and what the score is the mean of."""
+    """What `compute` of one metric gave, its plain values, and what of them are means of what."""
 
     result: Any
     figures: dict[str, Any]
-    values: Values | None
+    values: dict[str, Values]
 
 
 def measurable(
@@ -115,10 +115,12 @@ class MetricSet(nn.Module):
             # A process may have no images, and an explainer no contributions.
             warnings.filterwarnings("ignore", "The ``compute`` method of metric")
             results = {metric.key: (metric, metric.compute()) for metric in self._metrics()}
-        return {
-            key: Scored(r, metric.figures(r), metric.values(r))
-            for key, (metric, r) in results.items()
-        }
+        found = {}
+        for key, (metric, result) in results.items():
+            score = metric.values(result)
+            values = {} if score is None else {key: score, **metric.beside(result)}
+            found[key] = Scored(result, metric.figures(result), values)
+        return found
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """Return what the numbers of each metric depend on, by its key."""
@@ -244,9 +246,10 @@ class Evaluation(nn.Module):
         values: dict[str, dict[str, Values]] = {}
         for explainer, row in zip(self.explainers, rows, strict=True):
             found = scores[explainer.name] = {}
+            means = values[explainer.name] = {}
             for scored in row.values():
                 found |= scored.figures
-            values[explainer.name] = {k: s.values for k, s in row.items() if s.values is not None}
+                means |= scored.values
         of_maps = [metric for metric in self.measured if metric.of_maps]
         for name, further in compared(self.explainers, of_maps, scores, values).items():
             scores[name] |= further

@@ -248,11 +248,7 @@ class FunnyBirdsProtocol(Metric):
         place = _best(result)
         checks = result.checks.sum(1)[:, place] / result.checked.sum(1)
         others = result.others.sum(1) / result.others_known.sum(1)
-        names = ("csdc", "pc", "dc", "distractibility")
-        told = dict(zip(names, checks, strict=True))
-        told |= dict(zip(("sd", "ts", "background_independence"), others, strict=True))
-        told["completeness"], score = _means(checks, others)
-        named = {self.key: score} | {f"{self.key}_{name}": value for name, value in told.items()}
+        named = self._named(checks, others)
         first, last, count = THRESHOLDS
         level = first + place * (last - first) / (count - 1)
         numbers = {name: float(value) for name, value in named.items()}
@@ -261,13 +257,26 @@ class FunnyBirdsProtocol(Metric):
 
     def values(self, result: FunnyBirdsResult) -> Values:
         """Return the mean of each class and draw, at the threshold of all."""
+        return self._values(result)[self.key]
+
+    def beside(self, result: FunnyBirdsResult) -> dict[str, Values]:
+        """Return the same of each check and of completeness."""
+        return {name: value for name, value in self._values(result).items() if name != self.key}
+
+    def _values(self, result: FunnyBirdsResult) -> dict[str, Values]:
         place = _best(result)
         checks = result.checks[:, :, place] / result.checked
-        again = (result.drawn[..., place] / result.drawn_known).T
-        others = (result.drawn_others / result.drawn_others_known).T
-        draws = known_draws(_means(again, others)[1])
-        means = _means(checks, result.others / result.others_known)[1]
-        return Values(means, draws=draws)
+        classes = self._named(checks, result.others / result.others_known)
+        drawn = (result.drawn[..., place] / result.drawn_known).T
+        draws = self._named(drawn, (result.drawn_others / result.drawn_others_known).T)
+        return {n: Values(value, draws=known_draws(draws[n])) for n, value in classes.items()}
+
+    def _named(self, checks: Tensor, others: Tensor) -> dict[str, Tensor]:
+        """From checks (4, ...) and others (3, ...) to the score and all figures beside it."""
+        told = dict(zip(("csdc", "pc", "dc", "distractibility"), checks, strict=True))
+        told |= dict(zip(("sd", "ts", "background_independence"), others, strict=True))
+        told["completeness"], score = _means(checks, others)
+        return {self.key: score} | {f"{self.key}_{name}": value for name, value in told.items()}
 
 
 def _bits(chosen: Tensor) -> Tensor:

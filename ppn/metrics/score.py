@@ -43,7 +43,7 @@ class Evaluated:
             its interval over classes under `{key}_interval`, over images under
             `{key}_image_interval`.
         metrics: How each score is read: title, unit, bounds, direction, protocol, constants.
-        values: What scores are means of, by metric: of each class, and of each prototype.
+        values: What figures are means of, by name: of each class, and of each prototype.
         class_names: Name of each class.
         images: Number of images.
         seconds: Seconds that an explanation of one image took, without the classifier's own pass.

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ppn.errors import PPNError
 from ppn.metrics import C2Score, EvaluationShape
+from ppn.metrics.c2 import C2Result
 
 C, K, S = 3, 2, 32
 
@@ -17,10 +18,11 @@ def pooled():
     return lambda images: avg_pool2d(images, S // 4)
 
 
-def score(maps, images, labels, size=100, k=K):
+def score(maps, images, labels, size=100, k=K, indices=None):
     metric = C2Score(f"{__name__}:pooled").setup(EvaluationShape(C, k, (), S))
     for rows in torch.arange(len(maps)).split(size):
-        metric.update(maps[rows], pooled()(images[rows]), labels[rows])
+        places = None if indices is None else indices[rows]
+        metric.update(maps[rows], pooled()(images[rows]), labels[rows], places)
     return metric, metric.compute().score
 
 
@@ -61,6 +63,35 @@ def test_the_same_place_of_the_same_thing_scores_one():
     assert found[0, 0] > 0.99
     _, elsewhere = score(maps.flip(3), images, torch.zeros(4, dtype=torch.long), k=1)
     assert elsewhere[0, 0] < 0.9
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_the_spread_of_draws_is_the_jackknifes_over_groups_of_images(size):
+    maps, images, labels = torch.randn(50, K, 3, 3), torch.randn(50, 3, S, S), torch.arange(50) % 3
+    indices = 2 * torch.arange(50)  # so that half of the groups are empty
+    metric, whole = score(maps, images, labels, size, indices=indices)
+    without = []
+    for group in range(0, 20, 2):
+        kept = indices % 20 != group
+        without.append(score(maps[kept], images[kept], labels[kept])[1].mean())
+    changes = torch.stack(without)
+    error = ((len(changes) - 1) / len(changes) * (changes - changes.mean()).square().sum()).sqrt()
+    draws = metric.values(metric.compute()).draws
+    assert torch.allclose(draws.std(correction=0), error)
+    assert torch.allclose(draws.mean(), whole.mean())
+    assert score(maps, images, labels)[0].values(C2Result(whole, whole[:0, None])).draws is None
+
+
+def test_the_jackknife_says_how_far_scores_of_other_images_are():
+    generator = torch.Generator().manual_seed(0)
+    found, errors = [], []
+    for _ in range(40):
+        images = torch.randn(60, 3, S, S, generator=generator) + 0.3
+        maps = torch.randn(60, K, 4, 4, generator=generator)
+        metric, whole = score(maps, images, torch.arange(60) % C, indices=torch.arange(60))
+        found.append(whole.mean())
+        errors.append(metric.values(metric.compute()).draws.std(correction=0))
+    assert 0.7 < torch.stack(errors).mean() / torch.stack(found).std() < 1.4
 
 
 def test_one_image_has_no_pair():

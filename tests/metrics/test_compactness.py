@@ -7,6 +7,7 @@ import torch
 
 from ppn.metrics import Compactness, EvaluationShape
 from ppn.metrics.compactness import effective_prototypes, gini, hoyer
+from ppn.metrics.resampling import image_counts
 
 SHAPE = EvaluationShape(num_classes=3, k=2)
 
@@ -43,6 +44,25 @@ def test_figures_equal_the_literal_loops(k):
     assert result.effective.item() == pytest.approx(sum(needed) / len(needed))
     assert result.negative_share.item() == pytest.approx(negative / (12 * k))
     assert result.images == 12
+
+
+def test_what_is_beside_the_score_is_a_mean_of_classes_and_of_draws():
+    values = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(9) % 2  # none of the third class
+    counts = image_counts(torch.arange(9))
+    metric = Compactness().setup(SHAPE)
+    for rows in torch.arange(9).split(4):
+        metric.update(values[rows], labels[rows], counts[rows])
+    found = metric.beside(metric.compute())
+    each = {"negative_share": (values < 0).double().mean(1), "gini": gini(values)}
+    each["hoyer"] = hoyer(values)
+    assert found.keys() == each.keys()
+    for name, of in each.items():
+        by_class = [of[labels == label].mean() for label in (0, 1)]
+        assert torch.allclose(found[name].classes[:2], torch.stack(by_class))
+        assert found[name].classes[2].isnan()
+        draws = (of @ counts) / counts.sum(0)
+        assert torch.allclose(found[name].draws, draws)
 
 
 def test_extremes():

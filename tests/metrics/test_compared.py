@@ -101,6 +101,14 @@ def test_intervals_over_classes_and_images_and_paired_differences():
     assert found["theirs"]["m_difference"] == list(paired_difference(ours, theirs)[:3])
 
 
+def test_figures_beside_a_score_have_intervals_within_0_and_1():
+    values = torch.tensor([0.2, 0.9, 0.7], dtype=torch.float64)
+    beside = {"beside": Values(values, draws=torch.tensor([0.1, 1.1], dtype=torch.float64))}
+    found = compared([explainer("ours")], [metric()], {"ours": {"beside": 0.6}}, {"ours": beside})
+    assert found["ours"]["beside_interval"] == list(bootstrap_interval(values)[1:3])
+    assert found["ours"]["beside_image_interval"] == [0, 1]
+
+
 def test_one_class_has_no_interval():
     values = {"ours": {"m": Values(torch.tensor([5.0, torch.nan]))}}
     assert compared([explainer("ours")], [metric()], {"ours": {"m": 5.0}}, values) == {"ours": {}}

@@ -169,6 +169,8 @@ def test_without_contributions_nothing_is_said_of_them():
     rows = evaluated([chosen, CentreMaps()], default_metrics()).figures["explainers"]
     assert rows["ours"]["completeness_error"] is None  # its maps claim no such thing
     assert rows["ours"]["gini"] > 0
+    low, high = rows["ours"]["gini_image_interval"]
+    assert 0 <= low < rows["ours"]["gini"] < high <= 1
     assert rows["centre"]["gini"] is None
     assert rows["centre"]["completeness_error"] is None
     explained = evaluated([PrototypeExplainer(head())], default_metrics()).figures

@@ -278,7 +278,9 @@ def test_it_equals_the_literal_loops_for_every_batch(batches):
 def test_a_draw_counts_each_image_as_often_as_it_was_drawn():
     bright = 0.05 + torch.rand(16, K + OBJECTS, generator=torch.Generator().manual_seed(4))
     tiles = Tiles([0] * 14 + [1, 3], bright)
-    draws = measured(Draws(), tiles, [range(9), range(9, 16)], counted=True)[1].draws
+    metric = computed(Draws(), tiles, [range(9), range(9, 16)], counted=True)
+    draws = metric.values(metric.compute()).draws
+    beside = metric.beside(metric.compute())
     level = measured(Draws(), tiles, [range(16)])[0]["funny_birds_protocol_threshold"]
     place = int(np.abs(np.linspace(0.01, 0.5, 80) - level).argmin())
     counts = image_counts(torch.arange(16))
@@ -289,6 +291,9 @@ def test_a_draw_counts_each_image_as_often_as_it_was_drawn():
         others = found.others.sum(1) / found.others_known.sum(1)
         expected = ((checks[:3].mean() + checks[3]) / 2 + others[:2].sum()) / 3
         assert float(draws[draw]) == pytest.approx(float(expected))
+        for name, one in {"csdc": checks[0], "ts": others[1]}.items():
+            again = beside[f"funny_birds_protocol_{name}"].draws[draw]
+            assert float(again) == pytest.approx(float(one))
 
 
 def test_what_is_known_of_changed_images_is_not_asked_again():
