@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppn.metrics.base import Metric
+from ppn.metrics.means import MeanMetric
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,15 +19,19 @@ class CompletenessResult(NamedTuple):
     """What `Completeness.compute` returns, of all processes; float64 scalars but for `maps`.
 
     `error` mean, `max_error` largest |mean of a map - contribution| over the contributions'
-    standard deviation; `maps` int64, their number. Without maps all are 0.
+    standard deviation; `maps` int64, their number. Without maps all are 0. `total`, `known` and
+    `drawn` are those of the error, as in `MeanResult`, over the same standard deviation.
     """
 
     error: Tensor
     max_error: Tensor
     maps: Tensor
+    total: Tensor
+    known: Tensor
+    drawn: Tensor
 
 
-class Completeness(Metric):
+class Completeness(MeanMetric):
     """How far the mean of a map is from the contribution that the map shows the place of.
 
     Rounding where contributions are sums over patches; the price of the gradient where layers come
@@ -43,20 +47,16 @@ class Completeness(Metric):
         "deviation."
     )
 
-    maps: Tensor
-    error_sum: Tensor
     error_max: Tensor
-    total: Tensor
+    wanted: Tensor
     square: Tensor
 
     def setup(self, shape: EvaluationShape) -> Self:
         """Make the states."""
-        del shape
-        self.add_state("maps", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        for name in ("error_sum", "total", "square"):
+        for name in ("wanted", "square"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("error_max", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
-        return self
+        return super().setup(shape)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -66,37 +66,53 @@ class Completeness(Metric):
     def observe(self, seen: Observation) -> None:
         """Add a batch, if its maps are meant to average to contributions."""
         if seen.additive and seen.contributions is not None:
-            self.update(seen.maps, seen.contributions, seen.elsewhere)
+            labels = seen.batch["label"]
+            self.update(seen.maps, seen.contributions, seen.elsewhere, labels, seen.counts)
 
-    def update(self, maps: Tensor, contributions: Tensor, elsewhere: Tensor | None = None) -> None:
-        """Add a batch.
+    def update(
+        self,
+        maps: Tensor,
+        contributions: Tensor,
+        elsewhere: Tensor | None = None,
+        labels: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> None:
+        """Add a batch; for `labels` and `counts` see `add`.
 
         Args:
             maps: (B, k, H, W).
             contributions: (B, k) of the same prototypes to the same logits.
             elsewhere: (B, k) what of these the maps leave out and say so; None for nothing.
+            labels: (B,).
+            counts: (B, R).
         """
         if not contributions.numel():
             return
         wanted = contributions.double()
         told = maps.double().mean(dim=(2, 3))
         error = ((told if elsewhere is None else told + elsewhere) - wanted).abs()
-        self.maps += wanted.numel()
-        self.error_sum += error.sum()
+        self.add(error, labels, counts)
         self.error_max = torch.maximum(self.error_max, error.max())
-        self.total += wanted.sum()
+        self.wanted += wanted.sum()
         self.square += wanted.square().sum()
 
-    def compute(self) -> CompletenessResult:
+    def compute(self) -> CompletenessResult:  # type: ignore[override]
         """Figures over all maps; a collective call: every process must make it."""
-        count = self.maps.clamp(min=1)
-        variance = self.square / count - (self.total / count).square()
+        mean = super().compute()
+        maps = mean.known.sum()
+        count = maps.clamp(min=1)
+        variance = self.square / count - (self.wanted / count).square()
         spread = variance.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
         return CompletenessResult(
-            self.error_sum / count / spread, self.error_max / spread, self.maps.clone()
+            mean.score / spread,
+            self.error_max / spread,
+            maps.long(),
+            mean.total / spread,
+            mean.known,
+            torch.stack([mean.drawn[0] / spread, mean.drawn[1]]),
         )
 
-    def figures(self, result: CompletenessResult) -> dict[str, Any]:
+    def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - as the base
         """Return the mean and the largest error; None where there is none to measure."""
         known = int(result.maps) > 0
         return {
