@@ -87,8 +87,7 @@ class DictionaryAgreement(MeanMetric):
 
     def observe(self, seen: Observation) -> None:
         """Take what is found again, once: it does not depend on the images that are scored."""
-        if not self._asked:
-            assert seen.again is not None
+        if not self._asked and seen.again is not None:
             pair = seen.again(self.halves)
             if pair is not None:
                 self.update(*pair)

@@ -18,7 +18,7 @@ from ppn.errors import DataError, PPNError
 from ppn.explainers.base import Explainer
 from ppn.explainers.prototypes import PrototypeExplainer
 from ppn.explainers.training import TrainingImages, fit_explainers, learn_again
-from ppn.metrics.defaults import default_metrics
+from ppn.metrics.defaults import default_floors, default_metrics
 from ppn.metrics.score import Images, score
 from ppn.prototypes.network import PrototypeNetwork
 
@@ -42,8 +42,9 @@ def evaluate(
     training: Iterable[Any] | FineGrainedDataModule | None = None,
     part_names: Sequence[str] | None = None,
     seed: int = 0,
+    floors: bool = True,
 ) -> Evaluated:
-    """Score one explainer on images.
+    """Score one explainer on images, beside what knows nothing of them.
 
     Args:
         explainer: A fitted network, or any `Explainer`.
@@ -57,6 +58,7 @@ def evaluate(
         training: Training images, for an explainer that learns from them; as `loader`.
         part_names: Name of each keypoint; None takes the DataModule's, or numbers.
         seed: Seed of noise and chance maps, at least 0.
+        floors: Whether random, central and uniform maps are scored as well.
 
     Raises:
         PPNError: If there is no network or no training images where they are needed, or the
@@ -89,7 +91,11 @@ def evaluate(
         fit_explainers([explainer], images)
     chosen = default_metrics() if metrics is None else list(metrics)
     found = read(loader, network, part_names)
-    return score(explainer, network, found, chosen, seed, again=again)
+    levels = default_floors() if floors and explainer.kind != "floor" else []
+    beside = [floor for floor in levels if floor.name != explainer.name]
+    for floor in beside:
+        floor.prepare(network)
+    return score(explainer, network, found, chosen, seed, again=again, floors=beside)
 
 
 def read(

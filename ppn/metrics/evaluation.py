@@ -143,7 +143,7 @@ class Evaluation(nn.Module):
         classifier: What metrics may run on changed images; without it those that do are left out.
         interventions: The images without parts or objects; without them metrics that need them
             are left out.
-        again: Lets the explainer, the only one, learn again; see `Observation`.
+        again: Lets the chosen explainer learn again; see `Observation`.
 
     Raises:
         PPNError: If two explainers or two metrics have one name.
@@ -220,7 +220,7 @@ class Evaluation(nn.Module):
                 counts=counts,
                 probe=self._probe(explainer, inputs, shared),
                 elsewhere=found.elsewhere,
-                again=self.again,
+                again=self.again if place == 0 else None,
             )
             row.update(seen)
             if place == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -47,6 +47,7 @@ class Evaluated:
         class_names: Name of each class.
         images: Number of images.
         seconds: Seconds that an explanation of one image took, without the classifier's own pass.
+        floors: Scores of what knows nothing of the image, by its name and the metric's key.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Evaluated:
     class_names: list[str]
     images: int
     seconds: float
+    floors: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -69,6 +71,12 @@ class Evaluated:
         """Ends of each score's 95 % interval over classes, where it has one."""
         found = {key: self.figures.get(f"{key}_interval") for key in self.metrics}
         return {key: (ends[0], ends[1]) for key, ends in found.items() if ends is not None}
+
+    def floor(self, key: str) -> float | None:
+        """Return the best score of a metric among the floors; None where there is none."""
+        better = self.metrics[key]["higher_is_better"]
+        found = [scores[key] for scores in self.floors.values() if key in scores]
+        return None if better is None or not found else (max if better else min)(found)
 
     def prototypes(self) -> list[dict[str, Any]]:
         """Return a row for each prototype of each class, with what each metric says of it alone."""
@@ -86,11 +94,13 @@ class Evaluated:
         ]
 
     def __str__(self) -> str:
-        """Return a line for each score."""
+        """Return a line for each score, with the best floor."""
         lines = [f"{self.about['title']} ({self.images} images)"]
         for key, score in self.scores.items():
             ends = self.intervals.get(key)
             between = "" if ends is None else f"  [{ends[0]:.4g}, {ends[1]:.4g}]"
+            floor = self.floor(key)
+            between += "" if floor is None else f"  floor {floor:.4g}"
             unit = self.metrics[key]["unit"]
             lines.append(
                 f"  {self.metrics[key]['title']} {unit}".rstrip() + f"  {score:.4g}{between}"
@@ -120,6 +130,7 @@ def score(
     tokens_of: TokensOf | None = None,
     progress: Callable[[int], None] | None = None,
     again: FoundAgain | None = None,
+    floors: Sequence[Explainer] = (),
 ) -> Evaluated:
     """Score a prepared and fitted explainer.
 
@@ -132,6 +143,7 @@ def score(
         tokens_of: Gives tokens that may be known already; None runs the classifier.
         progress: Is told how many images were scored.
         again: Lets it learn again; see `Observation`.
+        floors: Prepared explainers to be scored beside it.
     """
     height, width = network.input_config.size
     # The protocols of parts are defined on square inputs.
@@ -139,7 +151,7 @@ def score(
     shape = EvaluationShape(len(network.class_names), explainer.maps_per_class, parts, height)
     evaluation = Evaluation(
         shape,
-        [explainer],
+        [explainer, *floors],
         metrics,
         images.annotations,
         network.classifier,
@@ -183,6 +195,14 @@ def score(
         list(network.class_names),
         count,
         spent.seconds / max(1, spent.images),
+        {
+            floor.name: {
+                key: float(value)
+                for key in found.figures["metrics"]
+                if (value := found.scores[floor.name].get(key)) is not None
+            }
+            for floor in floors
+        },
     )
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import ppn
 from ppn.data.cub import CUBDataModule
 from ppn.errors import DataError, PPNError
-from ppn.explainers import RandomMaps, control
+from ppn.explainers import CentreMaps, RandomMaps, control
 from ppn.explainers.control import RandomExact
 from ppn.explainers.part_prototypes import PartPrototypes
 from ppn.metrics import (
@@ -18,6 +18,7 @@ from ppn.metrics import (
     DictionaryAgreement,
     DistinctPeaks,
     Fidelity,
+    Stability,
     dictionary_agreement,
 )
 from tests import fakes
@@ -75,6 +76,22 @@ def test_annotations_in_batches_are_used_whatever_the_batch_size(birds, size):
     assert parts.prototypes() == [pytest.approx(row, abs=1e-5) for row in whole.prototypes()]
     assert len(whole.prototypes()) == 6
     assert {"class", "prototype", "consistency", "stability"} <= set(whole.prototypes()[0])
+
+
+def test_floors_are_scored_beside_it(birds):
+    network, data = birds
+    chosen = [CornerMass(), Stability()]
+    found = ppn.evaluate(network, data, chosen)
+    alone = ppn.evaluate(CentreMaps(), data, chosen, network=network)
+    assert found.floors["centre"] == alone.scores
+    assert set(found.floors) == {"random", "centre", "uniform"}
+    assert found.floor("stability") == 100
+    assert "floor 100" in str(found)
+    assert not alone.floors
+    assert alone.floor("stability") is None
+    without = ppn.evaluate(network, data, chosen, floors=False)
+    assert not without.floors
+    assert without.figures == found.figures
 
 
 def test_only_what_is_asked_for_is_measured(birds):
