@@ -287,6 +287,8 @@ def test_epic_turns_mixed_channels_back_and_stays_exact():
     )
     assert explainer.exact
     assert explainer.maps_per_class == 3
+    assert explainer.places == 2
+    assert explainer.class_directions().shape == (2, 2, 6)
     inputs = inputs_of(network, images)
     found = explainer.attribute(inputs, labels)
     logits = inputs.tokens.logits[torch.arange(40), labels]
@@ -317,6 +319,8 @@ def test_mcd_projects_on_subspaces_and_the_complement_completes():
     images, labels = planted()
     explainer = fitted(MCD(1, complement=True), network, stream(network, images, labels))
     assert explainer.maps_per_class == 3
+    assert explainer.places == 2
+    assert explainer.class_directions().shape == (2, 2, 4)
     inputs = inputs_of(network, images)
     assert torch.allclose(explainer.surrogate(inputs), inputs.tokens.logits, atol=1e-5)
 

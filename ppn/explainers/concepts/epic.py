@@ -126,6 +126,11 @@ class EPIC(Directions):
         """Channels shown, and the remainder if it is."""
         return self._shown + self.remainder
 
+    @property
+    def places(self) -> int:
+        """Channels shown; the remainder has no place."""
+        return self._shown
+
     def prepare(self, network: PrototypeNetwork) -> None:
         """Note the number of channels."""
         super().prepare(network)

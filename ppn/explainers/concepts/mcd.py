@@ -104,6 +104,11 @@ class MCD(Directions):
         """Concepts shown, and the complement if it is."""
         return self._shown + self.complement
 
+    @property
+    def places(self) -> int:
+        """Concepts shown; the complement has no place."""
+        return self._shown
+
     def prepare(self, network: PrototypeNetwork) -> None:
         """Note the number of concepts."""
         super().prepare(network)
