@@ -114,7 +114,7 @@ class FunnyBirdsProtocol(Metric):
             "thresholds": f"{count} from {first} to {last}, the best on these images",
             "relevant": RELEVANT,
             "margin": margin(self.size),
-            "evidence": "contributions over positive maps, bilinear",
+            "evidence": "contributions where maps have their sign, bilinear",
         }
 
     def observe(self, seen: Observation) -> None:

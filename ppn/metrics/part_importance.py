@@ -36,9 +36,10 @@ def margin(size: int) -> int:
 def evidence(found: Attribution, size: tuple[int, int]) -> Tensor:
     """Where the evidence for a class is, in pixels.
 
-    One map is taken as it is. Of several, each gives its contribution to the pixels where it is
-    positive, in proportion: what the protocol's authors do with the boxes of a ProtoPNet. Without
-    contributions maps are summed.
+    One map is taken as it is. Of several, each gives its contribution to the pixels where it has
+    the contribution's sign, in proportion: the protocol's authors do so with the boxes of a
+    ProtoPNet, whose contributions are positive. What speaks against a class is thus no evidence
+    against the place that a part has found. Without contributions maps are summed.
 
     Args:
         found: What an explainer says.
@@ -50,9 +51,11 @@ def evidence(found: Attribution, size: tuple[int, int]) -> Tensor:
     maps = upsampled(found.maps, size, "bilinear")
     if found.contributions is None or maps.shape[1] == 1:
         return maps.sum(1)
-    mass = maps.clamp(min=0)
+    contributions = found.contributions.float()[:, :, None, None]
+    mass = (maps * contributions.sign()).clamp(min=0)
+    mass = torch.where(mass.amax((2, 3), keepdim=True) > 0, mass, maps.abs())
     shares = mass / mass.sum((2, 3), keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
-    return (found.contributions.float()[:, :, None, None] * shares).sum(1)
+    return (contributions * shares).sum(1)
 
 
 def widened(regions: Tensor) -> Tensor:

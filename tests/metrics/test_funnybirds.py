@@ -306,10 +306,12 @@ def test_what_is_known_of_changed_images_is_not_asked_again():
     assert again.drawn == 0
 
 
-def test_several_maps_give_their_contributions_to_where_they_are_positive():
+def test_several_maps_give_their_contributions_to_where_they_have_the_sign():
     maps = torch.tensor([[[[2.0, -1.0], [0.0, 2.0]], [[-1.0, -1.0], [3.0, 0.0]]]])
     found = evidence(Attribution(maps, torch.tensor([[4.0, -6.0]])), (2, 2))
-    assert found.tolist() == [[[2.0, 0.0], [-6.0, 2.0]]]
+    assert found.tolist() == [[[-1.0, -3.0], [0.0, 2.0]]]
+    found = evidence(Attribution(maps.abs(), torch.tensor([[0.0, -5.0]])), (2, 2))
+    assert found.tolist() == [[[-1.0, -1.0], [-3.0, 0.0]]]  # where there is no such sign: anywhere
     assert evidence(Attribution(maps), (2, 2)).tolist() == [[[1.0, -2.0], [3.0, 2.0]]]
     one = Attribution(maps[:, :1], torch.tensor([[9.0]]))
     assert torch.equal(evidence(one, (2, 2)), maps[:, 0])
