@@ -155,13 +155,13 @@ class C2Score(Metric):
     def compute(self) -> C2Result:
         """Score of each prototype; a collective call: every process must make it."""
         states = (self.total, self.weight, self.square)
-        total, weight, square = (state.sum(0) for state in states)
-        there = self.indexed > 0
-        without = (
-            whole - state[there]
-            for whole, state in zip((total, weight, square), states, strict=True)
-        )
-        return C2Result(_score(total, weight, square), _score(*without))
+        wholes = [state.sum(0) for state in states]
+        without = [
+            _score(*(whole - state[group] for whole, state in zip(wholes, states, strict=True)))
+            for group in self.indexed.nonzero().flatten().tolist()
+        ]
+        score = _score(*wholes)
+        return C2Result(score, torch.stack(without) if without else score[:0, None])
 
     def figures(self, result: C2Result) -> dict[str, Any]:
         """Return the mean over prototypes; None where there are none."""
