@@ -42,9 +42,8 @@ def _kept(model: nn.Module, evaluate: Callable[[], Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # keeps its memory from being given out again, and no graph alive
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        evaluated = evaluate()  # held until all is counted: what is freed is given out again
-    del evaluated
+        evaluate()
     return sum(kept.values())
