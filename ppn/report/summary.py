@@ -39,6 +39,8 @@ def facts(found: Measured) -> list[Fact]:
             f"{title} {number(value, metric.unit)}"
             for title, value in _levels(found, metric).items()
         ]
+        if figures["head"]["case"] == "class_token":
+            levels.insert(0, "of cells, not of the maps shown below")
         shown.append(Fact(metric.title, figures[metric.key], ", ".join(levels), metric.unit))
     shown.append(
         Fact("Largest logit error", figures["max_logit_error"], "parts and bias against black box")

@@ -104,6 +104,10 @@ def test_the_first_metric_of_maps_is_among_the_key_numbers(found):
     shown = {fact.label: fact for fact in facts(found)}
     assert shown["Consistency"].value == 80.0
     assert "chance: centre 50.0" in shown["Consistency"].help
+    assert "of cells" not in shown["Consistency"].help
+    token = figures(head={**found.figures["head"], "case": "class_token"})
+    cells = {fact.label: fact for fact in facts(measured(token, "The evaluation"))}
+    assert cells["Consistency"].help.startswith("of cells, not of the maps shown below, ")
     without = {key: ABOUT[key] for key in ("toy_drift", "toy_weight")}
     others = facts(measured(figures(metrics=without), "The evaluation"))
     assert [fact.label for fact in others][2] == "Toy drift"
