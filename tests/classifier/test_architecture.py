@@ -86,7 +86,7 @@ def test_torchvisions_own_transforms_are_followed():
 
 def test_squeezenet_has_no_last_linear_layer():
     with pytest.raises(HeadError, match="does not end in a linear layer"):
-        build_classifier("torchvision:squeezenet1_1", 5, image_size=64)
+        build_classifier("torchvision:squeezenet1_1", 5, image_size=32)
 
 
 def test_a_users_model_needs_no_methods(users):
