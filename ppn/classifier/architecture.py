@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
+import torch
 import torchvision
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from ppn.classifier.hugging_face import HUGGING_FACE, make_classifier
+from ppn.classifier.running import guarded, out_of_memory
 from ppn.classifier.weights import classifiers, zero_
 from ppn.errors import CheckpointError
 from ppn.types import InputConfig, Interpolation
@@ -115,12 +117,30 @@ def make_model(
         config = replace(config, size=(image_size, image_size))
         if hasattr(model, "set_input_size"):
             model.set_input_size(img_size=config.size)  # type: ignore[operator]
-        elif timms and "img_size" in inspect.signature(type(model)).parameters:
+        elif (
+            timms
+            and "img_size" in inspect.signature(type(model)).parameters
+            and not _runs(model, config)
+        ):
             sized = {"img_size": image_size, **options}  # CaiT, for one, is made for one size
             return make_model(architecture, num_classes, pretrained, model_options=sized)._replace(
                 config=config
             )
     return Made(model, config, features)
+
+
+@torch.no_grad()
+def _runs(model: nn.Module, config: InputConfig) -> bool:
+    """Whether a model takes images of this size as it is: weights of its own size fit it then."""
+    like = next(model.parameters())
+    try:
+        with guarded(model):
+            model(like.new_zeros(1, config.channels, *config.size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def input_config(model: nn.Module) -> InputConfig:

@@ -204,3 +204,6 @@ def test_what_is_made_for_one_size_is_made_for_the_one_asked_for():
     made = make_model("cait_xxs24_384", 3, image_size=48)
     assert made.config.size == (48, 48)
     assert made.model.eval()(torch.zeros(1, 3, 48, 48)).shape == (1, 3)
+    own = make_model("xcit_nano_12_p16_224", 3, image_size=64)  # runs as it is
+    assert own.config.size == (64, 64)
+    assert own.model.patch_embed.img_size == (224, 224)
