@@ -92,7 +92,7 @@ def test_parts_are_clicked_and_nothing_is_lost_when_it_is_killed(browser, tmp_pa
         page.locator(".frame").focus()  # as Tab does
         page.keyboard.press("Shift+ArrowLeft")
         page.keyboard.press("ArrowDown")
-        assert page.locator(".cross").is_visible()
+        page.locator(".cross").wait_for()
         page.keyboard.press("Enter")
         asked(page, "tail")
         _, part, x, y = answered(path)[-1].split(",")

@@ -173,22 +173,26 @@ def whole(make_report):
     return replace(report, parts=parts, flags=flags, samples=samples, versus={0: pair})
 
 
+def arrived(page, name):
+    """Wait until an address leads to something that is seen: a browser goes there in its own time."""
+    page.locator(f"#{name}").wait_for()
+    page.wait_for_function("hash => location.hash === hash", arg=f"#{name}")
+
+
 def test_mistakes_open_from_the_table_and_by_address(make_report, page, tmp_path):
     path = write_report(grown(make_report), tmp_path)
     page.goto(path.as_uri())
     assert page.locator("#sample-1").is_visible()
     page.locator("table.matrix a").click()
-    assert page.url.endswith("#sample-2")
-    assert page.locator("#sample-2").is_visible()
-    assert not page.locator("#sample-1").is_visible()
+    arrived(page, "sample-2")
+    page.locator("#sample-1").wait_for(state="hidden")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#sample-3").is_visible()
-    assert page.url.endswith("#sample-3")
+    arrived(page, "sample-3")
     page.reload()
-    assert page.locator("#sample-3").is_visible()
+    arrived(page, "sample-3")
     page.goto(path.as_uri() + "#class-2-part-1")
-    page.wait_for_function("document.getElementById('class-2').open")
-    assert page.locator("#class-2-part-1").is_visible()
+    arrived(page, "class-2-part-1")
+    assert page.locator("#class-2[open]").count() == 1
     assert page.complaints == []
 
 
@@ -227,7 +231,7 @@ def test_each_class_of_many_has_a_page(make_report, page, tmp_path):
     page.goto(path.as_uri())
     page.get_by_role("searchbox").fill("bird 001")
     page.locator(".listed a:visible").click()
-    assert page.locator("h1").inner_text() == cards[1].name
+    page.get_by_role("heading", level=1, name=cards[1].name, exact=True).wait_for()
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**/00002.html")
     assert page.locator(".prototype").count() == 2
@@ -271,6 +275,7 @@ def test_every_class_of_two_hundred_is_found(browser, tmp_path):
         search.fill(line.name)
         assert page.locator(".listed a:visible").count() == 1
     page.locator(".listed a:visible").click()
+    page.wait_for_url("**/classes/*.html")
     assert page.locator(".prototype").count() == 10
     tiles = page.get_by_alt_text("15 more training patches of Part 1 of")
     assert tiles.evaluate("image => image.decode().then(() => image.naturalWidth)") > 600
