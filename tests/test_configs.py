@@ -49,10 +49,10 @@ DATA = sorted((ROOT / "configs/data").glob("*.yaml"))
 def test_data_fragment_reads_its_fake(path, tmp_path):
     names = {"synthetic_birds": "synthetic"}
     fake = SETS[names.get(path.stem, path.stem)]
-    more = ["--data", str(path)]
+    more = ["--data", str(path), "--model.init_args.architecture=test_resnet"]
     if fake.write is not None:
         more.append(f"--data.init_args.root={fake.write(tmp_path / fake.folder)}")
-    cli = build(ROOT / "experiments/synthetic/classifier.yaml", tmp_path, *more)
+    cli = build(ROOT / "experiments/probe.yaml", tmp_path, *more)
     data, parsed = cli.datamodule, cli.config.data.init_args.as_dict()
     assert type(data) is fake.module
     given = yaml.safe_load(path.read_text()).get("init_args", {})
@@ -61,7 +61,7 @@ def test_data_fragment_reads_its_fake(path, tmp_path):
     data.val_fraction, data.num_workers, data.batch_size = 0.25, 0, 2
     data.setup("fit")
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        assert next(iter(loader))["image"].shape[1:] == (3, 224, 224)
+        assert next(iter(loader))["image"].shape[1:] == (3, 160, 160)
 
 
 def test_every_data_set_has_a_fragment():

@@ -40,7 +40,8 @@ SOFT = "#5c6370"
 FAINT = "#c9ccd1"
 PAPER = "#fbfaf7"
 # Else the same explanation gives another file every second.
-UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_COMPRESSION = 4  # half the time of the default, and 4 % more bytes
 
 
 def draw(explanation: Explanation, kind: str) -> bytes:
@@ -105,8 +106,24 @@ def draw(explanation: Explanation, kind: str) -> bytes:
             page, _MARGIN, y, "\n".join(caution), size=9, color=_CAUTION, va="bottom", weight="bold"
         )
     page.set(xlim=(0, width), ylim=(height, 0))  # last: images move them
+    return content_of(figure, kind)
+
+
+def content_of(figure: Figure, kind: str) -> bytes:
+    """Return the content of a figure's file; the same figure always gives the same.
+
+    Args:
+        figure: A figure.
+        kind: Format that matplotlib writes, such as "png" or "svg".
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=UNDATED.get(kind))
+    figure.savefig(
+        buffer,
+        format=kind,
+        facecolor=PAPER,
+        metadata=_UNDATED.get(kind),
+        pil_kwargs={"compress_level": _COMPRESSION} if kind == "png" else None,
+    )
     return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from ppn.visualization.figure import (
     INK,
     PAPER,
     SOFT,
-    UNDATED,
+    content_of,
     tile,
     write,
 )
@@ -84,9 +83,7 @@ def draw(versus: Versus, kind: str) -> bytes:
         linespacing=1.5,
     )  # fmt: skip
     page.set(xlim=(0, _WIDTH), ylim=(height, 0))  # last: images move them
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=UNDATED.get(kind))
-    return buffer.getvalue()
+    return content_of(figure, kind)
 
 
 def _head(page: Axes, versus: Versus) -> None:

@@ -36,7 +36,6 @@ FAST = {
     "ghostnet_050": OTHER,
     "lcnet_035": OTHER,
     "mobilevit_xxs": MEAN,
-    "pit_ti_224": TOKEN,
     "pvt_v2_b0": MEAN,
     "regnetx_002": MEAN,
     "repghostnet_050": OTHER,
@@ -47,6 +46,7 @@ FAST = {
     "xcit_nano_12_p16_224": TOKEN,
 }
 SLOW = {
+    "pit_ti_224": TOKEN,
     "beit_base_patch16_224": NORM,
     "halonet26t": MEAN,
     "poolformer_s12": NORM,

@@ -174,7 +174,7 @@ def whole(make_report):
 
 
 def arrived(page, name):
-    """Wait until an address leads to something that is seen: a browser goes there in its own time."""
+    """Wait until an address leads to what is seen: a browser goes there in its own time."""
     page.locator(f"#{name}").wait_for()
     page.wait_for_function("hash => location.hash === hash", arg=f"#{name}")
 
