@@ -61,7 +61,7 @@ def test_data_fragment_reads_its_fake(path, tmp_path):
     data.val_fraction, data.num_workers, data.batch_size = 0.25, 0, 2
     data.setup("fit")
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        assert next(iter(loader))["image"].shape[1:] == (3, 160, 160)
+        assert next(iter(loader))["image"].shape[1:] == (3, 224, 224)
 
 
 def test_every_data_set_has_a_fragment():
