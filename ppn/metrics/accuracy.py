@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from ppn.metrics.base import Metric
+from ppn.metrics.means import MeanMetric
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from collections.abc import Mapping
 
-    from ppn.metrics.base import EvaluationShape, Observation
+    from torch import Tensor
 
-
-class AccuracyResult(NamedTuple):
-    """What `Accuracy.compute` returns, of all processes.
-
-    `network` and `blackbox` () float32, shares of right predictions in [0, 1], 0 without images;
-    `images` () int64.
-    """
-
-    network: Tensor
-    blackbox: Tensor
-    images: Tensor
+    from ppn.metrics.base import Ends, Observation
+    from ppn.metrics.means import MeanResult
 
 
-class Accuracy(Metric):
+class Accuracy(MeanMetric):
     """Share of images whose class is predicted, by the sum of parts and by the black box."""
 
     title = "Accuracy"
@@ -35,42 +23,33 @@ class Accuracy(Metric):
     protocol = "accuracy"
     help = "Share of images whose class is predicted."
     of_maps = False
-
-    correct: Tensor
-    images: Tensor
-
-    def setup(self, shape: EvaluationShape) -> Self:
-        """Make the states."""
-        del shape
-        self.add_state("correct", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        return self
+    per_prototype = False
+    prefixed = False
+    others: ClassVar[Mapping[str, Ends]] = {"blackbox_accuracy": (0, 1)}
 
     def observe(self, seen: Observation) -> None:
         """Add a batch."""
-        self.update(seen.logits, seen.blackbox_logits, seen.batch["label"])
+        self.update(seen.logits, seen.blackbox_logits, seen.batch["label"], seen.counts)
 
-    def update(self, logits: Tensor, blackbox_logits: Tensor, labels: Tensor) -> None:
+    def update(
+        self,
+        logits: Tensor,
+        blackbox_logits: Tensor,
+        labels: Tensor,
+        counts: Tensor | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
             logits: (B, C) sums of contributions plus bias.
             blackbox_logits: (B, C) the classifier's own output.
             labels: (B,) ground-truth classes.
+            counts: See `add`.
         """
-        predicted = torch.stack([logits.argmax(1), blackbox_logits.argmax(1)])
-        self.correct += (predicted == labels).sum(1)
-        self.images += len(labels)
+        self.add(logits.argmax(1) == labels, labels, counts)
+        right = blackbox_logits.argmax(1) == labels
+        self.add_other("blackbox_accuracy", right, labels, counts)
 
-    def compute(self) -> AccuracyResult:
-        """Shares over all images; a collective call: every process must make it."""
-        share = self.correct.float() / self.images.clamp(min=1).float()
-        return AccuracyResult(share[0], share[1], self.images.clone())
-
-    def figures(self, result: AccuracyResult) -> dict[str, Any]:
+    def figures(self, result: MeanResult) -> dict[str, Any]:
         """Return both accuracies, and the number of images."""
-        return {
-            "images": int(result.images),
-            "accuracy": float(result.network),
-            "blackbox_accuracy": float(result.blackbox),
-        }
+        return {"images": int(result.images), **super().figures(result)}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     """Lets an explainer learn twice, from halves of the training images (True) or all of them: the
     directions (C, k, D) of its parts both times, None where they have none."""
 
+Ends = tuple[float | None, float | None]
+"""The ends of a scale, None where it has none."""
 Need = Literal["keypoints", "mask", "box", "noise", "peaks", "model", "interventions", "again"]
 """What an evaluation must provide: annotations, the maps of the images with noise, maxima, the
 classifier itself, to be run on changed images, images without parts and objects, or what the
@@ -170,12 +172,17 @@ class Metric(Configured, torchmetrics.Metric):
         return None
 
     def beside(self, result: Any) -> dict[str, Values]:  # noqa: ANN401 - what `compute` returns
-        """Return what figures beside the score are means of, by name; their scale is [0, 1].
+        """Return what figures beside the score are means of, by name; see `beside_bounds`.
 
         Args:
             result: What `compute` returned.
         """
         del result
+        return {}
+
+    @property
+    def beside_bounds(self) -> dict[str, Ends]:
+        """Ends of the scales of figures beside the score; [0, 1] of those that it leaves out."""
         return {}
 
     @classmethod

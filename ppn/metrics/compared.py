@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ppn.explainers.base import Explainer
-    from ppn.metrics.base import Metric
+    from ppn.metrics.base import Ends, Metric
     from ppn.metrics.resampling import Values
 
 INTERVAL = "_interval"
@@ -48,7 +48,9 @@ def compared(
     """
     chosen = explainers[0].name
     found: dict[str, dict[str, Any]] = {explainer.name: {} for explainer in explainers}
-    bounds = {metric.key: metric.bounds for metric in metrics}
+    bounds: dict[str, Ends | None] = {metric.key: metric.bounds for metric in metrics}
+    for metric in metrics:
+        bounds |= metric.beside_bounds
     for explainer in explainers:
         figures = found[explainer.name]
         for key, own in values[explainer.name].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,29 +13,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ppn.metrics.base import EvaluationShape, Observation
-
-
-class CompletenessResult(NamedTuple):
-    """What `Completeness.compute` returns, of all processes; float64 scalars but for `maps`.
-
-    `error` mean, `max_error` largest |mean of a map - contribution| over the contributions'
-    standard deviation; `maps` int64, their number. Without maps all are 0. `total`, `known` and
-    `drawn` are those of the error, as in `MeanResult`, over the same standard deviation.
-    """
-
-    error: Tensor
-    max_error: Tensor
-    maps: Tensor
-    total: Tensor
-    known: Tensor
-    drawn: Tensor
+    from ppn.metrics.means import MeanResult
 
 
 class Completeness(MeanMetric):
     """How far the mean of a map is from the contribution that the map shows the place of.
 
     Rounding where contributions are sums over patches; the price of the gradient where layers come
-    in between.
+    in between. Beside the mean the largest error of a map.
     """
 
     key = "completeness_error"
@@ -46,6 +31,7 @@ class Completeness(MeanMetric):
         "Mean distance of a map's mean from its contribution, over the contributions' standard "
         "deviation."
     )
+    prefixed = False
 
     error_max: Tensor
     wanted: Tensor
@@ -96,26 +82,15 @@ class Completeness(MeanMetric):
         self.wanted += wanted.sum()
         self.square += wanted.square().sum()
 
-    def compute(self) -> CompletenessResult:  # type: ignore[override]
+    def compute(self) -> MeanResult:
         """Figures over all maps; a collective call: every process must make it."""
         mean = super().compute()
-        maps = mean.known.sum()
-        count = maps.clamp(min=1)
+        count = mean.known.sum().clamp(min=1)
         variance = self.square / count - (self.wanted / count).square()
         spread = variance.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
-        return CompletenessResult(
-            mean.score / spread,
-            self.error_max / spread,
-            maps.long(),
-            mean.total / spread,
-            mean.known,
-            torch.stack([mean.drawn[0] / spread, mean.drawn[1]]),
+        return mean._replace(
+            score=mean.score / spread,
+            total=mean.total / spread,
+            drawn=torch.stack([mean.drawn[0] / spread, mean.drawn[1]]),
+            further={"max_completeness_error": self.error_max / spread},
         )
-
-    def figures(self, result: Any) -> dict[str, Any]:  # noqa: ANN401 - as the base
-        """Return the mean and the largest error; None where there is none to measure."""
-        known = int(result.maps) > 0
-        return {
-            "completeness_error": float(result.error) if known else None,
-            "max_completeness_error": float(result.max_error) if known else None,
-        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor
 from ppn.metrics.curves import CurveMetric, area
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Self
 
-    from ppn.metrics.base import EvaluationShape, Observation
+    from ppn.metrics.base import Ends, EvaluationShape, Observation
 
 
 def logit_curves(logits: Tensor, contributions: Tensor, order: Tensor, inserts: bool) -> Tensor:
@@ -60,8 +62,9 @@ class ConceptDeletion(CurveMetric):
     needs = frozenset({"model"})
     inserts = False
 
+    others: ClassVar[Mapping[str, Ends]] = {"random": (0, 1)}
+
     right: Tensor
-    random: Tensor
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -73,7 +76,6 @@ class ConceptDeletion(CurveMetric):
         self.add_curve_state(shape.num_classes, shape.k)
         points = torch.zeros(shape.k + 1, dtype=torch.float64)
         self.add_state("right", points, dist_reduce_fx="sum")
-        self.add_state("random", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         return super().setup(shape)
 
     def observe(self, seen: Observation) -> None:
@@ -110,7 +112,7 @@ class ConceptDeletion(CurveMetric):
         order = random_order(indices, contributions.shape[1], self.seed)
         at_random, _ = self._curves(contributions, logits, order, labels)
         self.right += right.double().sum(0)
-        self.random += area(at_random).sum()
+        self.add_other("random", area(at_random), labels, counts)
         self.add_curves(chance, labels, counts)
 
     def _curves(
@@ -127,13 +129,8 @@ class ConceptDeletion(CurveMetric):
         return chance, changed.argmax(2) == labels[:, None]
 
     def further(self) -> dict[str, Tensor]:
-        """Return curves (k + 1,) of probability and accuracy, and the area in random order."""
-        images = self.images.clamp(min=1)
-        return {
-            "random": self.random / images,
-            **super().further(),
-            "accuracy": self.right / images,
-        }
+        """Return curves (k + 1,) of probability and accuracy."""
+        return {**super().further(), "accuracy": self.right / self.images.clamp(min=1)}
 
 
 class ConceptInsertion(ConceptDeletion):

@@ -7,7 +7,7 @@ be read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ from ppn.metrics.regions import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from collections.abc import Mapping
 
-    from ppn.metrics.base import EvaluationShape, Observation
+    from ppn.metrics.base import Ends, Observation
     from ppn.metrics.probe import Probe
 
 Change = Literal["blur", "adversarial"]
@@ -46,6 +46,10 @@ class SpatialMisalignment(MeanMetric):
     projected gradient steps that lower the part's maximum. The latter needs maps that autograd
     can follow from the image; other explainers have no score.
 
+    Beside the score: the relative change of the map's maximum, of maps whose maximum is more than a
+    thousandth of the largest of the image's parts, before and after; by how many places the part's
+    rank among the class's parts changes, by their maxima; what accuracy loses, in [-1, 1].
+
     Args:
         change: What happens outside of the box.
         share: Share of the pixels, in (0, 1).
@@ -58,7 +62,11 @@ class SpatialMisalignment(MeanMetric):
     help = "How far a part's box moves, as 1 minus IoU, when only what lies outside of it changes."
     needs = frozenset({"model"})
 
-    changes: Tensor
+    others: ClassVar[Mapping[str, Ends]] = {
+        "activation": (0, None),
+        "rank": (0, None),
+        "accuracy": (-1, 1),
+    }
 
     def __init__(self, change: Change = "blur", share: float = 0.1) -> None:
         super().__init__()
@@ -67,11 +75,6 @@ class SpatialMisalignment(MeanMetric):
         self.change = change
         self.share = share
         self._expect_word("change", Change)
-
-    def setup(self, shape: EvaluationShape) -> Self:
-        """Make the states."""
-        self.add_state("changes", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
-        return super().setup(shape)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -118,24 +121,10 @@ class SpatialMisalignment(MeanMetric):
         relative = torch.where(active, (own_after - own).abs() / own.abs(), 0.0)
         rank = ((peaks > own[:, None]).sum(1) - (peaks_after > own_after[:, None]).sum(1)).abs()
         right = (target == labels[rows]).double() - (seen.logits.argmax(1) == labels[rows]).double()
-        sums = (relative.sum(), rank.double().sum(), right.sum(), active.sum().double())
-        self.changes += torch.stack(sums)
+        for name, said in {"activation": relative, "rank": rank, "accuracy": right}.items():
+            known = active if name == "activation" else torch.ones_like(active)
+            self.add_other(name, said.view(count, k), probe.predicted, counts, known.view(count, k))
         self.add(values.view(count, k), probe.predicted, counts)  # whose parts they are
-
-    def further(self) -> dict[str, Tensor]:
-        """Return means of the relative change of the map's maximum, of its place, of accuracy.
-
-        The first is over maps whose maximum is more than a thousandth of the largest of the image's
-        parts, before and after. The place is that among the class's parts by their maxima; accuracy
-        is what it loses, in [-1, 1].
-        """
-        count = self.count.sum().clamp(min=1)
-        relative, rank, accuracy, active = self.changes
-        return {
-            "activation": relative / active.clamp(min=1),
-            "rank": rank / count,
-            "accuracy": accuracy / count,
-        }
 
 
 def _attacked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from ppn.metrics.means import MeanMetric
 from ppn.metrics.regions import BLUR_KERNEL, BLUR_SIGMA, blurred, largest, upsampled
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from collections.abc import Mapping
 
-    from ppn.metrics.base import EvaluationShape, Observation
+    from ppn.metrics.base import Ends, Observation
     from ppn.metrics.probe import Probe
 
 
@@ -74,20 +74,16 @@ class PartTermDeletion(MeanMetric):
     )
     needs = frozenset({"model"})
 
-    window: Tensor
-    other: Tensor
+    others: ClassVar[Mapping[str, Ends]] = {
+        "random_window": (None, None),
+        "other_part": (None, None),
+    }
 
     def __init__(self, share: float = 0.2) -> None:
         super().__init__()
         if not 0 < share < 1:
             raise PPNError(f"share of {self.key} is {share}, but must be between 0 and 1.")
         self.share = share
-
-    def setup(self, shape: EvaluationShape) -> Self:
-        """Make the states."""
-        for name in ("window", "other"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        return super().setup(shape)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -117,11 +113,10 @@ class PartTermDeletion(MeanMetric):
         told = before.abs().sum(1) > _NOTHING * probe.logits.std(1)
         score = torch.where(told[:, None], score, torch.nan)
         known = ~score.isnan()
-        for state, values in (
-            (self.window, term_score(before, elsewhere, parts)),
-            (self.other, term_score(before, after, (parts + 1) % k)),
-        ):
-            state += torch.where(known, values, 0.0).sum()
+        window = term_score(before, elsewhere, parts)
+        self.add_other("random_window", window, labels, counts, known)
+        other = term_score(before, after, (parts + 1) % k)
+        self.add_other("other_part", other, labels, counts, known)
         self.add(score, labels, counts, known)
 
     @staticmethod
@@ -134,8 +129,3 @@ class PartTermDeletion(MeanMetric):
         terms = probe.terms(changed, rows, probe.predicted[rows])
         assert terms is not None
         return terms.reshape(count, k, k)
-
-    def further(self) -> dict[str, Tensor]:
-        """Return the same mean for a random window, and for the mask of another part."""
-        known = self.count.sum().clamp(min=1)
-        return {"random_window": self.window / known, "other_part": self.other / known}

@@ -185,13 +185,13 @@ def score(
     # Without logits of its own it has no accuracy of its own.
     of_network = {} if silent else found.figures
     apart = ("explainers", "metrics", "refinement")
-    figures = {key: value for key, value in of_network.items() if key not in apart}
+    known = {key: value for key, value in of_network.items() if key not in apart} | own
     return Evaluated(
         explainer.name,
         about,
-        {**figures, **own},
+        known,
         found.figures["metrics"],
-        found.values[explainer.name],
+        {key: told for key, told in found.values[explainer.name].items() if key in known},
         list(network.class_names),
         count,
         spent.seconds / max(1, spent.images),

@@ -21,6 +21,7 @@ def explainer(name, kind="method"):
 
 def metric(**changes):
     about = {"key": "m", "higher_is_better": True, "bounds": (0.0, 100.0), "needs": NEEDS}
+    about["beside_bounds"] = {}
     return SimpleNamespace(**{**about, **changes})
 
 

@@ -22,9 +22,11 @@ def test_figures_equal_the_literal_loops_over_batches():
     means = [statistics.fmean(m.flatten().tolist()) for image in maps.double() for m in image]
     errors = [abs(a - b) for a, b in zip(means, wanted, strict=True)]
     spread = statistics.pstdev(wanted)
-    assert result.error.item() == pytest.approx(statistics.fmean(errors) / spread, rel=1e-9)
-    assert result.max_error.item() == pytest.approx(max(errors) / spread, rel=1e-9)
-    assert result.maps == 14
+    assert metric.figures(result) == {
+        "completeness_error": pytest.approx(statistics.fmean(errors) / spread, rel=1e-9),
+        "max_completeness_error": pytest.approx(max(errors) / spread, rel=1e-9),
+    }
+    assert result.known.sum() == 14
     values = metric.values(result)
     relative = torch.tensor(errors).double().view(7, 2) / spread
     assert torch.allclose(values.prototypes[1], relative[labels == 1].mean(0))
@@ -38,4 +40,4 @@ def test_maps_whose_mean_is_the_contribution_are_complete():
     maps = torch.randn(5, 3, 4, 4, dtype=torch.float64)
     metric = Completeness().setup(SHAPE._replace(k=3))
     metric.update(maps, maps.mean((2, 3)))
-    assert metric.compute().max_error < 1e-12
+    assert metric.compute().further["max_completeness_error"] < 1e-12

@@ -133,10 +133,11 @@ def expected():
     assert 0 < result["stability"]["empty_share"] < 1
     assert 0 < result["distinctiveness"]["score"] < 1
     assert 0 < result["distinct_peaks"]["score"] < 1
-    assert 0 < result["agreement"]["agreement"] < 1
-    assert 0 < result["accuracy"]["network"] < 1
-    assert result["effective_prototypes"]["effective"] > 1
-    assert result["completeness_error"]["error"] > 0.1
+    assert 0 < result["agreement"]["score"] < 1
+    assert 0 < result["accuracy"]["score"] < 1
+    assert 0 < result["accuracy"]["others"]["blackbox_accuracy"].total.sum() < IMAGES
+    assert result["effective_prototypes"]["score"] > 1
+    assert result["completeness_error"]["score"] > 0.1
     assert len(result) == len(default_metrics()) + len(FURTHER)
     for kind in FURTHER[:5]:
         assert 0 < result[kind.key]["score"] < 1, kind
