@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -76,48 +77,49 @@ class TrainingImages:
             yield _joined(list(batches))
 
 
-class HalfOfTraining(TrainingImages):
-    """Every other image of each class.
+class SomeOfTraining(TrainingImages):
+    """Some images of each class.
 
     Args:
         whole: All of them.
-        second: Whether it is the second, fourth and so on.
+        keeps: Whether an image is kept, by its place among those of its class.
     """
 
-    def __init__(self, whole: TrainingImages, second: bool) -> None:
+    def __init__(self, whole: TrainingImages, keeps: Callable[[int], bool]) -> None:
         super().__init__(whole.network, whole.loader)
         self._whole = whole
-        self._second = second
+        self._keeps = keeps
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        """Yield what `whole` yields, half of it."""
-        return self._halved(self._whole)
+        """Yield what `whole` yields, some of it."""
+        return self._kept(self._whole)
 
     def classes(self) -> Iterator[TrainingBatch]:
         """Yield one class after the other.
 
         Raises:
-            DataError: If a class has one image alone.
+            DataError: If nothing of a class is kept.
         """
         for found in self._whole.classes():
-            if len(found.batch["label"]) < 2:
-                name = self.network.class_names[found.label]
-                raise DataError(f"Class '{name}' has one training image, which has no halves.")
-            yield from self._halved([found])
+            kept = list(self._kept([found]))
+            if not kept:
+                name, count = self.network.class_names[found.label], len(found.batch["label"])
+                raise DataError(f"Class '{name}' has too few training images to divide: {count}.")
+            yield from kept
 
-    def _halved(self, batches: Iterable[TrainingBatch]) -> Iterator[TrainingBatch]:
+    def _kept(self, batches: Iterable[TrainingBatch]) -> Iterator[TrainingBatch]:
         label, seen = -1, 0
         for found in batches:
             label, seen = found.label, seen if found.label == label else 0
             count = len(found.batch["label"])
-            rows = list(range((seen + self._second) % 2, count, 2))
+            rows = [row for row in range(count) if self._keeps(seen + row)]
             seen += count
             if rows:
-                halved = {
+                kept = {
                     name: value[rows] if len(value) else value  # type: ignore[arg-type,index]
                     for name, value in found.batch.items()
                 }
-                yield TrainingBatch(cast("Batch", halved), found.tokens.rows(rows))
+                yield TrainingBatch(cast("Batch", kept), found.tokens.rows(rows))
 
 
 def _joined(batches: Sequence[TrainingBatch]) -> TrainingBatch:
@@ -168,7 +170,10 @@ def _learn(explainer: Explainer, images: TrainingImages, path: Path | None) -> N
 
 
 def learn_again(
-    template: Explainer, images: TrainingImages, halves: bool
+    template: Explainer,
+    images: TrainingImages,
+    halves: bool,
+    left_out: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     """Let an explainer learn twice, with seeds that differ by one.
 
@@ -176,18 +181,26 @@ def learn_again(
         template: The explainer, neither prepared nor fitted; it stays as it is.
         images: The training images.
         halves: Whether each time from another half of them.
+        left_out: Which group of images it does not see, of how many, each time; None: of none.
 
     Returns:
         The directions (C, k, D) of its parts both times; None where they have none, or cannot be
         found in so few images.
     """
+
+    def keeps(second: bool, place: int) -> bool:
+        if halves and place % 2 != second:
+            return False
+        return left_out is None or (place // 2 if halves else place) % left_out[1] != left_out[0]
+
     found = []
     for second in (False, True):
         made = seeded(template, int(second))
+        some = halves or left_out is not None
         try:
             made.prepare(images.network)
             if made.needs_training_images:
-                made.fit(HalfOfTraining(images, second) if halves else images)
+                made.fit(SomeOfTraining(images, partial(keeps, second)) if some else images)
         except PPNError:
             return None
         directions = made.class_directions()

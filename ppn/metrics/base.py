@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from ppn.metrics.resampling import Values
     from ppn.types import Batch
 
-    FoundAgain = Callable[[bool], tuple[Tensor, Tensor] | None]
-    """Lets an explainer learn twice, from halves of the training images (True) or all of them: the
-    directions (C, k, D) of its parts both times, None where they have none."""
+    FoundAgain = Callable[[bool, tuple[int, int] | None], tuple[Tensor, Tensor] | None]
+    """Lets an explainer learn twice, from halves of the training images (True) or all of them, of
+    which it may leave out one group of several: the directions (C, k, D) of its parts both times,
+    None where they have none."""
 
 Ends = tuple[float | None, float | None]
 """The ends of a scale, None where it has none."""

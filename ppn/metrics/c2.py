@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 
 from ppn.errors import PPNError
 from ppn.metrics.base import Metric
-from ppn.metrics.resampling import Values, known_draws
+from ppn.metrics.resampling import Values, jackknife_draws, known_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,16 +169,13 @@ class C2Score(Metric):
         return {self.key: float(known.mean()) if len(known) else None}
 
     def values(self, result: C2Result) -> Values:
-        """Return the score of each prototype, and their means.
+        """Return the score of each prototype, their means, and draws by `jackknife_draws`.
 
-        The draws are the score without each group of images, moved apart so that their standard
-        deviation is the score's standard error: a bootstrap of pairs would take a sum of features
-        for each draw. Source: Kott, "The delete-a-group jackknife", J. Official Statistics, 2001.
+        A bootstrap of pairs would take a sum of features for each draw.
         """
         # A prototype without pairs in a group's absence does not move the mean of the others.
         change = (result.without - result.score).flatten(1).nanmean(1)
-        apart = (change - change.mean()) * (len(change) - 1) ** 0.5 if len(change) > 1 else None
-        draws = None if apart is None else known_draws(result.score.nanmean() + apart)
+        draws = known_draws(jackknife_draws(result.score.nanmean(), change))
         return Values(result.score.nanmean(1), result.score, draws)
 
 

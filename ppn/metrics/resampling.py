@@ -40,6 +40,26 @@ def known_draws(scores: Tensor) -> Tensor | None:
     return scores[known] if bool(known.double().mean() >= LEAST_KNOWN) else None
 
 
+def jackknife_draws(score: Tensor, without: Tensor) -> Tensor:
+    """Return the scores without each group of images, moved apart as far as draws would be.
+
+    Their standard deviation is the score's standard error: a bootstrap costs whatever makes the
+    score for each draw, the jackknife once for each group.
+    Source: Kott, "The delete-a-group jackknife", J. Official Statistics, 2001.
+
+    Args:
+        score: () the score.
+        without: (G,) the same without each group.
+
+    Returns:
+        (G,), or (0,) for less than two groups.
+    """
+    if len(without) < 2:
+        return without[:0]
+    apart: Tensor = (without - without.mean()) * (len(without) - 1) ** 0.5
+    return score + apart
+
+
 def image_counts(indices: Tensor, seed: int = 0, draws: int = DRAWS) -> Tensor:
     """How often each image counts in each of the draws: Poisson with mean 1.
 

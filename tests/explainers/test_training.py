@@ -8,7 +8,7 @@ import torch
 from ppn.errors import CheckpointError, DataError
 from ppn.explainers.base import Inputs
 from ppn.explainers.training import (
-    HalfOfTraining,
+    SomeOfTraining,
     TrainingImages,
     fit_explainers,
     learn_again,
@@ -58,7 +58,7 @@ def test_classes_come_whole_with_their_annotations_and_without_pixels(batch_size
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_halves_are_every_other_image_of_each_class_however_they_are_read(batch_size):
     for second, kept in ((False, [0, 2, 4]), (True, [1, 3])):
-        half = HalfOfTraining(stream(batch_size), second)
+        half = SomeOfTraining(stream(batch_size), lambda place, of=second: place % 2 == of)
         for one in half.classes():
             assert one.batch["index"].tolist() == kept
             assert len(one.batch["image"]) == 0
@@ -68,9 +68,38 @@ def test_halves_are_every_other_image_of_each_class_however_they_are_read(batch_
         assert all(len(one.batch["image"]) == len(one.tokens.pooled) for one in half)
     alone = stream(5)
     alone.loader = [{name: value[:1] for name, value in alone.loader[0].items()}]
-    with pytest.raises(DataError, match="Class 'a' has one training image, which has no halves"):
-        list(HalfOfTraining(alone, False).classes())
+    with pytest.raises(DataError, match="Class 'a' has too few training images to divide: 1"):
+        list(SomeOfTraining(alone, bool).classes())
     assert learn_again(LikeTheClass(), alone, True) is None
+
+
+class Noting(LikeTheClass):
+    """Remembers which images it has learned from."""
+
+    def fit(self, images):
+        for one in images.classes():
+            learned_from.append(one.batch["index"].tolist())
+        super().fit(images)
+
+    def class_directions(self):
+        return self.means[:, None]
+
+
+learned_from = []
+
+
+def test_a_group_of_each_half_is_left_out():
+    for left_out, first, second in (
+        (None, [0, 2, 4], [1, 3]),
+        ((0, 2), [2], [3]),
+        ((1, 2), [0, 4], [1]),
+    ):
+        learned_from.clear()
+        assert learn_again(Noting(), stream(5), True, left_out) is not None
+        assert learned_from == [first, first, second, second]  # of two classes
+    learned_from.clear()
+    assert learn_again(Noting(), stream(2), False, (2, 3)) is not None
+    assert learned_from == [[0, 1, 3, 4]] * 4
 
 
 def test_other_processes_take_over_what_the_first_has_learned():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from ppn.errors import PPNError
 from ppn.metrics import (
     ConceptDeletion,
     ConceptInsertion,
@@ -155,6 +157,37 @@ def test_dictionaries_agree_up_to_order_and_length():
             for order in permutations(range(K + 1), K)
         )
         assert found == pytest.approx(best)
+
+
+def test_leaving_out_groups_gives_the_jackknifes_interval():
+    first = torch.eye(4).repeat(3, 1, 1)[:, :2]
+    angles = [0.1, 0.2, 0.5, 0.4]  # of parts found without each group, to what they were
+
+    def again(halves, left_out):
+        assert halves
+        if left_out is None:
+            return first, first
+        assert left_out[1] == 4
+        angle = angles[left_out[0]]
+        second = first.clone()
+        second[:, 0, 0], second[:, 0, 2] = math.cos(angle), math.sin(angle)
+        return first, second
+
+    metric = DictionaryAgreement(groups=4).setup(EvaluationShape(3, 2))
+    seen = SimpleNamespace(again=again)
+    for _ in range(2):  # batches
+        metric.observe(seen)
+    assert metric.figures(metric.compute()) == {"dictionary_agreement": 1.0}
+    without = np.array([(math.cos(angle) + 1) / 2 for angle in angles])
+    error = math.sqrt(3 / 4 * ((without - without.mean()) ** 2).sum())
+    draws = metric.values(metric.compute()).draws
+    assert draws.std(correction=0).item() == pytest.approx(error)
+    assert draws.mean().item() == pytest.approx(1)
+    plain = DictionaryAgreement().setup(EvaluationShape(3, 2))
+    plain.observe(seen)
+    assert plain.values(plain.compute()).draws is None
+    with pytest.raises(PPNError, match="groups of dictionary_agreement is 1"):
+        DictionaryAgreement(groups=1)
 
 
 def test_parts_that_are_found_again_are_matched_and_what_is_empty_is_left_out():
