@@ -117,13 +117,8 @@ def content_of(figure: Figure, kind: str) -> bytes:
         kind: Format that matplotlib writes, such as "png" or "svg".
     """
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format=kind,
-        facecolor=PAPER,
-        metadata=_UNDATED.get(kind),
-        pil_kwargs={"compress_level": _COMPRESSION} if kind == "png" else None,
-    )
+    png: dict[str, Any] = {"pil_kwargs": {"compress_level": _COMPRESSION}} if kind == "png" else {}
+    figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=_UNDATED.get(kind), **png)
     return buffer.getvalue()
 
 

@@ -31,7 +31,7 @@ def test_maps_and_terms_are_complete_on_batches(name, options, maps):
     assert torch.allclose(explainer.surrogate(inputs), inputs.tokens.logits, atol=1e-4)
     metric = Completeness().setup(EvaluationShape(3, 2))
     metric.update(found.maps, found.contributions, found.elsewhere)
-    assert metric.compute().error < 0.02
+    assert metric.compute().score < 0.02
     wanted = network.head(inputs.tokens).contributions[torch.arange(6), labels]
     assert torch.equal(found.contributions, wanted)
     with mock.patch.object(integrated, "attributed", side_effect=AssertionError("maps")):
