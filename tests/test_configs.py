@@ -38,6 +38,8 @@ def build(path, tmp_path, *more):
     args = ["--config", str(path)]
     for key in ("model", "data"):
         part = yaml.safe_load((path.parent / loaded[key]).read_text())
+        if key == "model" and "architecture" not in part["init_args"]:  # a recipe for any
+            args.append("--model.init_args.architecture=test_resnet")
         args += [a.format(cub=root) for a in SMALL.get(part["class_path"], [])]
     return built([*args, *more])
 
@@ -49,7 +51,7 @@ DATA = sorted((ROOT / "configs/data").glob("*.yaml"))
 def test_data_fragment_reads_its_fake(path, tmp_path):
     names = {"synthetic_birds": "synthetic"}
     fake = SETS[names.get(path.stem, path.stem)]
-    more = ["--data", str(path), "--model.init_args.architecture=test_resnet"]
+    more = ["--data", str(path)]
     if fake.write is not None:
         more.append(f"--data.init_args.root={fake.write(tmp_path / fake.folder)}")
     cli = build(ROOT / "experiments/probe.yaml", tmp_path, *more)

@@ -152,7 +152,7 @@ def killed(world, tmp_path, moments):
 def test_killed_at_some_moments(world, tmp_path):
     _, count = world
     assert count > 50
-    killed(world, tmp_path, random.Random(1).sample(range(1, count + 1), 3))
+    killed(world, tmp_path, random.Random(1).sample(range(1, count + 1), 2))
 
 
 @pytest.mark.slow

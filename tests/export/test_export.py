@@ -53,11 +53,14 @@ def run(path, images):
     return [torch.from_numpy(out) for out in session.run(None, {"images": images.numpy()})]
 
 
-# ONNX is made of the graph that "torch" saves, so one fast case of the latter is enough.
+# ONNX is made of the graph that "torch" saves, so one of the two is enough for each head.
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        *((name, "onnx") for name in SIZES),
+        *(
+            pytest.param(name, "onnx", marks=[pytest.mark.slow] * (name == "test_vit"))
+            for name in SIZES
+        ),
         *(
             pytest.param(name, "torch", marks=[pytest.mark.slow] * (name != "test_vit"))
             for name in SIZES
