@@ -138,13 +138,14 @@ class MeanMetric(Metric):
         states = (state.clone() for state in (self.total, self.count, self.drawn, self.images))
         total, known, drawn, images = states
         others = {
-            name: Sums(*(part[place].clone() for part in self._other_states()))
+            name: Sums(
+                self.other_total[place].clone(),
+                self.other_count[place].clone(),
+                self.other_drawn[place].clone(),
+            )
             for place, name in enumerate(self.others)
         }
         return MeanResult(score, total, known, drawn, images, others, self.further())
-
-    def _other_states(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.other_total, self.other_count, self.other_drawn
 
     def further(self) -> dict[str, Tensor]:
         """Return what else is to be told, by the end of its name: numbers, or curves."""
