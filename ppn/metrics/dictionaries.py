@@ -33,7 +33,7 @@ def matched_cosines(first: Tensor, second: Tensor) -> Tensor:
     units = [
         torch.nn.functional.normalize(directions.double(), dim=2) for directions in (first, second)
     ]
-    similar = (units[0] @ units[1].mT).cpu()
+    similar = (units[0] @ units[1].mT).clamp(-1, 1).cpu()
     found = torch.full(first.shape[:2], torch.nan, dtype=torch.float64)
     for row, cosines in zip(found, similar, strict=True):
         rows, columns = map(torch.from_numpy, linear_sum_assignment(1 - cosines.numpy()))

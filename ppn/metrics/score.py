@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,7 +80,10 @@ class Evaluated:
         return None if better is None or not found else (max if better else min)(found)
 
     def prototypes(self) -> list[dict[str, Any]]:
-        """Return a row for each prototype of each class, with what each metric says of it alone."""
+        """Return a row for each prototype of each class, with what each metric says of it alone.
+
+        Metrics of places say NaN of a remainder, which has none.
+        """
         measured = {
             key: values.prototypes
             for key, values in self.values.items()
@@ -87,7 +91,10 @@ class Evaluated:
         }
         return [
             {"class": name, "prototype": part}
-            | {key: float(table[label, part]) for key, table in measured.items()}
+            | {
+                key: float(table[label, part]) if part < table.shape[1] else math.nan
+                for key, table in measured.items()
+            }
             for label, name in enumerate(self.class_names)
             for part in range(self.about["k"])
             if measured and any(bool(table[label].isfinite().any()) for table in measured.values())

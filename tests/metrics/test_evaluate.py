@@ -10,10 +10,12 @@ import ppn
 from ppn.data.cub import CUBDataModule
 from ppn.errors import DataError, PPNError
 from ppn.explainers import CentreMaps, RandomMaps, control
+from ppn.explainers.concepts.mcd import MCD
 from ppn.explainers.control import RandomExact
 from ppn.explainers.part_prototypes import PartPrototypes
 from ppn.metrics import (
     Accuracy,
+    Completeness,
     Consistency,
     DictionaryAgreement,
     DistinctPeaks,
@@ -37,6 +39,7 @@ class Labelled(TensorDataset):
 def birds(tmp_path_factory):
     """A fitted network, and the data that it was fitted on."""
     data = CUBDataModule(str(fakes.cub(tmp_path_factory.mktemp("birds"))), num_workers=0)
+    torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=3).eval()
     return ppn.from_classifier(model, data, k=2), data
 
@@ -151,6 +154,20 @@ class Broken(OneCell):
         found = super().attribute(inputs, target)
         found.maps[-1, 0, 0, 0] = float("nan")
         return found
+
+
+def test_a_remainder_has_values_but_for_metrics_of_places(birds, images):
+    network, data = birds
+    plain = DataLoader(Labelled(*images), batch_size=4)
+    chosen = [Consistency(), Completeness()]
+    found = ppn.evaluate(
+        MCD(complement=True), data, chosen, network=network, training=plain, floors=False
+    )
+    rows = found.prototypes()
+    assert len(rows) == 3 * (network.k + 1)
+    for row in rows:
+        assert np.isfinite(row["completeness_error"])
+        assert np.isfinite(row["consistency"]) == (row["prototype"] < network.k)
 
 
 def test_maps_that_are_no_numbers_have_no_score(birds):
