@@ -45,7 +45,7 @@ def zoo(
     Args:
         filter: Only those whose name matches, such as 'vit_*'.
         out: CSV file, made or continued.
-        markdown: Write the table as a page here.
+        markdown: Write the whole table as a page here.
         limit: Examine at most so many more; 0 only reads the table.
         processes: How many to examine at the same time, each on one core.
         memory: GiB that each may take, of the device.
@@ -71,10 +71,12 @@ def zoo(
     names = architectures(filter)
     limits = Limits(memory, timeout, nodes, device, image_size)
     fill(names, Path(out), limit, processes, limits, again)
-    rows = [row for row in read(Path(out)) if row.model in set(names)]
+    table_rows = read(Path(out))
+    rows = [row for row in table_rows if row.model in set(names)]
     found = counts(rows)
     if markdown is not None:
-        write_bytes(Path(markdown), page(rows, names, timm.__version__).encode())
+        text = page(table_rows, architectures(None), timm.__version__)
+        write_bytes(Path(markdown), text.encode())
     if json:
         print(json_format.dumps({"tried": len(rows), "of": len(names), "counts": found}))
         return 0

@@ -38,9 +38,9 @@ def page(rows: list[Examination], names: list[str], version: str) -> str:
         "",
         "Made by `python -m experiments.zoo --out docs/models.csv --markdown docs/models.md`; do",
         "not edit. [models.csv](models.csv) has all columns. Each architecture is examined at",
-        "random initialisation, with 10 classes and its input size (or a smaller one, where that",
-        "took too long: the column `input` has it), in a process of its own. The case is found by",
-        "running the model, never by its name: `ppn check MODEL --weights FILE` does it for yours.",
+        "random initialisation, with 10 classes and its input size, or a smaller one to save time,",
+        "as the column `input` says. The case is found by running the model, never by its name:",
+        "`ppn check MODEL --weights FILE` does it for yours.",
         "",
         f"{len(rows)} of the {len(names)} architectures of timm {version} were tried."
         + (

@@ -253,11 +253,11 @@ class Evaluation(nn.Module):
         of_maps = [metric for metric in self.measured if metric.of_maps]
         for name, further in compared(self.explainers, of_maps, scores, values).items():
             scores[name] |= further
-        chosen_one, first = self.explainers[:1], self.explainers[0].name
+        first = self.explainers[0].name
         of_network = [metric for metric in self.measured if not metric.of_maps]
-        means = {name: told for one in network.values() for name, told in one.values.items()}
-        own |= compared(chosen_one, of_network, {first: own}, {first: means})[first]
-        values[first] |= means
+        told = {name: value for one in network.values() for name, value in one.values.items()}
+        own |= compared(self.explainers[:1], of_network, {first: own}, {first: told})[first]
+        values[first] |= told
         explainers = {e.name: {**_describe(e), **scores[e.name]} for e in self.explainers}
         own |= scores[first]
         figures = {

@@ -192,13 +192,13 @@ def score(
     # Without logits of its own it has no accuracy of its own.
     of_network = {} if silent else found.figures
     apart = ("explainers", "metrics", "refinement")
-    known = {key: value for key, value in of_network.items() if key not in apart} | own
+    figures = {key: value for key, value in of_network.items() if key not in apart} | own
     return Evaluated(
         explainer.name,
         about,
-        known,
+        figures,
         found.figures["metrics"],
-        {key: told for key, told in found.values[explainer.name].items() if key in known},
+        {key: told for key, told in found.values[explainer.name].items() if key in figures},
         list(network.class_names),
         count,
         spent.seconds / max(1, spent.images),
